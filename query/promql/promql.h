@@ -9,8 +9,7 @@
 
 #include "base/arena.h"
 #include "engine/engine.h"
-
-enum ks_dialect { KS_METRICSQL, KS_PROMQL_STRICT };
+#include "query/promql/dialect.h"
 
 struct ks_promql_limits {
     size_t max_query_len;              /* bytes; 0 = 16 KiB */
