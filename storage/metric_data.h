@@ -24,8 +24,15 @@ struct ks_chunk_meta {
     uint8_t values_encoding, times_encoding;
     uint8_t resolution; /* 0 raw, else index of the downsampling resolution */
     struct ks_chunk_agg agg;
-    uint64_t content_hash; /* XXH3-64 over encodings, times bytes, values bytes: equal chunks collapse undecoded */
+    uint32_t content_hash; /* ks_chunk_content_hash(): the writer computes it, what the caller put here is not looked at */
 };
+
+/*
+ * 32 bits over encodings, count and both columns' bytes. Equal chunks have equal hashes everywhere; chunks with equal hashes
+ * may differ (compare the bytes before dropping one).
+ */
+uint32_t ks_chunk_content_hash(uint32_t sample_count, uint8_t times_encoding, struct ks_slice times,
+                               uint8_t values_encoding, struct ks_slice values);
 
 struct ks_mdata_writer;
 /* level: 0 stores chunk frames with lz4, ≥ 1 with zstd. */
@@ -62,7 +69,7 @@ KS_NODISCARD ks_err ks_mdata_raw(struct ks_mdata *d, const struct ks_chunk_ref *
                                  struct ks_slice *ret_values);
 /* Remembers the last decoded times column, so that neighbours sharing it decode it once. One per thread. */
 struct ks_times_memo {
-    const void *owner; /* the ks_mdata it came from */
+    uint64_t owner; /* the ks_mdata it came from, by a number never used again; 0: empty */
     uint32_t frame, offset, count;
     int64_t *times; /* heap, room for KS_CHUNK_SAMPLES_MAX */
 };

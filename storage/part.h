@@ -19,6 +19,15 @@
 enum ks_part_kind { KS_PART_METRICS = 1, KS_PART_LOGS = 2, KS_PART_TRACES = 3 };
 enum ks_page_codec { KS_PAGE_RAW = 0, KS_PAGE_ZSTD = 1, KS_PAGE_LZ4 = 2 };
 
+/* A file of this build. Readers refuse newer versions and incompatible bits they do not know; compatible bits are free. */
+#define KS_PART_VERSION      1
+#define KS_PART_INCOMPAT_ALL 0u
+#define KS_PART_COMPAT_ALL   0u
+#define KS_PART_HEADER_BYTES 64
+#define KS_PART_FOOTER_BYTES 48
+#define KS_PAGE_HEADER_BYTES 20
+#define KS_SECTION_NAME_MAX  31
+
 /* Where a page lies. 16 bytes when stored. */
 struct ks_page_ref {
     uint64_t offset;
@@ -53,10 +62,15 @@ struct ks_part;
 
 /* Checks header, footer and TOC. cache may be NULL: pages are then read anew each time. */
 KS_NODISCARD ks_err ks_part_open(struct ks_vfs *vfs, const char *path, struct ks_cache *cache, struct ks_part **ret);
+/* Pinned pages stay readable; the cache forgets the others. */
 void ks_part_close(struct ks_part *p);
 enum ks_part_kind ks_part_get_kind(const struct ks_part *p);
 const char *ks_part_path(const struct ks_part *p);
 uint64_t ks_part_bytes(const struct ks_part *p);
+void ks_part_uuid(const struct ks_part *p, uint8_t out[16]);
+int64_t ks_part_created_ms(const struct ks_part *p);
+/* For owners of decoded objects that live beside the pages: the cache (may be NULL). */
+struct ks_cache *ks_part_cache(const struct ks_part *p);
 
 /* Pages of a section in file order; count 0 when there is no such section. The array lives as long as the part. */
 const struct ks_page_ref *ks_part_section_pages(const struct ks_part *p, const char *name, size_t *ret_count);
@@ -68,13 +82,16 @@ const char *ks_part_section_name(const struct ks_part *p, size_t i);
 /* The raw bytes of a page, verified, pinned until ks_page_release. */
 struct ks_page {
     struct ks_slice raw;
-    void *pin; /* opaque */
+    void *pin; /* opaque; all zero is the released page */
 };
 KS_NODISCARD ks_err ks_part_read(struct ks_part *p, struct ks_page_ref ref, struct ks_page *ret);
 /* Reads many pages with as few and as parallel calls as can be; all or none. */
 KS_NODISCARD ks_err ks_part_read_many(struct ks_part *p, const struct ks_page_ref *refs, size_t count,
                                       struct ks_page *ret);
 void ks_page_release(struct ks_page *page);
+
+/* Brings pages into the cache; nothing is pinned. Without a cache it does nothing. */
+KS_NODISCARD ks_err ks_part_prefetch(struct ks_part *p, const struct ks_page_ref *refs, size_t count);
 
 /* Reads every page and checks it; fn (may be NULL) hears of each damaged page. KS_ECORRUPT when there was one. */
 typedef void (*ks_part_damage_fn)(void *arg, const char *section, struct ks_page_ref ref, const char *what);

@@ -1,0 +1,311 @@
+/* The part container: what goes in comes out; every damage is seen; every failure is clean. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/mem.h"
+#include "storage/part.h"
+#include "sys/rand.h"
+
+static char dir[] = "/tmp/ks_part_XXXXXX";
+static char path[256];
+
+static int setup(void **state)
+{
+    if (!mkdtemp(dir))
+        return -1;
+    snprintf(path, sizeof path, "%s/p.part", dir);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    return ks_vfs_remove_tree(ks_vfs_posix(), dir) == KS_OK ? 0 : -1;
+}
+
+/* Page i of the model: a few bytes to some hundred KiB, from constant to random. */
+static size_t model_page(uint64_t seed, size_t i, char *out, const char **ret_section)
+{
+    static const char *const names[] = {"alpha", "beta", "a-section-with-a-name-31-bytes."};
+    uint64_t rng = seed * 1000 + i;
+    size_t len = 1 + ks_rng_below(&rng, i % 7 == 3 ? 300000 : 900);
+    for (size_t k = 0; k < len; k++)
+        out[k] = i % 3 == 0 ? 'x' : i % 3 == 1 ? (char)ks_rng_next(&rng) : (char)(k / 5);
+    *ret_section = i % 3 == 2 ? "gamma" : names[i % 2];
+    return len;
+}
+
+static ks_err write_model(struct ks_vfs *vfs, const char *to, uint64_t seed, size_t pages,
+                          uint64_t *ret_bytes)
+{
+    struct ks_part_writer *w;
+    KS_TRY(ks_part_writer_new(vfs, to, KS_PART_METRICS, &w));
+    char *buf = malloc(300001);
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < pages && err == KS_OK; i++) {
+        const char *section;
+        struct ks_page_ref ref;
+        size_t len = model_page(seed, i, buf, &section);
+        err = ks_part_page(w, section, ks_slice(buf, len), (enum ks_page_codec)(i % 4 % 3), &ref);
+    }
+    free(buf);
+    if (err == KS_OK)
+        err = ks_part_prop(w, "level", KS_SLICE_LIT("1"));
+    if (err == KS_OK)
+        err = ks_part_prop(w, "empty", ks_slice(NULL, 0));
+    if (err != KS_OK) {
+        ks_part_writer_abort(w);
+        return err;
+    }
+    return ks_part_writer_finish(w, ret_bytes);
+}
+
+/* Every page equals the model's, or err. Wrong data aborts the test. */
+static ks_err check_model(struct ks_part *p, uint64_t seed, size_t pages)
+{
+    struct {
+        const char *name;
+        size_t next;
+    } at[3] = {{0}};
+    char *buf = malloc(300001);
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < pages && err == KS_OK; i++) {
+        const char *section;
+        size_t len = model_page(seed, i, buf, &section), count, s = 0;
+        while (at[s].name && strcmp(at[s].name, section) != 0)
+            s++;
+        at[s].name = section;
+        const struct ks_page_ref *refs = ks_part_section_pages(p, section, &count);
+        assert_true(at[s].next < count);
+        struct ks_page page;
+        err = ks_part_read(p, refs[at[s].next++], &page);
+        if (err == KS_OK) {
+            assert_int_equal(page.raw.len, len);
+            assert_memory_equal(page.raw.ptr, buf, len);
+            ks_page_release(&page);
+        }
+    }
+    free(buf);
+    return err;
+}
+
+static void test_round_trip(void **state)
+{
+    struct ks_cache *cache;
+    assert_int_equal(ks_cache_new(4 << 20, &cache), KS_OK);
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        size_t pages = seed == 1 ? 0 : seed * 17;
+        uint64_t bytes;
+        assert_int_equal(write_model(ks_vfs_posix(), path, seed, pages, &bytes), KS_OK);
+        struct ks_part *p;
+        assert_int_equal(ks_part_open(ks_vfs_posix(), path, seed % 2 ? cache : NULL, &p), KS_OK);
+        assert_int_equal(ks_part_bytes(p), bytes);
+        assert_int_equal(ks_part_get_kind(p), KS_PART_METRICS);
+        assert_string_equal(ks_part_path(p), path);
+        for (int round = 0; round < 2; round++)
+            assert_int_equal(check_model(p, seed, pages), KS_OK);
+        assert_int_equal(ks_part_verify(p, NULL, NULL), KS_OK);
+        struct ks_slice v;
+        assert_true(ks_part_get_prop(p, "level", &v) && ks_slice_is(v, "1"));
+        assert_true(ks_part_get_prop(p, "empty", &v) && v.len == 0);
+        assert_false(ks_part_get_prop(p, "none", &v));
+        size_t n;
+        assert_null(ks_part_section_pages(p, "none", &n));
+        assert_int_equal(n, 0);
+        ks_part_close(p);
+    }
+    struct ks_cache_stats st;
+    ks_cache_get_stats(cache, &st);
+    assert_int_equal(st.entries, 0);
+    ks_cache_free(cache);
+}
+
+static void test_read_many(void **state)
+{
+    struct ks_cache *caches[2] = {NULL, NULL};
+    assert_int_equal(ks_cache_new(1 << 20, &caches[1]), KS_OK);
+    assert_int_equal(write_model(ks_vfs_posix(), path, 9, 200, NULL), KS_OK);
+    for (int c = 0; c < 2; c++) {
+        struct ks_part *p;
+        assert_int_equal(ks_part_open(ks_vfs_posix(), path, caches[c], &p), KS_OK);
+        struct ks_page_ref refs[300];
+        struct ks_page pages[300];
+        size_t n = 0;
+        uint64_t rng = 5;
+        for (size_t s = 0, count; ks_part_section_name(p, s); s++) {
+            const struct ks_page_ref *all =
+                ks_part_section_pages(p, ks_part_section_name(p, s), &count);
+            for (size_t i = 0; i < count && n < 280; i++)
+                if (ks_rng_below(&rng, 3))
+                    refs[n++] = all[i];
+        }
+        refs[n] = refs[0];
+        refs[n + 1] = refs[n / 2];
+        n += 2;
+        assert_int_equal(ks_part_read_many(p, refs, n, pages), KS_OK);
+        for (size_t i = 0; i < n; i++) {
+            struct ks_page one;
+            assert_int_equal(ks_part_read(p, refs[i], &one), KS_OK);
+            assert_true(ks_slice_eq(one.raw, pages[i].raw));
+            ks_page_release(&one);
+            ks_page_release(&pages[i]);
+        }
+        assert_int_equal(ks_part_prefetch(p, refs, n), KS_OK);
+        refs[1].offset += 1;
+        assert_int_equal(ks_part_read_many(p, refs, n, pages), KS_ECORRUPT);
+        assert_int_equal(ks_part_read_many(p, refs, 0, NULL), KS_OK);
+        ks_part_close(p);
+    }
+    ks_cache_free(caches[1]);
+}
+
+static void test_writer_refuses(void **state)
+{
+    struct ks_part_writer *w;
+    struct ks_page_ref ref;
+    static char big[KS_PAGE_RAW_MAX + 1];
+    struct {
+        const char *section;
+        size_t len;
+    } bad[] = {{"x", 0}, {"x", sizeof big}, {"", 1}, {"a-section-with-a-name-of-32-bytes", 1}};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_LOGS, &w), KS_OK);
+        assert_int_equal(
+            ks_part_page(w, bad[i].section, ks_slice(big, bad[i].len), KS_PAGE_RAW, &ref),
+            KS_EINVAL);
+        /* The error sticks: a broken part cannot be published by mistake. */
+        assert_int_equal(ks_part_page(w, "x", ks_slice(big, 1), KS_PAGE_RAW, &ref), KS_EINVAL);
+        assert_int_equal(ks_part_writer_finish(w, NULL), KS_EINVAL);
+    }
+    assert_int_equal(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_LOGS, &w), KS_OK);
+    assert_int_equal(ks_part_prop(w, "k", KS_SLICE_LIT("1")), KS_OK);
+    assert_int_equal(ks_part_prop(w, "k", KS_SLICE_LIT("2")), KS_EEXIST);
+    ks_part_writer_abort(w);
+    char tmp[300];
+    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    assert_int_not_equal(access(tmp, F_OK), 0);
+}
+
+static void test_every_bit_flip(void **state)
+{
+    assert_int_equal(write_model(ks_vfs_posix(), path, 3, 3, NULL), KS_OK);
+    char *data;
+    size_t len;
+    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), path, 1 << 20, &data, &len), KS_OK);
+    assert_true(len < 4000);
+    for (size_t bit = 0; bit < len * 8; bit++) {
+        struct ks_part *p = NULL;
+        data[bit / 8] ^= (char)(1 << bit % 8);
+        FILE *f = fopen(path, "wb");
+        assert_int_equal(fwrite(data, 1, len, f), len);
+        fclose(f);
+        ks_err err = ks_part_open(ks_vfs_posix(), path, NULL, &p);
+        if (err == KS_OK) {
+            assert_int_equal(ks_part_verify(p, NULL, NULL), KS_ECORRUPT);
+            assert_int_equal(check_model(p, 3, 3), KS_ECORRUPT);
+        } else {
+            assert_true(err == KS_ECORRUPT || err == KS_EUNSUPPORTED);
+            assert_non_null(strstr(ks_err_text(), path));
+        }
+        ks_part_close(p);
+        data[bit / 8] ^= (char)(1 << bit % 8);
+    }
+    ks_free(data);
+}
+
+static void test_every_truncation(void **state)
+{
+    assert_int_equal(write_model(ks_vfs_posix(), path, 3, 3, NULL), KS_OK);
+    char *data;
+    size_t len;
+    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), path, 1 << 20, &data, &len), KS_OK);
+    for (size_t cut = len; cut-- > 0;) {
+        struct ks_part *p = NULL;
+        assert_int_equal(truncate(path, (off_t)cut), 0);
+        assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_ECORRUPT);
+    }
+    /* Bytes behind the end are damage too. */
+    FILE *f = fopen(path, "wb");
+    assert_int_equal(fwrite(data, 1, len, f), len);
+    fputc(0, f);
+    fclose(f);
+    struct ks_part *p = NULL;
+    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_ECORRUPT);
+    ks_free(data);
+}
+
+static void test_newer_format_is_refused(void **state)
+{
+    assert_int_equal(write_model(ks_vfs_posix(), path, 3, 3, NULL), KS_OK);
+    char *data;
+    size_t len;
+    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), path, 1 << 20, &data, &len), KS_OK);
+    for (int what = 0; what < 3; what++) {
+        char copy[64];
+        memcpy(copy, data, 64);
+        if (what == 0)
+            ks_put_le16(copy + 8, 2); /* version */
+        else
+            copy[what == 1 ? 20 : 16] = 4; /* incompatible, compatible feature */
+        ks_put_le64(copy + 56, ks_hash64(copy, 56));
+        FILE *f = fopen(path, "r+b");
+        assert_int_equal(fwrite(copy, 1, 64, f), 64);
+        fclose(f);
+        struct ks_part *p = NULL;
+        assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p),
+                         what == 2 ? KS_OK : KS_EUNSUPPORTED);
+        ks_part_close(p);
+    }
+    ks_free(data);
+}
+
+/* The n-th allocation fails, for every n: a clean error and nothing left behind, or success. */
+static void test_allocation_failures(void **state)
+{
+    for (uint64_t n = 1;; n++) {
+        unlink(path);
+        ks_mem_fail_after(n, 0);
+        ks_err err = write_model(ks_vfs_posix(), path, 4, 30, NULL);
+        int hit = ks_mem_fail_hit();
+        ks_mem_fail_after(0, 0);
+        assert_int_equal(err == KS_OK, access(path, F_OK) == 0);
+        assert_true(err == KS_OK || err == KS_ENOMEM);
+        if (!hit)
+            break;
+    }
+    for (uint64_t n = 1;; n++) {
+        struct ks_cache *cache = NULL;
+        struct ks_part *p = NULL;
+        ks_mem_fail_after(n, 0);
+        ks_err err = ks_cache_new(1 << 20, &cache);
+        if (err == KS_OK)
+            err = ks_part_open(ks_vfs_posix(), path, cache, &p);
+        if (err == KS_OK)
+            err = check_model(p, 4, 30);
+        int hit = ks_mem_fail_hit();
+        ks_mem_fail_after(0, 0);
+        assert_true(err == KS_OK || err == KS_ENOMEM);
+        ks_part_close(p);
+        ks_cache_free(cache);
+        if (!hit)
+            break;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_read_many),
+        cmocka_unit_test(test_writer_refuses),      cmocka_unit_test(test_every_bit_flip),
+        cmocka_unit_test(test_every_truncation),    cmocka_unit_test(test_newer_format_is_refused),
+        cmocka_unit_test(test_allocation_failures),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
