@@ -1,15 +1,16 @@
 /*
- * Sealed chunks: columns of timestamps and of values as compact bytes, and the aggregates kept beside them.
- * Format: docs/format/chunk.md.
+ * Sealed chunks: columns of timestamps and of values as compact bytes, and the aggregates kept
+ * beside them. Format: docs/format/chunk.md.
  *
- * Everything is bit-exact: decode(encode(x)) has the bits of x, NaN payloads and -0 included. Output is deterministic:
- * equal input gives equal bytes on every CPU (replicas compare chunks by content). A column's length n and its encoding
- * byte are not part of the bytes; the chunk directory keeps them.
+ * Everything is bit-exact: decode(encode(x)) has the bits of x, NaN payloads and -0 included.
+ * Output is deterministic: equal input gives equal bytes on every CPU (replicas compare chunks by
+ * content). A column's length n and its encoding byte are not part of the bytes; the chunk
+ * directory keeps them.
  *
- * Decoders take hostile bytes: they consume exactly what they were given or return KS_ECORRUPT, never touch memory
- * outside bytes and ret[0..n), and do O(n + bytes) work.
- * Threads: all functions are pure. No allocation except output growth and, for n > KS_CHUNK_STACK_MAX, one scratch
- * block per encode.
+ * Decoders take hostile bytes: they consume exactly what they were given or return KS_ECORRUPT,
+ * never touch memory outside bytes and ret[0..n), and do O(n + bytes) work. Threads: all functions
+ * are pure. No allocation except output growth and, for n > KS_CHUNK_STACK_MAX, one scratch block
+ * per encode.
  */
 #ifndef KS_STORAGE_CODEC_CHUNK_H
 #define KS_STORAGE_CODEC_CHUNK_H
@@ -26,7 +27,8 @@
 
 /* Flags of an aggregate. */
 #define KS_CHUNK_HAS_STALE 1u /* stale markers (excluded from every field, count too) */
-#define KS_CHUNK_HAS_NAN   2u /* other NaN (excluded likewise; a planner that must see them decodes) */
+#define KS_CHUNK_HAS_NAN                                                                           \
+    2u /* other NaN (excluded likewise; a planner that must see them decodes) */
 #define KS_CHUNK_HAS_INF   4u /* ±Inf took part: sum and increase may be NaN or ±Inf */
 #define KS_CHUNK_HAS_RESET 8u /* some value is smaller than its predecessor */
 
@@ -35,11 +37,11 @@
  *
  * min, max, first, last   of equals (0 and -0) the first one met.
  * sum        plain left-to-right addition, starting at +0.
- * increase   w[count-1] - v[0], where w is v after VictoriaMetrics' removal of counter resets: going left to right with
- *            correction 0, a drop d = v[i-1] - v[i] > 0 adds d to the correction when 8 d < v[i-1] (jitter: the curve
- *            stays flat), else v[i-1] (a reset to zero); w[i] = v[i] + correction, but never below w[i-1].
- *            Without HAS_RESET it is exactly last - first.
- * With count = 0 all doubles are +0.
+ * increase   w[count-1] - v[0], where w is v after VictoriaMetrics' removal of counter resets:
+ * going left to right with correction 0, a drop d = v[i-1] - v[i] > 0 adds d to the correction when
+ * 8 d < v[i-1] (jitter: the curve stays flat), else v[i-1] (a reset to zero); w[i] = v[i] +
+ * correction, but never below w[i-1]. Without HAS_RESET it is exactly last - first. With count = 0
+ * all doubles are +0.
  */
 struct ks_chunk_agg {
     double min, max, sum, first, last, increase;
@@ -70,7 +72,8 @@ static inline size_t ks_chunk_bytes_max(size_t n)
     return n * 8 + 32;
 }
 
-/* True when all n samples have the same bits; *ret is then that value (reads a few bytes, no array). */
+/* True when all n samples have the same bits; *ret is then that value (reads a few bytes, no
+ * array). */
 bool ks_values_constant(struct ks_slice bytes, uint8_t encoding, double *ret);
 
 /* "delta/2": for tools and statistics. The text is static. */

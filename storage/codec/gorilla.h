@@ -1,12 +1,13 @@
 /*
  * The open chunk: samples appended one by one to a bit stream that the caller stores.
  *
- * Time is coded as delta of delta, values as XOR against the previous one (Pelkonen et al., "Gorilla", VLDB 2015), with
- * tokens of our own (docs/format/chunk.md, "Open chunk"). While (delta, value) repeat, the chunk is in run mode: only
- * a counter moves and no byte is written. Values are 64 raw bits here: NaN payloads and -0 come back as they went in.
+ * Time is coded as delta of delta, values as XOR against the previous one (Pelkonen et al.,
+ * "Gorilla", VLDB 2015), with tokens of our own (docs/format/chunk.md, "Open chunk"). While (delta,
+ * value) repeat, the chunk is in run mode: only a counter moves and no byte is written. Values are
+ * 64 raw bits here: NaN payloads and -0 come back as they went in.
  *
- * Invariants: bits above bit_len in the last used byte are zero; bytes behind it are unspecified. The state and
- * (bit_len + 7) / 8 bytes are the whole chunk: copy both to move it to a larger slab.
+ * Invariants: bits above bit_len in the last used byte are zero; bytes behind it are unspecified.
+ * The state and (bit_len + 7) / 8 bytes are the whole chunk: copy both to move it to a larger slab.
  * Threads: the state belongs to one thread at a time (the shard's mutex); decoding only reads.
  */
 #ifndef KS_STORAGE_CODEC_GORILLA_H
@@ -29,9 +30,9 @@ struct ks_gorilla {
     uint64_t prev_delta; /* last_ts minus the one before, modulo 2^64; 0 while count < 2 */
     uint32_t bit_len;    /* bits written */
     uint16_t count;      /* samples, those of the pending run included */
-    uint16_t run;        /* samples of the pending run: same delta and value as the last written one */
-    uint8_t lead, sig;   /* the XOR window: leading zeros, significant bits; sig 0: none yet */
-    uint8_t pad[6];      /* zero */
+    uint16_t run; /* samples of the pending run: same delta and value as the last written one */
+    uint8_t lead, sig; /* the XOR window: leading zeros, significant bits; sig 0: none yet */
+    uint8_t pad[6];    /* zero */
 };
 
 static inline size_t ks_gorilla_bytes(const struct ks_gorilla *g)
@@ -40,32 +41,34 @@ static inline size_t ks_gorilla_bytes(const struct ks_gorilla *g)
 }
 
 /*
- * Appends one sample. False, and nothing changed, when buf has no room for it (move the chunk to a larger slab and
- * retry; KS_GORILLA_APPEND_MAX free bytes always do) or when the chunk holds KS_GORILLA_COUNT_MAX samples (seal it).
- * ts must be greater than last_ts: the caller's duty. Any int64 and any 64 value bits fit.
+ * Appends one sample. False, and nothing changed, when buf has no room for it (move the chunk to a
+ * larger slab and retry; KS_GORILLA_APPEND_MAX free bytes always do) or when the chunk holds
+ * KS_GORILLA_COUNT_MAX samples (seal it). ts must be greater than last_ts: the caller's duty. Any
+ * int64 and any 64 value bits fit.
  */
 bool ks_gorilla_append(struct ks_gorilla *g, uint8_t *buf, size_t cap_bytes, int64_t ts,
                        uint64_t value_bits);
 
 /*
- * Decodes all samples of a chunk of our own memory; both arrays have room for g->count. Returns g->count.
- * Reads ks_gorilla_bytes(g) bytes of buf and none more.
+ * Decodes all samples of a chunk of our own memory; both arrays have room for g->count. Returns
+ * g->count. Reads ks_gorilla_bytes(g) bytes of buf and none more.
  */
 size_t ks_gorilla_decode(const struct ks_gorilla *g, const uint8_t *buf, int64_t *ret_ts,
                          double *ret_values);
 
 /*
- * The same for bytes of a file. `bytes` is exactly the chunk's ks_gorilla_bytes(); reads no byte behind it. Beyond
- * well-formed tokens, timestamps must ascend and the end of the stream must agree with the state, so an accepted chunk
- * can be appended to.
- * Errors: KS_ECORRUPT (the arrays' content is then unspecified).
+ * The same for bytes of a file. `bytes` is exactly the chunk's ks_gorilla_bytes(); reads no byte
+ * behind it. Beyond well-formed tokens, timestamps must ascend and the end of the stream must agree
+ * with the state, so an accepted chunk can be appended to. Errors: KS_ECORRUPT (the arrays' content
+ * is then unspecified).
  */
 KS_NODISCARD ks_err ks_gorilla_decode_checked(const struct ks_gorilla *g, struct ks_slice bytes,
                                               int64_t *ret_ts, double *ret_values);
 
 /* The state as KS_GORILLA_STATE_BYTES little-endian bytes, for checkpoints. */
 void ks_gorilla_save(const struct ks_gorilla *g, uint8_t *out);
-/* The state back from the first KS_GORILLA_STATE_BYTES of `bytes`. KS_ECORRUPT when no chunk can have such a state. */
+/* The state back from the first KS_GORILLA_STATE_BYTES of `bytes`. KS_ECORRUPT when no chunk can
+ * have such a state. */
 KS_NODISCARD ks_err ks_gorilla_load(struct ks_slice bytes, struct ks_gorilla *ret);
 
 #endif

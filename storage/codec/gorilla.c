@@ -1,0 +1,285 @@
+/*
+ * The open chunk (gorilla.h). Format: docs/format/chunk.md, "Open chunk". Tokens, low bit first:
+ *
+ *   0                       delta as before; XOR in the current window
+ *   1 0                     delta as before; XOR in a new window
+ *   1 1 0                   a run: 2 bits of class, then run - 1 in {0, 3, 7, 16} bits
+ *   1 1 1                   another delta: 2 bits of class, zigzag(delta of delta) in {6, 12, 20,
+ * 64} bits, then 0 same value | 1 0 XOR in the current window | 1 1 XOR in a new window
+ *
+ * A new window is 6 bits of leading zeros, 6 bits of significant bits - 1. All arithmetic is modulo
+ * 2^64, so any pair of timestamps has a delta.
+ */
+#include "storage/codec/gorilla.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "storage/codec/bits_priv.h"
+#include "storage/codec/xor_priv.h"
+
+#define FIRST_BITS  128 /* the first sample is stored raw */
+#define SAMPLE_BITS 168 /* no later sample needs more, the run before it included */
+
+_Static_assert(sizeof(struct ks_gorilla) <= 40, "the head keeps millions of these");
+_Static_assert(SAMPLE_BITS / 8 + 1 <= KS_GORILLA_APPEND_MAX, "promise of the header");
+
+static const uint8_t run_bits[4] = {0, 3, 7, 16};
+static const uint8_t dod_bits[4] = {6, 12, 20, 64};
+
+static void put_run(struct ksi_bitw *w, unsigned run)
+{
+    unsigned r = run - 1;
+    unsigned class = (r >= 1) + (r >= 8) + (r >= 128);
+    ksi_put_bits(w, 3 | class << 3 | r << 5, 5 + run_bits[class]);
+}
+
+/* Writes the tokens of one sample that breaks the run. */
+static void put_sample(struct ks_gorilla *g, struct ksi_bitw *w, uint64_t dod, uint64_t xor)
+{
+    if (g->run)
+        put_run(w, g->run);
+    if (dod == 0) { /* then xor ≠ 0, else the run went on */
+        ksi_put_xor(w, xor, &g->lead, &g->sig,
+                    (struct ksi_xor_tokens){
+                        0, 1, 1, 2});
+        return;
+    }
+    uint64_t z = ks_zigzag((int64_t)dod);
+    unsigned bits = ksi_bit_width(z);
+    unsigned class = (bits > 6) + (bits > 12) + (bits > 20);
+    ksi_put_bits(w, 7 | class << 3, 5);
+    ksi_put_bits64(w, z, dod_bits[class]);
+    if (xor)
+        ksi_put_xor(w, xor, &g->lead, &g->sig,
+                    (struct ksi_xor_tokens){
+                        1, 2, 3, 2});
+    else
+        ksi_put_bits(w, 0, 1);
+}
+
+static bool append_first(struct ks_gorilla *g, uint8_t *buf, size_t cap, int64_t ts, uint64_t bits)
+{
+    if (cap < FIRST_BITS / 8)
+        return false;
+    ks_put_le64(buf, (uint64_t)ts);
+    ks_put_le64(buf + 8, bits);
+    *g = (struct ks_gorilla){.last_ts = ts, .last_bits = bits, .bit_len = FIRST_BITS, .count = 1};
+    return true;
+}
+
+bool ks_gorilla_append(struct ks_gorilla *g, uint8_t *buf, size_t cap_bytes, int64_t ts,
+                       uint64_t value_bits)
+{
+    if (KS_UNLIKELY(g->count == 0))
+        return append_first(g, buf, cap_bytes, ts, value_bits);
+    if (KS_UNLIKELY(g->count == KS_GORILLA_COUNT_MAX))
+        return false;
+    uint64_t delta = (uint64_t)ts - (uint64_t)g->last_ts;
+    uint64_t dod = delta - g->prev_delta, xor = value_bits ^ g->last_bits;
+    if ((dod | xor) == 0) {
+        g->last_ts = ts;
+        g->run++;
+        g->count++;
+        return true;
+    }
+    size_t at = g->bit_len >> 3;
+    if (KS_LIKELY(at + KS_GORILLA_APPEND_MAX + 8 <= cap_bytes)) {
+        struct ksi_bitw w = {buf + at, 0, g->bit_len & 7};
+        w.acc = buf[at] & ksi_mask(w.fill);
+        put_sample(g, &w, dod, xor);
+        g->bit_len = (uint32_t)(w.p - buf) * 8 + w.fill;
+    } else { /* near the end: write aside, then see whether it fits */
+        uint8_t tmp[KS_GORILLA_APPEND_MAX + 8];
+        struct ks_gorilla next = *g;
+        struct ksi_bitw w = {tmp, 0, g->bit_len & 7};
+        if (w.fill)
+            w.acc = buf[at] & ksi_mask(w.fill);
+        put_sample(&next, &w, dod, xor);
+        size_t used = (size_t)(w.p - tmp) + (w.fill != 0);
+        if (at + used > cap_bytes)
+            return false;
+        memcpy(buf + at, tmp, used);
+        next.bit_len = (uint32_t)(at + (size_t)(w.p - tmp)) * 8 + w.fill;
+        *g = next;
+    }
+    g->last_ts = ts;
+    g->last_bits = value_bits;
+    g->prev_delta = delta;
+    g->run = 0;
+    g->count++;
+    return true;
+}
+
+/* Reads where the decoder stands, and what the encoder knew at that place. */
+struct cursor {
+    const uint8_t *buf;
+    size_t len, pos;
+    uint64_t ts, bits, delta;
+    unsigned lead, sig;
+};
+
+static inline __attribute__((always_inline)) bool get_xor(struct cursor *c, bool fresh)
+{
+    if (fresh) {
+        uint64_t x = ksi_peek_bits(c->buf, c->len, c->pos);
+        c->lead = x & 63;
+        c->sig = (x >> 6 & 63) + 1;
+        c->pos += 12;
+    }
+    if (KS_UNLIKELY(c->sig == 0 || c->lead + c->sig > 64))
+        return false;
+    c->bits ^= ksi_get_bits(c->buf, c->len, c->pos, c->sig) << (64 - c->lead - c->sig);
+    c->pos += c->sig;
+    return true;
+}
+
+static inline __attribute__((always_inline)) bool get_delta_token(struct cursor *c, uint64_t x)
+{
+    unsigned n = dod_bits[x >> 3 & 3];
+    uint64_t z = n == 64 ? ksi_get_bits(c->buf, c->len, c->pos + 5, 64) : x >> 5 & ksi_mask(n);
+    c->delta += (uint64_t)ks_unzigzag(z);
+    c->ts += c->delta;
+    c->pos += 5 + n;
+    x = ksi_peek_bits(c->buf, c->len, c->pos);
+    if (!(x & 1)) {
+        c->pos++;
+        return true;
+    }
+    c->pos += 2;
+    return get_xor(c, x & 2);
+}
+
+/* Decodes up to n samples from the stream; returns how many before the first malformed token. */
+static size_t decode_stream(struct cursor *c, size_t n, int64_t *ts, double *values)
+{
+    struct cursor k = *c; /* in registers */
+    size_t i = 0;
+    while (i < n) {
+        uint64_t x = ksi_peek_bits(k.buf, k.len, k.pos);
+        if ((x & 3) != 3) {
+            bool fresh = x & 1;
+            k.pos += 1 + fresh;
+            k.ts += k.delta;
+            if (!get_xor(&k, fresh))
+                break;
+        } else if (x & 4) {
+            if (!get_delta_token(&k, x))
+                break;
+        } else {
+            unsigned bits = run_bits[x >> 3 & 3];
+            size_t run = (x >> 5 & ksi_mask(bits)) + 1;
+            if (KS_UNLIKELY(run > n - i))
+                break;
+            k.pos += 5 + bits;
+            double v = ks_f64_from_bits(k.bits);
+            for (size_t end = i + run; i < end; i++) {
+                ts[i] = (int64_t)(k.ts += k.delta);
+                values[i] = v;
+            }
+            continue;
+        }
+        ts[i] = (int64_t)k.ts;
+        values[i] = ks_f64_from_bits(k.bits);
+        i++;
+    }
+    *c = k;
+    return i;
+}
+
+/* The whole chunk; false when malformed. Never reads behind len or writes behind g->count. */
+static bool decode_all(const struct ks_gorilla *g, const uint8_t *buf, size_t len, int64_t *ts,
+                       double *values, struct cursor *c)
+{
+    size_t written = (size_t)g->count - g->run;
+    *c = (struct cursor){.buf = buf, .len = len, .pos = FIRST_BITS};
+    c->ts = ks_le64(buf);
+    c->bits = ks_le64(buf + 8);
+    ts[0] = (int64_t)c->ts;
+    values[0] = ks_f64_from_bits(c->bits);
+    if (decode_stream(c, written - 1, ts + 1, values + 1) != written - 1)
+        return false;
+    for (size_t i = written; i < g->count; i++) {
+        ts[i] = (int64_t)(c->ts += c->delta);
+        values[i] = values[written - 1];
+    }
+    return c->pos == g->bit_len;
+}
+
+size_t ks_gorilla_decode(const struct ks_gorilla *g, const uint8_t *buf, int64_t *ret_ts,
+                         double *ret_values)
+{
+    struct cursor c;
+    if (g->count == 0)
+        return 0;
+    KS_ASSERT(decode_all(g, buf, ks_gorilla_bytes(g), ret_ts, ret_values, &c));
+    return g->count;
+}
+
+/* What no appending can lead to. */
+static bool state_possible(const struct ks_gorilla *g)
+{
+    if (g->count == 0)
+        return !(g->last_ts || g->last_bits || g->prev_delta || g->bit_len || g->run || g->lead ||
+                 g->sig);
+    return g->run < g->count && g->bit_len >= FIRST_BITS && g->lead + g->sig <= 64 &&
+           g->bit_len - FIRST_BITS <= (uint32_t)SAMPLE_BITS * (uint32_t)(g->count - 1) &&
+           (g->count > 1 || (g->bit_len == FIRST_BITS && !g->prev_delta && !g->sig && !g->lead));
+}
+
+ks_err ks_gorilla_decode_checked(const struct ks_gorilla *g, struct ks_slice bytes, int64_t *ret_ts,
+                                 double *ret_values)
+{
+    struct cursor c;
+    if (!state_possible(g) || bytes.len != ks_gorilla_bytes(g))
+        return ks_fail(KS_ECORRUPT, "open chunk: impossible state (%u samples, %zu bytes)",
+                       g->count, bytes.len);
+    if (g->count == 0)
+        return KS_OK;
+    if (!decode_all(g, (const uint8_t *)bytes.ptr, bytes.len, ret_ts, ret_values, &c))
+        return ks_fail(KS_ECORRUPT, "open chunk: malformed stream of %u samples", g->count);
+    bool ascending = true;
+    for (size_t i = 1; i < g->count; i++)
+        ascending &= ret_ts[i] > ret_ts[i - 1];
+    if (!ascending || c.ts != (uint64_t)g->last_ts || c.bits != g->last_bits ||
+        c.delta != g->prev_delta || c.lead != g->lead || c.sig != g->sig)
+        return ks_fail(KS_ECORRUPT, "open chunk: stream and state of %u samples disagree",
+                       g->count);
+    unsigned tail = g->bit_len & 7;
+    if (tail && (uint8_t)bytes.ptr[bytes.len - 1] >> tail)
+        return ks_fail(KS_ECORRUPT, "open chunk: bits behind the end");
+    return KS_OK;
+}
+
+void ks_gorilla_save(const struct ks_gorilla *g, uint8_t *out)
+{
+    ks_put_le64(out, (uint64_t)g->last_ts);
+    ks_put_le64(out + 8, g->last_bits);
+    ks_put_le64(out + 16, g->prev_delta);
+    ks_put_le32(out + 24, g->bit_len);
+    ks_put_le16(out + 28, g->count);
+    ks_put_le16(out + 30, g->run);
+    out[32] = g->lead;
+    out[33] = g->sig;
+}
+
+ks_err ks_gorilla_load(struct ks_slice bytes, struct ks_gorilla *ret)
+{
+    const uint8_t *p = (const uint8_t *)bytes.ptr;
+    if (bytes.len < KS_GORILLA_STATE_BYTES)
+        return ks_fail(KS_ECORRUPT, "open chunk: state of %zu bytes", bytes.len);
+    struct ks_gorilla g = {
+        .last_ts = (int64_t)ks_le64(p),
+        .last_bits = ks_le64(p + 8),
+        .prev_delta = ks_le64(p + 16),
+        .bit_len = ks_le32(p + 24),
+        .count = ks_le16(p + 28),
+        .run = ks_le16(p + 30),
+        .lead = p[32],
+        .sig = p[33],
+    };
+    if (!state_possible(&g))
+        return ks_fail(KS_ECORRUPT, "open chunk: impossible state of %u samples", g.count);
+    *ret = g;
+    return KS_OK;
+}
