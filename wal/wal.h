@@ -14,6 +14,11 @@
 
 typedef uint64_t ks_lsn; /* 1, 2, 3, … one per frame; 0 = none */
 
+/*
+ * When ks_wal_wait lets a writer go: COMMIT: the frame is on disk. INTERVAL: the kernel has it, the disk within interval_ms.
+ * OS: the kernel has it and writes it when it likes. A killed process loses nothing under any of them; power loss may
+ * cost the last moments under INTERVAL and OS.
+ */
 enum ks_wal_sync { KS_WAL_SYNC_COMMIT, KS_WAL_SYNC_INTERVAL, KS_WAL_SYNC_OS };
 
 struct ks_wal_opts {
@@ -25,6 +30,7 @@ struct ks_wal_opts {
     uint32_t spare_segments; /* ready segments kept besides the current one; 0 = 2 */
     size_t buffer_bytes;     /* each of two; 0 = 4 MiB */
     bool repair;             /* salvage: stop at damage in the middle instead of refusing */
+    bool no_thread;          /* tests: no background thread, callers do its work: every run makes equal calls */
 };
 
 struct ks_wal;
@@ -61,7 +67,7 @@ ks_err ks_wal_close(struct ks_wal *wal);
  */
 KS_NODISCARD ks_err ks_wal_append(struct ks_wal *wal, uint8_t type, uint16_t shard, struct ks_slice payload,
                                   ks_lsn *ret_lsn);
-/* Blocks until the frame is durable by the policy (COMMIT: on disk; INTERVAL, OS: returns at once unless closed). */
+/* Blocks until the frame is durable by the policy. KS_ECLOSED: the log closed before that; the frame may or may not be there. */
 KS_NODISCARD ks_err ks_wal_wait(struct ks_wal *wal, ks_lsn lsn);
 /* Makes everything appended so far durable, whatever the policy. */
 KS_NODISCARD ks_err ks_wal_sync(struct ks_wal *wal);

@@ -1,0 +1,323 @@
+/*
+ * Opening a folder: lists it, checks that the segments continue each other, replays what is needed, and decides what
+ * the end of the log is. Changes nothing before the whole log has proven readable, and each change can be cut off by a
+ * crash at any point. Writing never continues in a segment that was read: the first append takes a fresh one, so bytes
+ * of a torn commit can never come to lie behind new ones.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "sys/rand.h"
+#include "wal/scan_priv.h"
+#include "wal/wal_priv.h"
+
+struct found {
+    uint64_t id; /* by the name */
+    uint64_t file_bytes;
+    struct ksi_wal_header header;
+    bool readable;       /* header is valid */
+    char why[160];       /* when not */
+};
+
+struct recovery {
+    struct ks_wal *wal;
+    struct ks_vfs *vfs;
+    struct found *seg; /* wal-*.seg by epoch */
+    size_t count, cap;
+    char *junk; /* names of *.tmp, each with its NUL: removed */
+    size_t junk_len, junk_cap;
+    uint64_t *spare_ids;
+    size_t spare_count, spare_cap;
+    uint64_t max_id;
+    ks_err err;
+
+    ks_lsn from, expected, highest;
+    ks_wal_replay_fn fn;
+    void *arg;
+};
+
+static bool parse_name(const char *name, const char *kind, uint64_t *ret)
+{
+    size_t n = strlen(kind);
+    char *end;
+    if (strncmp(name, kind, n) != 0 || strlen(name) != n + 16 + 4 ||
+        strspn(name + n, "0123456789abcdef") != 16 || strcmp(name + n + 16, ".seg") != 0)
+        return false;
+    *ret = strtoull(name + n, &end, 16);
+    return true;
+}
+
+static bool on_entry(void *arg, const char *name, bool is_dir)
+{
+    struct recovery *r = arg;
+    uint64_t id;
+    size_t len = strlen(name);
+    if (is_dir)
+        return true;
+    if (parse_name(name, "wal-", &id)) {
+        r->err = ks_array_reserve((void **)&r->seg, &r->cap, r->count + 1, sizeof *r->seg);
+        if (r->err == KS_OK)
+            r->seg[r->count++] = (struct found){.id = id};
+    } else if (parse_name(name, "spare-", &id)) {
+        r->err = ks_array_reserve((void **)&r->spare_ids, &r->spare_cap, r->spare_count + 1,
+                                  sizeof *r->spare_ids);
+        if (r->err == KS_OK)
+            r->spare_ids[r->spare_count++] = id;
+    } else if (parse_name(name, "damaged-", &id)) {
+        /* only its id matters */
+    } else if (len > 4 && strcmp(name + len - 4, ".tmp") == 0) {
+        r->err = ks_array_reserve((void **)&r->junk, &r->junk_cap, r->junk_len + len + 1, 1);
+        if (r->err == KS_OK) {
+            memcpy(r->junk + r->junk_len, name, len + 1);
+            r->junk_len += len + 1;
+        }
+        return r->err == KS_OK;
+    } else {
+        return true;
+    }
+    if (id > r->max_id)
+        r->max_id = id;
+    return r->err == KS_OK;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    uint64_t x = ((const struct found *)a)->id, y = ((const struct found *)b)->id;
+    return (x > y) - (x < y);
+}
+
+static ks_err read_header(struct recovery *r, struct found *f)
+{
+    char path[KSI_WAL_PATH_MAX];
+    KS_TRY(ksi_wal_path(r->wal->dir, "wal", f->id, "seg", path));
+    struct ksi_wal_scan s;
+    ks_err err = ksi_wal_scan_open(r->vfs, path, &s);
+    if (err == KS_OK) {
+        f->header = s.header;
+        f->file_bytes = s.file_bytes;
+        f->readable = s.header.epoch == f->id;
+        if (!f->readable)
+            err = ks_fail(KS_ECORRUPT, "the segment header names epoch %" PRIu64, s.header.epoch);
+        ksi_wal_scan_close(&s);
+    }
+    if (err == KS_ECORRUPT) {
+        snprintf(f->why, sizeof f->why, "%s", ks_err_text());
+        return KS_OK;
+    }
+    return err;
+}
+
+/* The first segment that holds a frame ≥ from; those before it are not even read. */
+static size_t first_needed(const struct recovery *r)
+{
+    for (size_t i = r->count; r->from && i-- > 0;)
+        if (r->seg[i].readable && r->seg[i].header.first_lsn <= r->from)
+            return i;
+    return 0;
+}
+
+static ks_err on_frame(void *arg, const struct ks_wal_record *rec)
+{
+    struct recovery *r = arg;
+    return rec->lsn < r->from ? KS_OK : r->fn(r->arg, rec);
+}
+
+static ks_err damaged_at(const struct recovery *r, size_t i, uint64_t off, const char *why)
+{
+    return ks_fail(KS_ECORRUPT,
+                   "write-ahead log %s/wal-%016" PRIx64 ".seg is damaged at offset %" PRIu64
+                   ": %s; to keep what is before it and go on, start once with -wal.repair",
+                   r->wal->dir, r->seg[i].id, off, why);
+}
+
+/* Checks what segment i says about itself against the one before. NULL when it fits. */
+static const char *header_misfit(const struct recovery *r, size_t i, size_t first)
+{
+    const struct found *f = &r->seg[i];
+    if (!f->readable)
+        return f->why;
+    if (memcmp(f->header.uuid, r->wal->uuid, sizeof r->wal->uuid) != 0)
+        return "it belongs to another log";
+    if (i > first && f->header.prev_end_lsn != r->expected)
+        return "a segment before it is missing";
+    if (i == first && !r->wal->opts.repair && r->from && f->header.first_lsn > r->from && f->header.prev_end_lsn > r->from)
+        return "a segment before it is missing";
+    return NULL;
+}
+
+static ks_err push_live(struct recovery *r, size_t i, ks_lsn end_lsn, uint64_t used_bytes)
+{
+    struct ks_wal *wal = r->wal;
+    KS_TRY(ks_array_reserve((void **)&wal->live, &wal->live_cap, wal->live_count + 1,
+                            sizeof *wal->live));
+    struct found *f = &r->seg[i];
+    ks_lsn first = f->readable ? f->header.first_lsn : end_lsn;
+    wal->live[wal->live_count++] =
+        (struct ksi_wal_live){f->id, first, end_lsn, f->file_bytes, used_bytes};
+    return KS_OK;
+}
+
+/* Replays segment i; sets *ret_why when it does not reach where it should. */
+static ks_err replay_segment(struct recovery *r, size_t i, const char **ret_why, uint64_t *ret_off)
+{
+    char path[KSI_WAL_PATH_MAX];
+    struct ksi_wal_scan s;
+    struct ksi_wal_end end;
+    bool last = i + 1 == r->count;
+    KS_TRY(ksi_wal_path(r->wal->dir, "wal", r->seg[i].id, "seg", path));
+    KS_TRY(ksi_wal_scan_open(r->vfs, path, &s));
+    ks_lsn stop = !last && r->seg[i + 1].readable ? r->seg[i + 1].header.prev_end_lsn : 0;
+    struct ksi_wal_visitor v = {r, on_frame, NULL};
+    ks_err err = ksi_wal_scan_run(&s, stop, &v, &end);
+    ksi_wal_scan_close(&s);
+    KS_TRY(err);
+    r->expected = end.next_lsn;
+    if (end.highest_lsn > r->highest)
+        r->highest = end.highest_lsn;
+    if (stop ? end.next_lsn != stop : end.damaged)
+        *ret_why = end.why ? end.why : "frames are missing behind it";
+    *ret_off = end.off;
+    return push_live(r, i, end.next_lsn, end.off);
+}
+
+/* What the segments behind the damage held: their LSNs are not given again. */
+static void note_lost(struct recovery *r, size_t i)
+{
+    char path[KSI_WAL_PATH_MAX];
+    struct ksi_wal_scan s;
+    struct ksi_wal_end end;
+    struct ksi_wal_visitor v = {0};
+    if (!r->seg[i].readable || ksi_wal_path(r->wal->dir, "wal", r->seg[i].id, "seg", path) != KS_OK ||
+        ksi_wal_scan_open(r->vfs, path, &s) != KS_OK)
+        return;
+    if (ksi_wal_scan_run(&s, 0, &v, &end) == KS_OK && end.highest_lsn > r->highest)
+        r->highest = end.highest_lsn;
+    ksi_wal_scan_close(&s);
+}
+
+/* Salvage: segments from i on are kept under another name for whoever wants to look. */
+static ks_err set_aside(struct recovery *r, size_t i)
+{
+    char from[KSI_WAL_PATH_MAX], to[KSI_WAL_PATH_MAX];
+    for (size_t k = r->count; k-- > i;) {
+        note_lost(r, k);
+        KS_TRY(ksi_wal_path(r->wal->dir, "wal", r->seg[k].id, "seg", from));
+        KS_TRY(ksi_wal_path(r->wal->dir, "damaged", r->seg[k].id, "seg", to));
+        KS_TRY(r->vfs->ops->rename(r->vfs, from, to));
+    }
+    r->count = i;
+    return KS_OK;
+}
+
+static ks_err replay(struct recovery *r)
+{
+    size_t first = first_needed(r);
+    /* Not read: the next segment's word is taken for where they end. first is readable unless it is 0. */
+    for (size_t i = 0; i < first; i++)
+        KS_TRY(push_live(r, i, r->seg[r->seg[i + 1].readable ? i + 1 : first].header.prev_end_lsn,
+                         r->seg[i].file_bytes));
+    for (size_t i = first; i < r->count; i++) {
+        uint64_t off = 0;
+        const char *why = header_misfit(r, i, first);
+        bool head = why != NULL;
+        if (!why)
+            KS_TRY(replay_segment(r, i, &why, &off));
+        if (!why)
+            continue;
+        if (!r->wal->opts.repair)
+            return damaged_at(r, i, off, why);
+        return set_aside(r, head ? i : i + 1);
+    }
+    return KS_OK;
+}
+
+/*
+ * What was replayed counts from now on, so it must not vanish with a later power loss: after a mere kill it may be only
+ * in the page cache. Then a last segment without any frame becomes a spare again.
+ */
+static ks_err settle_tail(struct recovery *r)
+{
+    struct ks_wal *wal = r->wal;
+    char path[KSI_WAL_PATH_MAX], to[KSI_WAL_PATH_MAX];
+    if (wal->live_count == 0)
+        return r->vfs->ops->sync_dir(r->vfs, wal->dir);
+    struct ksi_wal_live *last = &wal->live[wal->live_count - 1];
+    struct ks_file *f;
+    KS_TRY(ksi_wal_path(wal->dir, "wal", last->epoch, "seg", path));
+    KS_TRY(ks_open(r->vfs, path, KS_OPEN_WRITE, &f));
+    ks_err err = ks_sync(f);
+    ks_close(f);
+    KS_TRY(err);
+    if (last->first_lsn == last->end_lsn) {
+        KS_TRY(ksi_wal_path(wal->dir, "spare", last->epoch, "seg", to));
+        KS_TRY(r->vfs->ops->rename(r->vfs, path, to));
+        KS_TRY(ksi_wal_put_spare(wal, (struct ksi_wal_spare){last->epoch, last->file_bytes}));
+        wal->live_count--;
+    }
+    return r->vfs->ops->sync_dir(r->vfs, wal->dir);
+}
+
+/* Spares too small for these options are removed; one that vanished or cannot be read is no loss. */
+static ks_err adopt_spares(struct recovery *r)
+{
+    struct ks_wal *wal = r->wal;
+    char path[KSI_WAL_PATH_MAX];
+    for (size_t i = 0; i < r->spare_count; i++) {
+        struct ks_file *f;
+        uint64_t bytes = 0;
+        KS_TRY(ksi_wal_path(wal->dir, "spare", r->spare_ids[i], "seg", path));
+        KS_TRY(ks_open(r->vfs, path, KS_OPEN_READ, &f));
+        ks_err err = ks_file_size(f, &bytes);
+        ks_close(f);
+        KS_TRY(err);
+        if (bytes >= ksi_wal_min_segment(wal) && bytes % KSI_WAL_BLOCK == 0)
+            KS_TRY(ksi_wal_put_spare(wal, (struct ksi_wal_spare){r->spare_ids[i], bytes}));
+        else
+            KS_TRY(r->vfs->ops->unlink(r->vfs, path));
+    }
+    for (size_t i = 0; i < r->junk_len; i += strlen(r->junk + i) + 1) {
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", wal->dir, r->junk + i) < sizeof path)
+            KS_TRY(r->vfs->ops->unlink(r->vfs, path));
+    }
+    return KS_OK;
+}
+
+static ks_err recover(struct recovery *r)
+{
+    struct ks_wal *wal = r->wal;
+    KS_TRY(r->vfs->ops->list(r->vfs, wal->dir, on_entry, r));
+    KS_TRY(r->err);
+    if (r->count)
+        qsort(r->seg, r->count, sizeof *r->seg, by_id);
+    ks_random_bytes(wal->uuid, sizeof wal->uuid);
+    for (size_t i = 0; i < r->count; i++)
+        KS_TRY(read_header(r, &r->seg[i]));
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->seg[i].readable)
+            memcpy(wal->uuid, r->seg[i].header.uuid, sizeof wal->uuid);
+    }
+    KS_TRY(replay(r));
+    KS_TRY(settle_tail(r));
+    KS_TRY(adopt_spares(r));
+    wal->next_id = r->max_id + 1;
+    ks_lsn next = r->expected;
+    next = next > r->from ? next : r->from;
+    next = next > r->highest + 1 ? next : r->highest + 1;
+    wal->next_lsn = next;
+    wal->written_lsn = wal->durable_lsn = wal->attested_lsn = next - 1;
+    wal->tail_end_lsn = wal->live_count ? wal->live[wal->live_count - 1].end_lsn : next;
+    return KS_OK;
+}
+
+ks_err ksi_wal_recover(struct ks_wal *wal, ks_lsn from, ks_wal_replay_fn fn, void *arg)
+{
+    struct recovery r = {.wal = wal, .vfs = wal->vfs, .from = from, .expected = 1, .fn = fn, .arg = arg};
+    ks_err err = recover(&r);
+    ks_free(r.seg);
+    ks_free(r.junk);
+    ks_free(r.spare_ids);
+    return err;
+}
