@@ -1,12 +1,14 @@
 /*
- * The data sections of a metric part: chunks of samples by row ordinal. Format: docs/format/metric-part.md.
+ * The data sections of a metric part: chunks of samples by row ordinal. Format:
+ * docs/format/metric-part.md.
  *
  *   "chunkdir"  per 256 series: chunk entries, columnar, with their aggregates
  *   "chunks"    frames of ≤ 16 KiB (raw) holding values of whole chunks of neighbouring series
  *   "times"     frames holding timestamp columns, each distinct column once
  *
- * Series are added in ascending ordinal, chunks of a series in ascending first time. Chunks may overlap in time (late
- * samples); readers merge. Names and labels are not here: index/ keeps them in the same container.
+ * Series are added in ascending ordinal, chunks of a series in ascending first time. Chunks may
+ * overlap in time (late samples); readers merge. Names and labels are not here: index/ keeps them
+ * in the same container.
  */
 #ifndef KS_STORAGE_METRIC_DATA_H
 #define KS_STORAGE_METRIC_DATA_H
@@ -24,22 +26,25 @@ struct ks_chunk_meta {
     uint8_t values_encoding, times_encoding;
     uint8_t resolution; /* 0 raw, else index of the downsampling resolution */
     struct ks_chunk_agg agg;
-    uint32_t content_hash; /* ks_chunk_content_hash(): the writer computes it, what the caller put here is not looked at */
+    uint32_t content_hash; /* ks_chunk_content_hash(): the writer computes it, what the caller put
+                              here is not looked at */
 };
 
 /*
- * 32 bits over encodings, count and both columns' bytes. Equal chunks have equal hashes everywhere; chunks with equal hashes
- * may differ (compare the bytes before dropping one).
+ * 32 bits over encodings, count and both columns' bytes. Equal chunks have equal hashes everywhere;
+ * chunks with equal hashes may differ (compare the bytes before dropping one).
  */
 uint32_t ks_chunk_content_hash(uint32_t sample_count, uint8_t times_encoding, struct ks_slice times,
                                uint8_t values_encoding, struct ks_slice values);
 
 struct ks_mdata_writer;
 /* level: 0 stores chunk frames with lz4, ≥ 1 with zstd. */
-KS_NODISCARD ks_err ks_mdata_writer_new(struct ks_part_writer *w, int level, struct ks_mdata_writer **ret);
+KS_NODISCARD ks_err ks_mdata_writer_new(struct ks_part_writer *w, int level,
+                                        struct ks_mdata_writer **ret);
 /* times and values: encoded bytes, borrowed. ord ascending, gaps allowed. */
-KS_NODISCARD ks_err ks_mdata_add(struct ks_mdata_writer *m, uint32_t ord, const struct ks_chunk_meta *meta,
-                                 struct ks_slice times, struct ks_slice values);
+KS_NODISCARD ks_err ks_mdata_add(struct ks_mdata_writer *m, uint32_t ord,
+                                 const struct ks_chunk_meta *meta, struct ks_slice times,
+                                 struct ks_slice values);
 /* Writes the sections; series_count = ordinals in the part. The handle is gone in any case. */
 KS_NODISCARD ks_err ks_mdata_writer_finish(struct ks_mdata_writer *m, uint32_t series_count);
 void ks_mdata_writer_abort(struct ks_mdata_writer *m);
@@ -49,6 +54,7 @@ KS_NODISCARD ks_err ks_mdata_open(struct ks_part *p, struct ks_mdata **ret);
 void ks_mdata_close(struct ks_mdata *d);
 uint32_t ks_mdata_series_count(const struct ks_mdata *d);
 uint64_t ks_mdata_sample_count(const struct ks_mdata *d);
+uint64_t ks_mdata_chunk_count(const struct ks_mdata *d);
 void ks_mdata_time_range(const struct ks_mdata *d, int64_t *ret_min_ms, int64_t *ret_max_ms);
 
 /* A chunk as found in the directory; valid while the part is open. */
@@ -58,16 +64,18 @@ struct ks_chunk_ref {
     uint32_t times_frame, times_offset, times_bytes;
 };
 /*
- * Appends the chunks of series `ord` that touch [min_ms, max_ms] to *refs (heap array grown with ks_array_reserve, owned by the
- * caller), in order of min_ms.
+ * Appends the chunks of series `ord` that touch [min_ms, max_ms] to *refs (heap array grown with
+ * ks_array_reserve, owned by the caller), in order of min_ms.
  */
-KS_NODISCARD ks_err ks_mdata_chunks(struct ks_mdata *d, uint32_t ord, int64_t min_ms, int64_t max_ms,
-                                    struct ks_chunk_ref **refs, size_t *count, size_t *cap);
+KS_NODISCARD ks_err ks_mdata_chunks(struct ks_mdata *d, uint32_t ord, int64_t min_ms,
+                                    int64_t max_ms, struct ks_chunk_ref **refs, size_t *count,
+                                    size_t *cap);
 /* The encoded bytes, pinned: for verbatim copies. Release both pages. */
-KS_NODISCARD ks_err ks_mdata_raw(struct ks_mdata *d, const struct ks_chunk_ref *ref, struct ks_page *ret_times_page,
-                                 struct ks_slice *ret_times, struct ks_page *ret_values_page,
-                                 struct ks_slice *ret_values);
-/* Remembers the last decoded times column, so that neighbours sharing it decode it once. One per thread. */
+KS_NODISCARD ks_err ks_mdata_raw(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                                 struct ks_page *ret_times_page, struct ks_slice *ret_times,
+                                 struct ks_page *ret_values_page, struct ks_slice *ret_values);
+/* Remembers the last decoded times column, so that neighbours sharing it decode it once. One per
+ * thread. */
 struct ks_times_memo {
     uint64_t owner; /* the ks_mdata it came from, by a number never used again; 0: empty */
     uint32_t frame, offset, count;
@@ -75,9 +83,11 @@ struct ks_times_memo {
 };
 void ks_times_memo_done(struct ks_times_memo *m);
 /* Decodes into arrays with room for meta.sample_count. memo may be NULL. */
-KS_NODISCARD ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref, struct ks_times_memo *memo,
-                                    int64_t *ret_times, double *ret_values);
+KS_NODISCARD ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                                    struct ks_times_memo *memo, int64_t *ret_times,
+                                    double *ret_values);
 /* These chunks will be decoded soon: reads their pages into the cache in one batch. */
-KS_NODISCARD ks_err ks_mdata_prefetch(struct ks_mdata *d, const struct ks_chunk_ref *refs, size_t count);
+KS_NODISCARD ks_err ks_mdata_prefetch(struct ks_mdata *d, const struct ks_chunk_ref *refs,
+                                      size_t count);
 
 #endif

@@ -1,0 +1,354 @@
+/* Reading the data sections of a metric part. Immutable after open; pages come from the part's
+ * cache. */
+#include "storage/metric_data.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/mem.h"
+#include "storage/mdir_priv.h"
+#include "storage/metric_data_priv.h"
+
+struct section {
+    const struct ks_page_ref *pages;
+    size_t count;
+};
+
+struct ks_mdata {
+    struct ks_part *part;
+    uint64_t owner; /* for memos */
+    struct section dir, values, times;
+    struct ksi_mgroup *groups; /* one per page of dir */
+    uint32_t series_count;
+    uint64_t sample_count, chunk_count;
+    int64_t min_ms, max_ms;
+};
+
+/* --- opening
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static ks_err corrupt(const struct ks_mdata *d, const char *what)
+{
+    return ks_fail(KS_ECORRUPT, "part %s: section %s: %s", ks_part_path(d->part), KSI_SECTION_INDEX,
+                   what);
+}
+
+static ks_err decode_groups(struct ks_mdata *d, struct ks_reader *r)
+{
+    uint64_t ord = 0;
+    for (size_t i = 0; i < d->dir.count; i++) {
+        uint64_t step = ks_read_varint(r), off = ks_read_varint(r), span = ks_read_varint(r);
+        ord += step;
+        if (r->bad || step > UINT32_MAX || ord >= d->series_count || (i && !step))
+            return corrupt(d, "directory pages out of order");
+        struct ksi_mgroup *g = &d->groups[i];
+        g->first_ord = (uint32_t)ord;
+        g->min_ms = (int64_t)((uint64_t)d->min_ms + off);
+        g->max_ms = (int64_t)((uint64_t)g->min_ms + span);
+        if (g->min_ms < d->min_ms || g->max_ms < g->min_ms || g->max_ms > d->max_ms)
+            return corrupt(d, "time range of a directory page");
+    }
+    return ks_reader_left(r) ? corrupt(d, "wrong length") : KS_OK;
+}
+
+static ks_err decode_index(struct ks_mdata *d, struct ks_slice raw)
+{
+    struct ks_reader r = ks_reader(raw);
+    uint8_t layout = ks_read_u8(&r);
+    uint64_t series = ks_read_varint(&r);
+    d->chunk_count = ks_read_varint(&r);
+    d->sample_count = ks_read_varint(&r);
+    d->min_ms = ks_read_zigzag(&r);
+    d->max_ms = ks_read_zigzag(&r);
+    uint64_t groups = ks_read_varint(&r);
+    if (r.bad || series > UINT32_MAX || d->max_ms < d->min_ms)
+        return corrupt(d, "damaged");
+    if (layout != 1)
+        return ks_fail(KS_EUNSUPPORTED,
+                       "part %s: directory layout %u is not known: use a newer program",
+                       ks_part_path(d->part), layout);
+    if (groups != d->dir.count)
+        return corrupt(d, "number of directory pages differs");
+    d->series_count = (uint32_t)series;
+    if (groups && !(d->groups = ks_alloc_array(groups, sizeof *d->groups)))
+        return KS_ENOMEM;
+    return decode_groups(d, &r);
+}
+
+static ks_err load(struct ks_mdata *d)
+{
+    struct ks_page page;
+    size_t count;
+    const struct ks_page_ref *refs = ks_part_section_pages(d->part, KSI_SECTION_INDEX, &count);
+    if (count != 1)
+        return ks_fail(KS_ECORRUPT, "part %s: no metric data in it", ks_part_path(d->part));
+    d->dir.pages = ks_part_section_pages(d->part, KSI_SECTION_DIR, &d->dir.count);
+    d->values.pages = ks_part_section_pages(d->part, KSI_SECTION_CHUNKS, &d->values.count);
+    d->times.pages = ks_part_section_pages(d->part, KSI_SECTION_TIMES, &d->times.count);
+    if (d->dir.count >= KSI_INLINE)
+        return corrupt(d, "too many directory pages");
+    KS_TRY(ks_part_read(d->part, refs[0], &page));
+    ks_err err = decode_index(d, page.raw);
+    ks_page_release(&page);
+    return err;
+}
+
+ks_err ks_mdata_open(struct ks_part *p, struct ks_mdata **ret)
+{
+    struct ks_mdata *d = ks_zalloc(sizeof *d);
+    if (!d)
+        return KS_ENOMEM;
+    d->part = p;
+    d->owner = ks_cache_owner_new();
+    ks_err err = load(d);
+    if (err != KS_OK) {
+        ks_mdata_close(d);
+        return err;
+    }
+    *ret = d;
+    return KS_OK;
+}
+
+void ks_mdata_close(struct ks_mdata *d)
+{
+    if (!d)
+        return;
+    ks_free(d->groups);
+    ks_free(d);
+}
+
+uint32_t ks_mdata_series_count(const struct ks_mdata *d)
+{
+    return d->series_count;
+}
+
+uint64_t ks_mdata_sample_count(const struct ks_mdata *d)
+{
+    return d->sample_count;
+}
+
+uint64_t ks_mdata_chunk_count(const struct ks_mdata *d)
+{
+    return d->chunk_count;
+}
+
+void ks_mdata_time_range(const struct ks_mdata *d, int64_t *ret_min_ms, int64_t *ret_max_ms)
+{
+    *ret_min_ms = d->min_ms;
+    *ret_max_ms = d->max_ms;
+}
+
+/* --- the directory
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* The last page that begins at or before ord; false when there is none. */
+static bool group_of(const struct ks_mdata *d, uint32_t ord, uint32_t *ret)
+{
+    size_t lo = 0, hi = d->dir.count;
+    /* Pages are full but for few, so the guess is nearly always right. */
+    size_t guess = ord / KSI_MDIR_SERIES_MAX;
+    if (guess < hi && d->groups[guess].first_ord <= ord) {
+        if (guess + 1 == hi || d->groups[guess + 1].first_ord > ord) {
+            *ret = (uint32_t)guess;
+            return true;
+        }
+        lo = guess + 1;
+    }
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (d->groups[mid].first_ord <= ord)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    *ret = (uint32_t)lo - 1;
+    return lo != 0;
+}
+
+static ks_err in_page(const struct ks_mdata *d, const char *section, size_t page, ks_err err)
+{
+    return err == KS_ECORRUPT ? ks_fail_context(err, "part %s: section %s: page %zu",
+                                                ks_part_path(d->part), section, page)
+                              : err;
+}
+
+ks_err ks_mdata_chunks(struct ks_mdata *d, uint32_t ord, int64_t min_ms, int64_t max_ms,
+                       struct ks_chunk_ref **refs, size_t *count, size_t *cap)
+{
+    uint32_t g;
+    if (!group_of(d, ord, &g) || d->groups[g].min_ms > max_ms || d->groups[g].max_ms < min_ms)
+        return KS_OK;
+    struct ks_page page;
+    struct ksi_mdir dir;
+    KS_TRY(ks_part_read(d->part, d->dir.pages[g], &page));
+    size_t before = *count;
+    ks_err err = ksi_mdir_parse(page.raw, &dir);
+    if (err == KS_OK)
+        err = ksi_mdir_chunks(&dir, g, ord, min_ms, max_ms, refs, count, cap);
+    ks_page_release(&page);
+    if (err != KS_OK)
+        *count = before;
+    return in_page(d, KSI_SECTION_DIR, g, err);
+}
+
+/* --- payloads
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static ks_err page_of(const struct ks_mdata *d, const struct section *s, uint32_t frame,
+                      struct ks_page_ref *ret)
+{
+    if (frame & KSI_INLINE) {
+        frame &= ~KSI_INLINE;
+        s = &d->dir;
+    }
+    if (frame >= s->count)
+        return ks_fail(KS_ECORRUPT, "part %s: a chunk refers to frame %u of %zu",
+                       ks_part_path(d->part), frame, s->count);
+    *ret = s->pages[frame];
+    return KS_OK;
+}
+
+static ks_err payload(struct ks_mdata *d, const struct section *s, uint32_t frame, uint32_t offset,
+                      uint32_t bytes, struct ks_page *ret_page, struct ks_slice *ret)
+{
+    struct ks_page_ref ref;
+    KS_TRY(page_of(d, s, frame, &ref));
+    if (offset > ref.raw_bytes || bytes > ref.raw_bytes - offset)
+        return ks_fail(KS_ECORRUPT, "part %s: a chunk of %u bytes does not fit its frame",
+                       ks_part_path(d->part), bytes);
+    KS_TRY(ks_part_read(d->part, ref, ret_page));
+    *ret = ks_slice(ret_page->raw.ptr + offset, bytes);
+    return KS_OK;
+}
+
+ks_err ks_mdata_raw(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                    struct ks_page *ret_times_page, struct ks_slice *ret_times,
+                    struct ks_page *ret_values_page, struct ks_slice *ret_values)
+{
+    struct ks_page times;
+    KS_TRY(payload(d, &d->times, ref->times_frame, ref->times_offset, ref->times_bytes, &times,
+                   ret_times));
+    ks_err err = payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes,
+                         ret_values_page, ret_values);
+    if (err != KS_OK) {
+        ks_page_release(&times);
+        return err;
+    }
+    *ret_times_page = times;
+    return KS_OK;
+}
+
+static ks_err in_chunk(const struct ks_mdata *d, const char *section, uint32_t frame,
+                       uint32_t offset, ks_err err)
+{
+    if (err != KS_ECORRUPT)
+        return err;
+    return ks_fail_context(err, "part %s: section %s: page %u offset %u", ks_part_path(d->part),
+                           frame & KSI_INLINE ? KSI_SECTION_DIR : section, frame & ~KSI_INLINE,
+                           offset);
+}
+
+static ks_err decode_times(struct ks_mdata *d, const struct ks_chunk_ref *ref, int64_t *ret)
+{
+    struct ks_page page;
+    struct ks_slice bytes;
+    KS_TRY(payload(d, &d->times, ref->times_frame, ref->times_offset, ref->times_bytes, &page,
+                   &bytes));
+    ks_err err = ks_times_decode(bytes, ref->meta.times_encoding, ref->meta.sample_count, ret);
+    ks_page_release(&page);
+    return in_chunk(d, KSI_SECTION_TIMES, ref->times_frame, ref->times_offset, err);
+}
+
+static bool memo_hit(const struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                     const struct ks_times_memo *m)
+{
+    return m->owner == d->owner && m->offset == ref->times_offset && m->frame == ref->times_frame &&
+           m->count == ref->meta.sample_count;
+}
+
+static ks_err times_by_memo(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                            struct ks_times_memo *m, int64_t *ret)
+{
+    if (!memo_hit(d, ref, m)) {
+        if (!m->times && !(m->times = ks_alloc_array(KS_CHUNK_SAMPLES_MAX, sizeof *m->times)))
+            return KS_ENOMEM;
+        m->owner = 0; /* a failed decode leaves garbage */
+        KS_TRY(decode_times(d, ref, m->times));
+        m->owner = d->owner;
+        m->frame = ref->times_frame;
+        m->offset = ref->times_offset;
+        m->count = ref->meta.sample_count;
+    }
+    memcpy(ret, m->times, ref->meta.sample_count * sizeof *ret);
+    return KS_OK;
+}
+
+ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                       struct ks_times_memo *memo, int64_t *ret_times, double *ret_values)
+{
+    struct ks_page page;
+    struct ks_slice bytes;
+    KS_TRY(memo ? times_by_memo(d, ref, memo, ret_times) : decode_times(d, ref, ret_times));
+    KS_TRY(payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes, &page,
+                   &bytes));
+    ks_err err =
+        ks_values_decode(bytes, ref->meta.values_encoding, ref->meta.sample_count, ret_values);
+    ks_page_release(&page);
+    return in_chunk(d, KSI_SECTION_CHUNKS, ref->values_frame, ref->values_offset, err);
+}
+
+void ks_times_memo_done(struct ks_times_memo *m)
+{
+    ks_free(m->times);
+    *m = (struct ks_times_memo){0};
+}
+
+/* --- prefetch
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct ks_page_ref *x = a, *y = b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static ks_err prefetch_some(struct ks_mdata *d, const struct ks_chunk_ref *refs, size_t count,
+                            struct ks_page_ref *pages)
+{
+    size_t n = 0, unique = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct ks_chunk_ref *r = &refs[i];
+        /* Inline payloads lie in the page that the reference itself came from. */
+        if (!(r->times_frame & KSI_INLINE) && (i == 0 || r->times_frame != r[-1].times_frame))
+            KS_TRY(page_of(d, &d->times, r->times_frame, &pages[n++]));
+        if (!(r->values_frame & KSI_INLINE) && (i == 0 || r->values_frame != r[-1].values_frame))
+            KS_TRY(page_of(d, &d->values, r->values_frame, &pages[n++]));
+    }
+    if (n)
+        qsort(pages, n, sizeof *pages, by_offset);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || pages[i].offset != pages[unique - 1].offset)
+            pages[unique++] = pages[i];
+    return ks_part_prefetch(d->part, pages, unique);
+}
+
+ks_err ks_mdata_prefetch(struct ks_mdata *d, const struct ks_chunk_ref *refs, size_t count)
+{
+    enum { AT_ONCE = 4096 };
+    if (!count || !ks_part_cache(d->part))
+        return KS_OK;
+    size_t room = count < AT_ONCE ? count : AT_ONCE;
+    struct ks_page_ref *pages = ks_alloc_array(2 * room, sizeof *pages);
+    if (!pages)
+        return KS_ENOMEM;
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < count && err == KS_OK; i += room)
+        err = prefetch_some(d, refs + i, count - i < room ? count - i : room, pages);
+    ks_free(pages);
+    return err;
+}
