@@ -77,13 +77,15 @@ static bool rebuild(struct ks_l1 *t, size_t n, bool (*dead)(void *arg, uint32_t 
     return true;
 }
 
-void ksi_l1_add(struct ks_l1 *t, const struct l1_add *adds, size_t count)
+void ksi_l1_add(struct ks_l1 *t, const struct l1_add *adds, size_t count, bool (*valid)(void *arg, uint32_t sid),
+                void *arg)
 {
     pthread_rwlock_wrlock(&t->lock);
     for (size_t i = 0; i < count; i++) {
         if (t->count >= t->limit && !rebuild(t, (t->mask + 1) * 2, NULL, NULL))
             break;
-        put(t, adds[i].key, adds[i].sid);
+        if (valid(arg, adds[i].sid))
+            put(t, adds[i].key, adds[i].sid);
     }
     pthread_rwlock_unlock(&t->lock);
 }

@@ -36,8 +36,12 @@ struct l1_add {
     ks_hash128 key;
     uint32_t sid;
 };
-/* Adding is an optimisation: when memory is short the entries are simply not kept. */
-void ksi_l1_add(struct ks_l1 *t, const struct l1_add *adds, size_t count);
+/*
+ * Adds entries for which valid() still holds, asked under the table's lock: a purge of the same sid either came before
+ * (and valid() says no) or will come after. An optimisation: when memory is short the entries are simply not kept.
+ */
+void ksi_l1_add(struct ks_l1 *t, const struct l1_add *adds, size_t count, bool (*valid)(void *arg, uint32_t sid),
+                void *arg);
 /* Drops entries whose sid dead() names. */
 void ksi_l1_purge(struct ks_l1 *t, bool (*dead)(void *arg, uint32_t sid), void *arg);
 size_t ksi_l1_bytes(struct ks_l1 *t);

@@ -18,7 +18,7 @@
 #include "storage/cache.h"
 #include "sys/vfs.h"
 
-enum ks_part_kind { KS_PART_METRICS = 1, KS_PART_LOGS = 2, KS_PART_TRACES = 3 };
+enum ks_part_kind { KS_PART_METRICS = 1, KS_PART_LOGS = 2, KS_PART_TRACES = 3, KS_PART_CHECKPOINT = 4 };
 enum ks_page_codec { KS_PAGE_RAW = 0, KS_PAGE_ZSTD = 1, KS_PAGE_LZ4 = 2 };
 
 /* A file of this build. Readers refuse newer versions and incompatible bits they do not know;

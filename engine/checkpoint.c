@@ -1,0 +1,200 @@
+/*
+ * Checkpoints: the head as a file. Format: docs/format/checkpoint.md. The part container with kind KS_PART_CHECKPOINT; per shard
+ * two sections of independent pages: "labels-N" (series: sid, tenant, label bytes) and "state-N" (open chunks and late samples
+ * by local id), and the property "cut-N": the first LSN of the shard's records that the state does not contain.
+ */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "engine/engine_priv.h"
+#include "storage/part.h"
+
+enum { PAGE_SOFT = 512 << 10 };
+
+struct ksi_checkpoint {
+    struct ks_part_writer *w;
+    struct ks_buf page;
+};
+
+static ks_err put_page(struct ks_part_writer *w, const char *section, struct ks_buf *page)
+{
+    struct ks_page_ref ref;
+    KS_TRY(ks_buf_status(page));
+    if (!page->len)
+        return KS_OK;
+    ks_err err = ks_part_page(w, section, ks_buf_view(page), KS_PAGE_ZSTD, &ref);
+    ks_buf_reset(page);
+    return err;
+}
+
+ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state)
+{
+    for (uint32_t local = 0; local < s->local_end; local++) {
+        if (!ksi_series_at(s, local)->slab)
+            continue;
+        ks_buf_varint(state, local);
+        ksi_series_save(s, local, state);
+    }
+    return ks_buf_status(state);
+}
+
+/* Cuts the frozen state into pages between series. */
+static ks_err put_state(struct ks_part_writer *w, const char *section, struct ks_slice state)
+{
+    /* A page boundary needs no alignment to series when loading concatenates; pages stay below the container's limit. */
+    struct ks_page_ref ref;
+    for (size_t at = 0; at < state.len; at += PAGE_SOFT) {
+        size_t n = state.len - at < PAGE_SOFT ? state.len - at : PAGE_SOFT;
+        KS_TRY(ks_part_page(w, section, ks_slice(state.ptr + at, n), KS_PAGE_ZSTD, &ref));
+    }
+    return KS_OK;
+}
+
+/* Series in the state are those in use when it was frozen: none is dropped while the commit lock is held. */
+static ks_err put_labels(struct ks_engine *e, struct ks_part_writer *w, const char *section, uint32_t shard,
+                         uint32_t local_end, struct ks_buf *page, struct ks_buf *labels)
+{
+    for (uint32_t local = 0; local < local_end; local++) {
+        uint32_t sid = local * e->shard_count + shard;
+        struct ks_tenant tenant;
+        ks_buf_reset(labels);
+        ks_err err = ks_live_index_labels(e->live, sid, labels, &tenant);
+        if (err == KS_ENOTFOUND)
+            continue;
+        KS_TRY(err);
+        KS_TRY(ks_buf_status(labels));
+        ks_buf_varint(page, sid);
+        ks_buf_varint(page, tenant.account);
+        ks_buf_varint(page, tenant.project);
+        ks_buf_lp(page, ks_buf_view(labels));
+        if (page->len >= PAGE_SOFT)
+            KS_TRY(put_page(w, section, page));
+    }
+    return put_page(w, section, page);
+}
+
+ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut, uint32_t local_end,
+                          struct ks_slice state)
+{
+    char name[32];
+    uint8_t cut_bytes[8];
+    struct ks_buf page, labels;
+    ks_buf_init(&page, 64 << 20);
+    ks_buf_init(&labels, 16 << 20);
+    snprintf(name, sizeof name, "labels-%u", shard);
+    ks_err err = put_labels(e, w, name, shard, local_end, &page, &labels);
+    snprintf(name, sizeof name, "state-%u", shard);
+    if (err == KS_OK)
+        err = put_state(w, name, state);
+    snprintf(name, sizeof name, "cut-%u", shard);
+    ks_put_le64(cut_bytes, cut);
+    if (err == KS_OK)
+        err = ks_part_prop(w, name, ks_slice(cut_bytes, sizeof cut_bytes));
+    ks_buf_done(&page);
+    ks_buf_done(&labels);
+    return err;
+}
+
+/* --- loading ------------------------------------------------------------------------------------------------------ */
+
+static ks_err load_labels_page(struct ks_engine *e, struct ksi_shard *s, struct ks_slice raw)
+{
+    struct ks_reader r = ks_reader(raw);
+    while (ks_reader_left(&r)) {
+        uint64_t sid = ks_read_varint(&r), account = ks_read_varint(&r), project = ks_read_varint(&r);
+        struct ks_slice labels = ks_read_lp(&r);
+        if (r.bad || sid >= UINT32_MAX || sid % s->count_all != s->index)
+            return ks_fail(KS_ECORRUPT, "series list of the checkpoint is malformed");
+        struct ks_tenant t = {(uint32_t)account, (uint32_t)project};
+        KS_TRY(ksi_restore_series(e, s, (uint32_t)sid, t, labels));
+    }
+    return KS_OK;
+}
+
+static ks_err load_state(struct ksi_shard *s, struct ks_slice raw)
+{
+    struct ks_reader r = ks_reader(raw);
+    while (ks_reader_left(&r)) {
+        uint64_t local = ks_read_varint(&r);
+        /* A series made between the freeze of its shard and the writing of labels has labels but no state; never the reverse. */
+        if (r.bad || local >= s->local_end || !ksi_series_at(s, (uint32_t)local)->slab)
+            return ks_fail(KS_ECORRUPT, "the checkpoint holds data of an unknown series");
+        KS_TRY(ksi_series_load(s, (uint32_t)local, &r));
+    }
+    return KS_OK;
+}
+
+static ks_err load_shard(struct ks_engine *e, struct ks_part *p, uint32_t shard, ks_lsn *ret_cut)
+{
+    struct ksi_shard *s = &e->shards[shard];
+    char name[32];
+    size_t count;
+    struct ks_page page;
+    struct ks_slice cut;
+    snprintf(name, sizeof name, "cut-%u", shard);
+    if (!ks_part_get_prop(p, name, &cut) || cut.len != 8)
+        return ks_fail(KS_ECORRUPT, "%s lacks shard %u", ks_part_path(p), shard);
+    *ret_cut = ks_le64(cut.ptr);
+    snprintf(name, sizeof name, "labels-%u", shard);
+    const struct ks_page_ref *refs = ks_part_section_pages(p, name, &count);
+    for (size_t i = 0; i < count; i++) {
+        KS_TRY(ks_part_read(p, refs[i], &page));
+        ks_err err = load_labels_page(e, s, page.raw);
+        ks_page_release(&page);
+        KS_TRY(err);
+    }
+    snprintf(name, sizeof name, "state-%u", shard);
+    refs = ks_part_section_pages(p, name, &count);
+    struct ks_buf all;
+    ks_buf_init(&all, (size_t)8 << 30);
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < count && err == KS_OK; i++) {
+        err = ks_part_read(p, refs[i], &page);
+        if (err == KS_OK) {
+            ks_buf_slice(&all, page.raw);
+            ks_page_release(&page);
+            err = ks_buf_status(&all);
+        }
+    }
+    if (err == KS_OK)
+        err = load_state(s, ks_buf_view(&all));
+    ks_buf_done(&all);
+    return err;
+}
+
+struct load_job {
+    struct ks_engine *e;
+    struct ks_part *p;
+    ks_lsn *cuts;
+    ks_err *errs;
+    char (*texts)[KS_ERR_TEXT_MAX];
+};
+
+static void load_one(void *arg, size_t i)
+{
+    struct load_job *j = arg;
+    j->errs[i] = load_shard(j->e, j->p, (uint32_t)i, &j->cuts[i]);
+    if (j->errs[i] != KS_OK)
+        snprintf(j->texts[i], KS_ERR_TEXT_MAX, "%s", ks_err_text());
+}
+
+ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts)
+{
+    struct ks_part *p;
+    KS_TRY(ks_part_open(e->vfs, path, NULL, &p));
+    struct load_job j = {.e = e, .p = p, .cuts = cuts};
+    ks_err err = KS_OK;
+    j.errs = ks_zalloc_array(e->shard_count, sizeof *j.errs);
+    j.texts = ks_zalloc_array(e->shard_count, sizeof *j.texts);
+    if (!j.errs || !j.texts)
+        err = KS_ENOMEM;
+    if (err == KS_OK)
+        ks_pool_for(e->opts.pool, e->shard_count, load_one, &j);
+    for (uint32_t i = 0; i < e->shard_count && err == KS_OK; i++)
+        if ((err = j.errs[i]) != KS_OK)
+            (void)ks_fail(err, "%s: %s", path, j.texts[i]);
+    ks_free(j.errs);
+    ks_free(j.texts);
+    ks_part_close(p);
+    return err;
+}

@@ -1,0 +1,101 @@
+/*
+ * Inside the engine.
+ *
+ * Locks, in the order they are taken: commit_lock (one structural change at a time: flush, merge publish, delete, snapshot) →
+ * shard locks (one at a time) → live index / L1 (their own) ; list_lock (the part list pointer) is a leaf. No lock but
+ * commit_lock is held over file I/O; the log's append may wait for its buffers under a shard lock.
+ */
+#ifndef KS_ENGINE_ENGINE_PRIV_H
+#define KS_ENGINE_ENGINE_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/engine.h"
+#include "engine/head.h"
+#include "engine/l1.h"
+#include "engine/parts.h"
+#include "index/live_index.h"
+#include "storage/manifest.h"
+
+/* Version of what the engine writes into manifest properties, checkpoints and records. */
+enum { KSI_ENGINE_FORMAT = 1 };
+
+struct ks_engine {
+    struct ks_engine_opts opts; /* with defaults filled in; texts and rules owned */
+    struct ks_vfs *vfs;
+    char *dir;
+    struct ks_file *lock_file;
+    struct ks_cache *cache;
+    struct ks_wal *wal;
+    struct ks_live_index *live;
+    struct ks_l1 l1;
+    struct ksi_shard *shards;
+    uint32_t shard_count;
+    /* Rounds of dropping series, per shard. Under the shard's lock it goes odd, L1 is purged, it goes even. Writers read it before
+     * their L1 lookup and compare under the shard's lock: equal means every sid found is still the same series. */
+    _Atomic uint64_t *drop_epochs;
+
+    pthread_mutex_t commit_lock;
+    struct ks_manifest manifest; /* under commit_lock */
+
+    struct ksi_part_store parts;
+
+    _Atomic bool read_only, memory_full;
+    _Atomic int64_t last_flush_mono_ms;
+    _Atomic uint64_t past_version;
+    _Atomic uint64_t free_disk_bytes, total_disk_bytes;
+    _Atomic uint64_t rows_added, rows_too_old, rows_too_new, series_created, l1_hits, l1_misses;
+    _Atomic uint64_t flushes, merges, merged_rows, active_merges, quarantined;
+    uint64_t replay_bytes, recovery_ms;
+    ks_lsn checkpoint_lsn; /* lowest LSN a restart needs; under commit_lock */
+
+    pthread_t job_thread;
+    bool job_running;
+    pthread_mutex_t job_lock;
+    pthread_cond_t job_wake;
+    bool job_stop, job_now; /* under job_lock */
+};
+
+static inline struct ksi_shard *ksi_shard_of_sid(struct ks_engine *e, uint32_t sid)
+{
+    return &e->shards[sid % e->shard_count];
+}
+
+/* engine/write.c */
+/* Makes a series: shard, live index and fp table; all or nothing. Under the shard's lock, not logged. */
+KS_NODISCARD ks_err ksi_create_series(struct ks_engine *e, struct ksi_shard *s, struct ks_tenant tenant,
+                                      struct ks_slice label_bytes, ks_hash128 fp, uint32_t *ret_local);
+void ksi_forget_series(struct ks_engine *e, struct ksi_shard *s, uint32_t local, ks_hash128 fp);
+/* Recovery: a series under the sid it had. One that is there already with the same labels is fine. */
+KS_NODISCARD ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, uint32_t sid, struct ks_tenant tenant,
+                                       struct ks_slice label_bytes);
+
+/* engine/checkpoint.c */
+/* Appends the state of a shard's series, under its lock. */
+KS_NODISCARD ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state);
+/* Writes a frozen shard; labels come from the live index (locals below local_end). */
+KS_NODISCARD ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut,
+                                       uint32_t local_end, struct ks_slice state);
+/* Loads a checkpoint into empty shards; cuts[shard] gets the first LSN to replay. */
+KS_NODISCARD ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts);
+
+/* engine/flush.c */
+struct ksi_flush_opts {
+    bool seal_all;                 /* close every open chunk too */
+    const roaring_bitmap_t *seal;  /* close the open chunks of these sids */
+    bool drop_idle;                /* let go of series without samples for long */
+};
+/* Under commit_lock. */
+KS_NODISCARD ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts);
+
+/* engine/jobs.c */
+KS_NODISCARD ks_err ksi_jobs_start(struct ks_engine *e);
+void ksi_jobs_stop(struct ks_engine *e);
+void ksi_jobs_kick(struct ks_engine *e);
+uint64_t ksi_head_bytes(struct ks_engine *e);
+
+/* Paths: dir/name… into out[4096]. */
+KS_NODISCARD ks_err ksi_path(char out[4096], const char *dir, const char *fmt, ...) KS_PRINTF(3, 4);
+
+#endif

@@ -1,0 +1,389 @@
+/*
+ * The write path: L1 lookup for the whole batch without a lock, labels resolved for the unknown series, then shard by shard
+ * under its mutex: create series, log, apply; at the end one wait for the log. A shard's records stand in the log in the
+ * order they were applied, because both happen under its lock.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "engine/engine_priv.h"
+#include "engine/records.h"
+#include "sys/clock.h"
+
+enum { FRAME_SOFT = 1 << 20, RECENT_MS = 5 * 60 * 1000 };
+#define SID_DROPPED (UINT32_MAX - 1) /* the resolver dropped the series */
+
+struct miss {
+    uint32_t series;
+    struct ks_slice labels; /* canonical bytes in the arena */
+    ks_hash128 fp;
+};
+
+/* One ks_engine_write() call. Arrays live in the batch's arena. */
+struct write_op {
+    struct ks_engine *e;
+    struct ks_write_batch *batch;
+    struct ks_write_result *result;
+    uint32_t *sids;     /* per series */
+    uint32_t *miss_of;  /* per series: index into misses, or UINT32_MAX */
+    uint32_t *order;    /* series grouped by shard */
+    uint64_t *epochs;   /* per shard, as read before the lookup */
+    struct miss *misses;
+    size_t miss_count, miss_cap;
+    struct ks_buf labels, frame;
+    int64_t min_ms, max_ms, recent_ms;
+    bool touched_past;
+    ks_lsn lsn;
+};
+
+static ks_err resolve_one(struct write_op *w, uint32_t i)
+{
+    struct ks_labels l = {0};
+    struct ks_write_batch *b = w->batch;
+    KS_TRY(b->resolve(b, i, &l));
+    ks_labels_canonicalise(&l);
+    if (!l.count) {
+        w->sids[i] = SID_DROPPED;
+        return KS_OK;
+    }
+    ks_buf_reset(&w->labels);
+    ks_labels_encode(&l, &w->labels);
+    KS_TRY(ks_buf_status(&w->labels));
+    struct miss m = {.series = i, .labels = ks_arena_dup(b->arena, ks_buf_view(&w->labels))};
+    if (!m.labels.ptr)
+        return ks_arena_err(b->arena);
+    m.fp = ks_series_fp(b->series[i].tenant, m.labels);
+    KS_TRY(ks_arena_grow(b->arena, (void **)&w->misses, &w->miss_cap, w->miss_count + 1, sizeof m));
+    w->miss_of[i] = (uint32_t)w->miss_count;
+    w->misses[w->miss_count++] = m;
+    return KS_OK;
+}
+
+static uint32_t shard_of(const struct write_op *w, uint32_t i)
+{
+    uint32_t n = w->e->shard_count;
+    return w->miss_of[i] == UINT32_MAX ? w->sids[i] % n : ksi_fp_shard(w->misses[w->miss_of[i]].fp, n);
+}
+
+static ks_err look_up(struct write_op *w)
+{
+    struct ks_engine *e = w->e;
+    size_t n = w->batch->series_count;
+    for (uint32_t s = 0; s < e->shard_count; s++)
+        w->epochs[s] = atomic_load(&e->drop_epochs[s]);
+    ksi_l1_lookup(&e->l1, &w->batch->series[0].raw_key, sizeof *w->batch->series, n, w->sids);
+    for (uint32_t i = 0; i < n; i++) {
+        w->miss_of[i] = UINT32_MAX;
+        if (w->sids[i] == KS_NO_SID)
+            KS_TRY(resolve_one(w, i));
+    }
+    return KS_OK;
+}
+
+/* Counting sort of the series by shard; starts[s]..starts[s+1] in order. */
+static void group_by_shard(struct write_op *w, uint32_t *starts)
+{
+    uint32_t n = (uint32_t)w->batch->series_count, shards = w->e->shard_count;
+    memset(starts, 0, (shards + 1) * sizeof *starts);
+    for (uint32_t i = 0; i < n; i++)
+        if (w->sids[i] != SID_DROPPED)
+            starts[shard_of(w, i) + 1]++;
+    for (uint32_t s = 0; s < shards; s++)
+        starts[s + 1] += starts[s];
+    for (uint32_t i = 0; i < n; i++)
+        if (w->sids[i] != SID_DROPPED)
+            w->order[starts[shard_of(w, i)]++] = i;
+    for (uint32_t s = shards; s > 0; s--)
+        starts[s] = starts[s - 1];
+    starts[0] = 0;
+}
+
+/* --- series creation, under the shard's lock ---------------------------------------------------------------------- */
+
+struct same_arg {
+    struct ks_engine *e;
+    struct ksi_shard *s;
+    struct ks_tenant tenant;
+    struct ks_slice labels;
+};
+
+static bool same_series(void *arg, uint32_t local)
+{
+    struct same_arg *a = arg;
+    return ks_live_index_equals(a->e->live, ksi_sid(a->s, local), a->tenant, a->labels);
+}
+
+ks_err ksi_create_series(struct ks_engine *e, struct ksi_shard *s, struct ks_tenant tenant, struct ks_slice label_bytes,
+                         ks_hash128 fp, uint32_t *ret_local)
+{
+    uint32_t local;
+    KS_TRY(ksi_series_new(s, ksi_phase_key(tenant, label_bytes), &local));
+    struct ks_live_add add = {ksi_sid(s, local), tenant, label_bytes};
+    ks_err err = ks_live_index_add(e->live, &add, 1);
+    if (err == KS_OK && (err = ksi_fp_add(s, fp, local)) != KS_OK)
+        (void)!ks_live_index_remove(e->live, &add.sid, 1);
+    if (err != KS_OK) {
+        ksi_series_drop(s, local);
+        ksi_series_recycle(s, local);
+        return err;
+    }
+    *ret_local = local;
+    return KS_OK;
+}
+
+void ksi_forget_series(struct ks_engine *e, struct ksi_shard *s, uint32_t local, ks_hash128 fp)
+{
+    uint32_t sid = ksi_sid(s, local);
+    ksi_fp_remove(s, fp, local);
+    (void)!ks_live_index_remove(e->live, &sid, 1);
+    ksi_series_drop(s, local);
+    ksi_series_recycle(s, local);
+}
+
+ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, uint32_t sid, struct ks_tenant tenant,
+                          struct ks_slice label_bytes)
+{
+    uint32_t local = sid / s->count_all;
+    if (sid % s->count_all != s->index)
+        return ks_fail(KS_ECORRUPT, "series %u does not belong to shard %u", sid, s->index);
+    if (local < s->local_end && ksi_series_at(s, local)->slab)
+        return ks_live_index_equals(e->live, sid, tenant, label_bytes)
+                   ? KS_OK
+                   : ks_fail(KS_ECORRUPT, "series %u is logged twice with different labels", sid);
+    if (local > s->local_end + (64u << 20))
+        return ks_fail(KS_ECORRUPT, "series id %u is out of range", sid);
+    KS_TRY(ksi_series_new_at(s, local, ksi_phase_key(tenant, label_bytes)));
+    struct ks_live_add add = {sid, tenant, label_bytes};
+    ks_err err = ks_live_index_add(e->live, &add, 1);
+    if (err == KS_OK && (err = ksi_fp_add(s, ks_series_fp(tenant, label_bytes), local)) != KS_OK)
+        (void)!ks_live_index_remove(e->live, &sid, 1);
+    if (err != KS_OK)
+        ksi_series_drop(s, local);
+    return err;
+}
+
+/* Logs the series made since *from and forgets them again when the log does not take them. */
+static ks_err log_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count)
+{
+    struct ks_write_series *series = w->batch->series;
+    ks_err err = KS_OK;
+    size_t logged = 0;
+    for (size_t i = 0; i < count && err == KS_OK;) {
+        ks_buf_reset(&w->frame);
+        for (; i < count && w->frame.len < FRAME_SOFT; i++) {
+            const struct miss *m = &w->misses[w->miss_of[made[i]]];
+            ksi_rec_series_add(&w->frame, w->sids[made[i]], series[made[i]].tenant, m->labels);
+        }
+        err = ks_buf_status(&w->frame);
+        if (err == KS_OK)
+            err = ks_wal_append(w->e->wal, KS_REC_SERIES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn);
+        if (err == KS_OK)
+            logged = i;
+    }
+    for (size_t i = logged; i < count; i++)
+        ksi_forget_series(w->e, s, w->sids[made[i]] / s->count_all, w->misses[w->miss_of[made[i]]].fp);
+    w->result->series_created += logged;
+    return err;
+}
+
+static ks_err find_or_create(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
+{
+    struct ks_engine *e = w->e;
+    uint32_t *made = ks_arena_array(w->batch->arena, count, sizeof *made);
+    size_t made_count = 0;
+    ks_err err = made ? KS_OK : ks_arena_err(w->batch->arena);
+    for (size_t k = 0; k < count && err == KS_OK; k++) {
+        uint32_t i = idx[k];
+        if (w->miss_of[i] == UINT32_MAX)
+            continue;
+        const struct miss *m = &w->misses[w->miss_of[i]];
+        struct same_arg a = {e, s, w->batch->series[i].tenant, m->labels};
+        uint32_t local = ksi_fp_find(s, m->fp, same_series, &a);
+        if (local == UINT32_MAX) {
+            if (atomic_load(&e->memory_full) || (e->opts.max_series && s->in_use >= e->opts.max_series / e->shard_count)) {
+                w->sids[i] = SID_DROPPED;
+                w->result->series_refused++;
+                continue;
+            }
+            err = ksi_create_series(e, s, a.tenant, m->labels, m->fp, &local);
+            if (err != KS_OK)
+                break;
+            made[made_count++] = i;
+        }
+        w->sids[i] = ksi_sid(s, local);
+    }
+    ks_err logged = made_count ? log_series(w, s, made, made_count) : KS_OK;
+    return err == KS_OK ? logged : err;
+}
+
+/* --- samples, under the shard's lock ------------------------------------------------------------------------------ */
+
+static ks_err apply_samples(struct write_op *w, struct ksi_shard *s, uint32_t i)
+{
+    const struct ks_write_series *x = &w->batch->series[i];
+    const struct ks_write_sample *v = w->batch->samples + x->first_sample;
+    uint32_t local = w->sids[i] / s->count_all;
+    for (uint32_t k = 0; k < x->sample_count; k++) {
+        enum ksi_append how;
+        if (v[k].time_ms < w->min_ms || v[k].time_ms > w->max_ms)
+            continue;
+        KS_TRY(ksi_append(s, local, v[k].time_ms, ks_f64_bits(v[k].value), &how));
+        w->touched_past |= how == KSI_LATE || v[k].time_ms < w->recent_ms;
+    }
+    return KS_OK;
+}
+
+static ks_err log_frame(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
+{
+    ks_err err = ks_buf_status(&w->frame);
+    if (err == KS_OK)
+        err = ks_wal_append(w->e->wal, KS_REC_SAMPLES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn);
+    for (size_t k = 0; k < count && err == KS_OK; k++)
+        if (w->sids[idx[k]] != SID_DROPPED)
+            err = apply_samples(w, s, idx[k]);
+    return err;
+}
+
+/* Logs and applies the samples of the shard's series in frames of about FRAME_SOFT bytes. */
+static ks_err log_and_apply(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
+{
+    struct ksi_samples_enc enc;
+    size_t first = 0;
+    ks_buf_reset(&w->frame);
+    ksi_rec_samples_begin(&enc, &w->frame, s->count_all);
+    for (size_t k = 0; k < count; k++) {
+        if (w->sids[idx[k]] == SID_DROPPED)
+            continue;
+        const struct ks_write_series *x = &w->batch->series[idx[k]];
+        const struct ks_write_sample *v = w->batch->samples + x->first_sample;
+        if (!ks_buf_reserve(&w->frame, (size_t)x->sample_count * KSI_SAMPLE_MAX))
+            return ks_buf_status(&w->frame);
+        for (uint32_t j = 0; j < x->sample_count; j++) {
+            if (v[j].time_ms < w->min_ms)
+                w->result->too_old++;
+            else if (v[j].time_ms > w->max_ms)
+                w->result->too_new++;
+            else
+                ksi_rec_samples_add(&enc, w->sids[idx[k]], v[j].time_ms, ks_f64_bits(v[j].value));
+        }
+        if (w->frame.len >= FRAME_SOFT) {
+            w->result->stored += enc.count;
+            KS_TRY(log_frame(w, s, idx + first, k + 1 - first));
+            first = k + 1;
+            ks_buf_reset(&w->frame);
+            ksi_rec_samples_begin(&enc, &w->frame, s->count_all);
+        }
+    }
+    w->result->stored += enc.count;
+    return enc.count ? log_frame(w, s, idx + first, count - first) : KS_OK;
+}
+
+/* The sids of this group may be stale: asks again, one by one. */
+static ks_err look_up_again(struct write_op *w, uint32_t shard, const uint32_t *idx, size_t count)
+{
+    w->epochs[shard] = atomic_load(&w->e->drop_epochs[shard]);
+    for (size_t k = 0; k < count; k++) {
+        uint32_t i = idx[k];
+        if (w->miss_of[i] != UINT32_MAX)
+            continue;
+        ksi_l1_lookup(&w->e->l1, &w->batch->series[i].raw_key, 0, 1, &w->sids[i]);
+        if (w->sids[i] == KS_NO_SID)
+            KS_TRY(resolve_one(w, i));
+    }
+    return KS_OK;
+}
+
+static ks_err write_shard(struct write_op *w, uint32_t shard, const uint32_t *idx, size_t count)
+{
+    struct ksi_shard *s = &w->e->shards[shard];
+    pthread_mutex_lock(&s->lock);
+    while (atomic_load(&w->e->drop_epochs[shard]) != w->epochs[shard]) {
+        pthread_mutex_unlock(&s->lock);
+        KS_TRY(look_up_again(w, shard, idx, count));
+        pthread_mutex_lock(&s->lock);
+    }
+    ks_err err = w->miss_count ? find_or_create(w, s, idx, count) : KS_OK;
+    if (err == KS_OK)
+        err = log_and_apply(w, s, idx, count);
+    pthread_mutex_unlock(&s->lock);
+    return err;
+}
+
+/* No series of the sid's shard was dropped since this write looked its keys up. */
+static bool sid_still_valid(void *arg, uint32_t sid)
+{
+    struct write_op *w = arg;
+    uint32_t shard = sid % w->e->shard_count;
+    return atomic_load(&w->e->drop_epochs[shard]) == w->epochs[shard];
+}
+
+static void remember_keys(struct write_op *w)
+{
+    struct l1_add *adds = ks_arena_array(w->batch->arena, w->miss_count, sizeof *adds);
+    size_t n = 0;
+    for (size_t m = 0; adds && m < w->miss_count; m++) {
+        uint32_t i = w->misses[m].series;
+        if (w->sids[i] != SID_DROPPED)
+            adds[n++] = (struct l1_add){w->batch->series[i].raw_key, w->sids[i]};
+    }
+    if (n)
+        ksi_l1_add(&w->e->l1, adds, n, sid_still_valid, w);
+}
+
+static ks_err write_op_init(struct write_op *w, uint32_t **ret_starts)
+{
+    struct ks_arena *a = w->batch->arena;
+    size_t n = w->batch->series_count, shards = w->e->shard_count;
+    w->sids = ks_arena_array(a, n, sizeof *w->sids);
+    w->miss_of = ks_arena_array(a, n, sizeof *w->miss_of);
+    w->order = ks_arena_array(a, n, sizeof *w->order);
+    w->epochs = ks_arena_array(a, shards, sizeof *w->epochs);
+    *ret_starts = ks_arena_array(a, shards + 1, sizeof **ret_starts);
+    if (!w->sids || !w->miss_of || !w->order || !w->epochs || !*ret_starts)
+        return ks_arena_err(a);
+    ks_buf_init(&w->labels, 1 << 20);
+    ks_buf_init(&w->frame, 256 << 20);
+    int64_t now = ks_now_ms();
+    w->min_ms = ks_engine_min_time_ms(w->e);
+    w->max_ms = now + w->e->opts.future_retention_ms;
+    w->recent_ms = now - RECENT_MS;
+    return KS_OK;
+}
+
+ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch, struct ks_write_result *ret)
+{
+    *ret = (struct ks_write_result){0};
+    if (!batch->series_count)
+        return KS_OK;
+    if (atomic_load(&e->read_only))
+        return ks_fail(KS_EREADONLY, "the storage is read-only: free disk space is below -storage.minFreeDiskSpaceBytes");
+    KS_TRY(ks_wal_status(e->wal));
+    struct write_op w = {.e = e, .batch = batch, .result = ret};
+    uint32_t *starts;
+    KS_TRY(write_op_init(&w, &starts));
+    ks_err err = look_up(&w);
+    if (err == KS_OK) {
+        group_by_shard(&w, starts);
+        /* Writers start at different shards, so that they rarely queue behind each other. */
+        uint32_t n = e->shard_count, at = (uint32_t)(batch->series[0].raw_key.hi % n);
+        for (uint32_t k = 0; k < n && err == KS_OK; k++, at = at + 1 == n ? 0 : at + 1)
+            if (starts[at] < starts[at + 1])
+                err = write_shard(&w, at, w.order + starts[at], starts[at + 1] - starts[at]);
+    }
+    if (err == KS_OK && w.miss_count)
+        remember_keys(&w);
+    if (err == KS_OK && w.lsn)
+        err = ks_wal_wait(e->wal, w.lsn);
+    ks_buf_done(&w.labels);
+    ks_buf_done(&w.frame);
+    atomic_fetch_add(&e->rows_added, ret->stored);
+    atomic_fetch_add(&e->rows_too_old, ret->too_old);
+    atomic_fetch_add(&e->rows_too_new, ret->too_new);
+    atomic_fetch_add(&e->series_created, ret->series_created);
+    atomic_fetch_add(&e->l1_misses, w.miss_count);
+    atomic_fetch_add(&e->l1_hits, batch->series_count - w.miss_count);
+    if (w.touched_past)
+        atomic_fetch_add(&e->past_version, 1);
+    return err;
+}
