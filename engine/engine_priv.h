@@ -50,6 +50,7 @@ struct ks_engine {
     uint64_t replay_bytes, recovery_ms;
     ks_lsn checkpoint_lsn; /* lowest LSN a restart needs; under commit_lock */
 
+    _Atomic int stop_work; /* closing: long jobs give up */
     pthread_t job_thread;
     bool job_running;
     pthread_mutex_t job_lock;
@@ -92,8 +93,8 @@ KS_NODISCARD ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush
 /* engine/jobs.c */
 KS_NODISCARD ks_err ksi_jobs_start(struct ks_engine *e);
 void ksi_jobs_stop(struct ks_engine *e);
-void ksi_jobs_kick(struct ks_engine *e);
 uint64_t ksi_head_bytes(struct ks_engine *e);
+uint64_t ksi_series_in_use(struct ks_engine *e);
 
 /* Paths: dir/name… into out[4096]. */
 KS_NODISCARD ks_err ksi_path(char out[4096], const char *dir, const char *fmt, ...) KS_PRINTF(3, 4);

@@ -56,6 +56,7 @@ void ksi_shard_done(struct ksi_shard *s)
     ks_free(s->fp_slots);
     ks_free(s->recent_times);
     ks_free(s->sealed_locals);
+    ks_free(s->dropped);
     ks_buf_done(&s->scratch);
     pthread_mutex_destroy(&s->lock);
     s->fp_slots = NULL;

@@ -85,7 +85,8 @@ struct ksi_shard {
     uint32_t *sealed_locals;        /* series that got a sealed chunk since the last flush; may repeat */
     size_t sealed_count, sealed_cap;
     uint32_t era;
-    uint64_t drop_epoch;            /* counts rounds that dropped series */
+    uint32_t *dropped;              /* locals let go since the last commit: not to be given again before it */
+    size_t dropped_count, dropped_cap;
     size_t bytes;                   /* of slabs, sealed chunks, side buffers */
     uint64_t samples, sealed_bytes; /* samples held; bytes of sealed chunks */
     struct ks_buf scratch;          /* encoding */

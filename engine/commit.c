@@ -1,0 +1,294 @@
+#include "engine/commit.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "engine/tombs_file.h"
+#include "sys/rand.h"
+
+ks_err ksi_path(char out[4096], const char *dir, const char *fmt, ...)
+{
+    int n = snprintf(out, 4096, "%s/", dir);
+    if (n < 0 || n >= 4096)
+        return ks_fail(KS_EINVAL, "path is too long: %s", dir);
+    va_list ap;
+    va_start(ap, fmt);
+    int m = vsnprintf(out + n, 4096 - (size_t)n, fmt, ap);
+    va_end(ap);
+    return m < 0 || m >= 4096 - n ? ks_fail(KS_EINVAL, "path is too long: %s", dir) : KS_OK;
+}
+
+ks_err ksi_part_path(struct ks_engine *e, int64_t day, uint64_t id, bool make, char out[4096])
+{
+    int64_t y;
+    unsigned m, d;
+    ks_civil_from_days(day, &y, &m, &d);
+    if (make) {
+        KS_TRY(ksi_path(out, e->dir, "parts/%04lld_%02u_%02u", (long long)y, m, d));
+        KS_TRY(ks_vfs_mkdirs(e->vfs, out));
+    }
+    return ksi_path(out, e->dir, "parts/%04lld_%02u_%02u/%016llx.part", (long long)y, m, d, (unsigned long long)id);
+}
+
+static bool is_gone(const struct ksi_change *c, uint64_t id)
+{
+    for (size_t i = 0; i < c->gone_count; i++)
+        if (c->gone[i]->id == id)
+            return true;
+    return false;
+}
+
+/* The id of the tombstone file that the change wrote for a part of the current list; false when it has none. */
+static bool new_tombs_id(const struct ksi_change *c, const struct ksi_part_list *now, uint64_t part_id, uint64_t *ret)
+{
+    for (size_t i = 0; c->tombs && i < now->count; i++) {
+        if (now->views[i].part->id == part_id && c->tombs[i]) {
+            *ret = c->tombs_ids[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+static ks_err changed_manifest(struct ks_engine *e, const struct ksi_change *c, struct ks_manifest *ret)
+{
+    struct ks_manifest m;
+    KS_TRY(ks_manifest_copy(&e->manifest, &m));
+    struct ksi_part_list *now = ksi_parts_pin(&e->parts);
+    size_t n = 0;
+    for (size_t i = 0; i < m.part_count; i++) {
+        if (is_gone(c, m.parts[i].id))
+            continue;
+        m.parts[n] = m.parts[i];
+        (void)new_tombs_id(c, now, m.parts[n].id, &m.parts[n].tombs_id);
+        n++;
+    }
+    m.part_count = n;
+    ksi_parts_unpin(now);
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < c->fresh_count && err == KS_OK; i++) {
+        const struct ksi_part *p = c->fresh[i];
+        err = ks_manifest_add_part(&m, (struct ks_manifest_part){p->id, p->day, p->level, p->resolution, 0});
+    }
+    if (c->checkpoint_id) {
+        m.checkpoint_id = c->checkpoint_id;
+        memcpy(m.cuts, c->cuts, m.shard_count * sizeof *m.cuts);
+    }
+    if (err == KS_OK)
+        *ret = m;
+    else
+        ks_manifest_done(&m);
+    return err;
+}
+
+static void remove_file(struct ks_engine *e, const char *path)
+{
+    if (e->vfs->ops->unlink(e->vfs, path) != KS_OK)
+        ks_log(KS_LOG_WARN, "engine", "cannot remove a file no longer used; the next start will: %s", ks_err_text());
+}
+
+ks_err ksi_commit(struct ks_engine *e, const struct ksi_change *c)
+{
+    struct ks_manifest m;
+    struct ksi_part_list *next;
+    KS_TRY(changed_manifest(e, c, &m));
+    ks_err err = ksi_parts_make(&e->parts, c->gone, c->gone_count, c->fresh, c->fresh_count, c->tombs, &next);
+    if (err != KS_OK) {
+        ks_manifest_done(&m);
+        return err;
+    }
+    err = ks_manifest_store(e->vfs, e->dir, &m);
+    if (err != KS_OK) {
+        /* The new list must let go of what it took over without closing it: the caller still owns fresh. */
+        next->count -= c->fresh_count;
+        ksi_parts_unpin(next);
+        ks_manifest_done(&m);
+        return err;
+    }
+    uint64_t old_checkpoint = e->manifest.checkpoint_id;
+    ks_manifest_done(&e->manifest);
+    e->manifest = m;
+    ksi_parts_swap(&e->parts, next);
+    char path[4096];
+    if (c->checkpoint_id && old_checkpoint &&
+        ksi_path(path, e->dir, "checkpoint/%016llx.ckpt", (unsigned long long)old_checkpoint) == KS_OK)
+        remove_file(e, path);
+    return KS_OK;
+}
+
+/* --- loading ------------------------------------------------------------------------------------------------------ */
+
+/* Moves a damaged part aside; it stays on disk for repair. */
+static ks_err quarantine(struct ks_engine *e, const char *path, uint64_t id)
+{
+    char to[4096], why[KS_ERR_TEXT_MAX];
+    snprintf(why, sizeof why, "%s", ks_err_text());
+    KS_TRY(ksi_path(to, e->dir, "quarantine"));
+    KS_TRY(ks_vfs_mkdirs(e->vfs, to));
+    KS_TRY(ksi_path(to, e->dir, "quarantine/%016llx.part", (unsigned long long)id));
+    ks_err err = e->vfs->ops->rename(e->vfs, path, to);
+    if (err == KS_OK)
+        err = ks_vfs_sync_parent(e->vfs, to);
+    ks_log(KS_LOG_ERROR, "engine",
+           "part %s is damaged and set aside as %s; its samples are missing from answers until it is repaired "
+           "(kofstore block repair): %s",
+           path, to, why);
+    atomic_fetch_add(&e->quarantined, 1);
+    return err == KS_ENOTFOUND ? KS_OK : err;
+}
+
+static ks_err load_part(struct ks_engine *e, const struct ks_manifest_part *mp, struct ksi_part **ret,
+                        struct ksi_tombs **ret_tombs)
+{
+    char path[4096];
+    *ret = NULL;
+    *ret_tombs = NULL;
+    KS_TRY(ksi_part_path(e, mp->day, mp->id, false, path));
+    ks_err err = ksi_part_open(e->vfs, e->cache, path, mp->id, mp->day, mp->level, mp->resolution, ret);
+    if (err == KS_ECORRUPT || err == KS_ENOTFOUND)
+        return quarantine(e, path, mp->id);
+    KS_TRY(err);
+    if (!mp->tombs_id)
+        return KS_OK;
+    KS_TRY(ksi_path(path, e->dir, "tombs/%016llx.tomb", (unsigned long long)mp->tombs_id));
+    err = ksi_tombs_load(e->vfs, path, ret_tombs);
+    if (err == KS_ECORRUPT || err == KS_ENOTFOUND) {
+        ks_log(KS_LOG_ERROR, "engine", "the list of deleted series of a part is damaged; they show again: %s",
+               ks_err_text());
+        err = KS_OK;
+    }
+    if (err != KS_OK) {
+        ksi_part_unref(*ret);
+        *ret = NULL;
+    }
+    return err;
+}
+
+static ks_err load_parts(struct ks_engine *e)
+{
+    struct ks_manifest *m = &e->manifest;
+    struct ksi_part_list *l = ks_zalloc(sizeof *l + m->part_count * sizeof *l->views);
+    if (!l)
+        return KS_ENOMEM;
+    atomic_init(&l->refs, 1);
+    size_t kept = 0;
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < m->part_count && err == KS_OK; i++) {
+        struct ksi_part_view v;
+        err = load_part(e, &m->parts[i], &v.part, &v.tombs);
+        if (err == KS_OK && v.part) {
+            l->views[l->count++] = v;
+            m->parts[kept++] = m->parts[i];
+        }
+    }
+    if (err != KS_OK) {
+        ksi_parts_unpin(l);
+        return err;
+    }
+    m->part_count = kept;
+    ksi_parts_swap(&e->parts, l);
+    return KS_OK;
+}
+
+/* Collects files below a folder that no list names. */
+struct sweep {
+    struct ks_engine *e;
+    struct ks_buf names; /* NUL-terminated, one after the other */
+    bool dirs;
+};
+
+static bool sweep_entry(void *arg, const char *name, bool is_dir)
+{
+    struct sweep *s = arg;
+    if (is_dir == s->dirs)
+        ks_buf_add(&s->names, name, strlen(name) + 1);
+    return true;
+}
+
+static bool is_listed(struct ks_engine *e, const char *name)
+{
+    char *end;
+    uint64_t id = strtoull(name, &end, 16);
+    if (strcmp(end, ".ckpt") == 0)
+        return id == e->manifest.checkpoint_id;
+    for (size_t i = 0; i < e->manifest.part_count; i++) {
+        if (strcmp(end, ".part") == 0 && e->manifest.parts[i].id == id)
+            return true;
+        if (strcmp(end, ".tomb") == 0 && e->manifest.parts[i].tombs_id == id)
+            return true;
+    }
+    return false;
+}
+
+static ks_err sweep_folder(struct ks_engine *e, const char *folder)
+{
+    struct sweep s = {.e = e};
+    char path[4096];
+    ks_buf_init(&s.names, 64 << 20);
+    ks_err err = e->vfs->ops->list(e->vfs, folder, sweep_entry, &s);
+    if (err == KS_OK)
+        err = ks_buf_status(&s.names);
+    for (size_t at = 0; err == KS_OK && at < s.names.len; at += strlen(s.names.ptr + at) + 1) {
+        if (is_listed(e, s.names.ptr + at))
+            continue;
+        err = ksi_path(path, folder, "%s", s.names.ptr + at);
+        if (err == KS_OK)
+            err = e->vfs->ops->unlink(e->vfs, path);
+    }
+    ks_buf_done(&s.names);
+    return err == KS_ENOTFOUND ? KS_OK : err;
+}
+
+/* Removes leftovers of interrupted work. */
+static ks_err sweep_all(struct ks_engine *e)
+{
+    struct sweep days = {.e = e, .dirs = true};
+    char path[4096], day[4096];
+    KS_TRY(ksi_path(path, e->dir, "checkpoint"));
+    KS_TRY(sweep_folder(e, path));
+    KS_TRY(ksi_path(path, e->dir, "tombs"));
+    KS_TRY(sweep_folder(e, path));
+    KS_TRY(ksi_path(path, e->dir, "parts"));
+    ks_buf_init(&days.names, 64 << 20);
+    ks_err err = e->vfs->ops->list(e->vfs, path, sweep_entry, &days);
+    for (size_t at = 0; err == KS_OK && at < days.names.len; at += strlen(days.names.ptr + at) + 1) {
+        err = ksi_path(day, path, "%s", days.names.ptr + at);
+        if (err == KS_OK)
+            err = sweep_folder(e, day);
+    }
+    ks_buf_done(&days.names);
+    return err == KS_ENOTFOUND ? KS_OK : err;
+}
+
+static ks_err new_manifest(struct ks_engine *e)
+{
+    struct ks_manifest m = {.next_id = 1, .shard_count = e->opts.shards};
+    ks_random_bytes(m.store_id, sizeof m.store_id);
+    m.cuts = ks_zalloc_array(m.shard_count, sizeof *m.cuts);
+    if (!m.cuts)
+        return KS_ENOMEM;
+    for (uint32_t i = 0; i < m.shard_count; i++)
+        m.cuts[i] = 1;
+    ks_err err = ks_manifest_store(e->vfs, e->dir, &m);
+    if (err == KS_OK)
+        e->manifest = m;
+    else
+        ks_manifest_done(&m);
+    return err;
+}
+
+ks_err ksi_store_load(struct ks_engine *e)
+{
+    ks_err err = ks_manifest_load(e->vfs, e->dir, &e->manifest);
+    if (err == KS_ENOTFOUND)
+        return new_manifest(e);
+    KS_TRY(err);
+    /* Ids of files that were begun but never listed may be in use on disk: they are swept first. */
+    KS_TRY(sweep_all(e));
+    return load_parts(e);
+}

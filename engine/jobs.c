@@ -1,0 +1,217 @@
+/* Background work: flush when due, retention, disk guard, merges. One thread; long work is cut into commits. */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/time.h"
+#include "engine/commit.h"
+#include "engine/engine_priv.h"
+#include "engine/merge.h"
+#include "sys/clock.h"
+
+enum { TICK_MS = 1000, SEALED_FLUSH_BYTES = 128 << 20 };
+
+int64_t ks_engine_min_time_ms(struct ks_engine *e)
+{
+    int64_t min = ks_now_ms() - e->opts.retention_ms;
+    return min < 0 ? 0 : ks_day_of_ms(min) * KS_MS_DAY;
+}
+
+uint64_t ksi_head_bytes(struct ks_engine *e)
+{
+    struct ks_live_index_stats ix;
+    uint64_t bytes = ksi_l1_bytes(&e->l1);
+    ks_live_index_get_stats(e->live, &ix);
+    for (uint32_t i = 0; i < e->shard_count; i++) {
+        struct ksi_shard *s = &e->shards[i];
+        pthread_mutex_lock(&s->lock);
+        bytes += s->bytes + s->block_count * KSI_BLOCK_SERIES * sizeof(struct ksi_series) +
+                 (s->fp_mask + 1) * sizeof *s->fp_slots;
+        pthread_mutex_unlock(&s->lock);
+    }
+    return bytes + ix.bytes;
+}
+
+uint64_t ksi_series_in_use(struct ks_engine *e)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < e->shard_count; i++) {
+        pthread_mutex_lock(&e->shards[i].lock);
+        n += e->shards[i].in_use;
+        pthread_mutex_unlock(&e->shards[i].lock);
+    }
+    return n;
+}
+
+static bool flush_due(struct ks_engine *e)
+{
+    uint64_t sealed = 0, held = 0;
+    for (uint32_t i = 0; i < e->shard_count; i++) {
+        pthread_mutex_lock(&e->shards[i].lock);
+        sealed += e->shards[i].sealed_bytes;
+        held += e->shards[i].samples;
+        pthread_mutex_unlock(&e->shards[i].lock);
+    }
+    if (sealed > SEALED_FLUSH_BYTES || atomic_load(&e->memory_full))
+        return true;
+    pthread_mutex_lock(&e->commit_lock);
+    ks_lsn from = e->checkpoint_lsn;
+    pthread_mutex_unlock(&e->commit_lock);
+    if (ks_wal_bytes_since(e->wal, from) > e->opts.wal_max_replay_bytes / 4 * 3)
+        return true;
+    return held && ks_mono_ms() - atomic_load(&e->last_flush_mono_ms) > e->opts.flush_interval_ms;
+}
+
+static ks_err drop_parts(struct ks_engine *e, struct ksi_part_list *l, bool (*old)(const struct ksi_part *, int64_t),
+                         int64_t arg)
+{
+    struct ksi_part *gone[256];
+    size_t n = 0;
+    for (size_t i = 0; i < l->count && n < sizeof gone / sizeof *gone; i++)
+        if (old(l->views[i].part, arg))
+            gone[n++] = l->views[i].part;
+    if (!n)
+        return KS_OK;
+    struct ksi_change c = {.gone = gone, .gone_count = n};
+    KS_TRY(ksi_commit(e, &c));
+    ks_log(KS_LOG_INFO, "engine", "dropped %zu parts outside retention", n);
+    return KS_OK;
+}
+
+static bool before_day(const struct ksi_part *p, int64_t day)
+{
+    return p->day < day;
+}
+
+static bool of_day(const struct ksi_part *p, int64_t day)
+{
+    return p->day == day;
+}
+
+/* Oldest days go while the store is over -retention.maxDiskSpaceUsageBytes; the newest day stays. */
+static ks_err enforce_size(struct ks_engine *e)
+{
+    for (;;) {
+        struct ksi_part_list *l = ksi_parts_pin(&e->parts);
+        uint64_t bytes = 0;
+        int64_t first = INT64_MAX, last = INT64_MIN;
+        for (size_t i = 0; i < l->count; i++) {
+            bytes += l->views[i].part->bytes;
+            first = l->views[i].part->day < first ? l->views[i].part->day : first;
+            last = l->views[i].part->day > last ? l->views[i].part->day : last;
+        }
+        ks_err err = KS_OK;
+        bool over = e->opts.max_disk_bytes && bytes > e->opts.max_disk_bytes && first < last;
+        if (over)
+            err = drop_parts(e, l, of_day, first);
+        ksi_parts_unpin(l);
+        if (!over || err != KS_OK)
+            return err;
+    }
+}
+
+static ks_err enforce_retention(struct ks_engine *e)
+{
+    pthread_mutex_lock(&e->commit_lock);
+    struct ksi_part_list *l = ksi_parts_pin(&e->parts);
+    ks_err err = drop_parts(e, l, before_day, ks_day_of_ms(ks_engine_min_time_ms(e)));
+    ksi_parts_unpin(l);
+    if (err == KS_OK)
+        err = enforce_size(e);
+    pthread_mutex_unlock(&e->commit_lock);
+    return err;
+}
+
+static void guard_disk(struct ks_engine *e)
+{
+    uint64_t free_bytes, total;
+    if (e->vfs->ops->space(e->vfs, e->dir, &free_bytes, &total) != KS_OK)
+        return;
+    atomic_store(&e->free_disk_bytes, free_bytes);
+    atomic_store(&e->total_disk_bytes, total);
+    bool low = free_bytes < e->opts.min_free_disk_bytes;
+    if (low != atomic_load(&e->read_only)) {
+        atomic_store(&e->read_only, low);
+        ks_log(low ? KS_LOG_ERROR : KS_LOG_INFO, "engine", "storage is %s: free=%llu limit=%llu",
+               low ? "read-only, free disk space is low" : "writable again", (unsigned long long)free_bytes,
+               (unsigned long long)e->opts.min_free_disk_bytes);
+    }
+}
+
+static void guard_memory(struct ks_engine *e)
+{
+    uint64_t limit = e->opts.memory_bytes / 10 * 6;
+    bool full = ksi_head_bytes(e) > limit;
+    if (full != atomic_load(&e->memory_full)) {
+        atomic_store(&e->memory_full, full);
+        ks_log(full ? KS_LOG_WARN : KS_LOG_INFO, "engine", "head memory is %s its limit=%llu", full ? "over" : "below",
+               (unsigned long long)limit);
+    }
+}
+
+ks_err ks_engine_tick(struct ks_engine *e)
+{
+    guard_disk(e);
+    guard_memory(e);
+    KS_TRY(enforce_retention(e));
+    if (!atomic_load(&e->read_only) && flush_due(e)) {
+        struct ksi_flush_opts opts = {.drop_idle = true};
+        pthread_mutex_lock(&e->commit_lock);
+        ks_err err = ksi_flush_locked(e, &opts);
+        pthread_mutex_unlock(&e->commit_lock);
+        KS_TRY(err);
+    }
+    return atomic_load(&e->read_only) ? KS_OK : ksi_merge_step(e);
+}
+
+static void *job_main(void *arg)
+{
+    struct ks_engine *e = arg;
+    pthread_mutex_lock(&e->job_lock);
+    while (!e->job_stop) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += TICK_MS / 1000;
+        if (!e->job_now)
+            pthread_cond_timedwait(&e->job_wake, &e->job_lock, &until);
+        e->job_now = false;
+        if (e->job_stop)
+            break;
+        pthread_mutex_unlock(&e->job_lock);
+        if (ks_engine_tick(e) != KS_OK)
+            ks_log_limited(10000, KS_LOG_ERROR, "engine", "background work failed and will be tried again: %s",
+                           ks_err_text());
+        pthread_mutex_lock(&e->job_lock);
+    }
+    pthread_mutex_unlock(&e->job_lock);
+    return NULL;
+}
+
+ks_err ksi_jobs_start(struct ks_engine *e)
+{
+    guard_disk(e);
+    if (e->opts.no_background)
+        return KS_OK;
+    if (pthread_create(&e->job_thread, NULL, job_main, e) != 0)
+        return ks_fail(KS_ENOMEM, "cannot start the background thread");
+    pthread_setname_np(e->job_thread, "ks-jobs");
+    e->job_running = true;
+    return KS_OK;
+}
+
+void ksi_jobs_stop(struct ks_engine *e)
+{
+    if (!e->job_running)
+        return;
+    pthread_mutex_lock(&e->job_lock);
+    e->job_stop = true;
+    atomic_store(&e->stop_work, 1);
+    pthread_cond_signal(&e->job_wake);
+    pthread_mutex_unlock(&e->job_lock);
+    pthread_join(e->job_thread, NULL);
+    e->job_running = false;
+}
+
+uint64_t ks_engine_past_version(struct ks_engine *e)
+{
+    return atomic_load(&e->past_version);
+}

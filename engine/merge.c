@@ -1,0 +1,163 @@
+/*
+ * Merges run without commit_lock on pinned parts; the result is published only when its inputs are still listed with the tombstones it was
+ * made from, else it is thrown away and made again later.
+ */
+#include "engine/merge.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "compaction/compact.h"
+#include "engine/commit.h"
+#include "sys/clock.h"
+
+struct merge {
+    struct ks_engine *e;
+    struct ksi_part_list *l; /* pinned */
+    struct ks_compact_candidate *cand;
+    size_t *pick;
+    size_t count;
+    int level;
+    struct ks_compact_input *in;
+    struct ksi_part **gone;
+    struct ks_compact_result result;
+};
+
+static void describe(const struct ksi_part_view *v, struct ks_compact_candidate *c)
+{
+    const struct ksi_part *p = v->part;
+    *c = (struct ks_compact_candidate){.id = p->id,
+                                       .bytes = p->bytes,
+                                       .day = p->day,
+                                       .level = p->level,
+                                       .resolution = p->resolution,
+                                       .has_deleted = v->tombs != NULL};
+    if (v->tombs && p->series)
+        c->deleted_share = (double)roaring_bitmap_get_cardinality(v->tombs->rows) / p->series;
+}
+
+static bool still_listed(struct merge *m)
+{
+    struct ksi_part_list *now = ksi_parts_pin(&m->e->parts);
+    size_t found = 0;
+    for (size_t i = 0; i < m->count; i++)
+        for (size_t k = 0; k < now->count; k++)
+            found += now->views[k].part == m->l->views[m->pick[i]].part &&
+                     now->views[k].tombs == m->l->views[m->pick[i]].tombs;
+    ksi_parts_unpin(now);
+    return found == m->count;
+}
+
+static ks_err publish(struct merge *m, const char *path, uint64_t id)
+{
+    struct ks_engine *e = m->e;
+    const struct ksi_part *first = m->gone[0];
+    struct ksi_part *fresh = NULL;
+    ks_err err = KS_OK;
+    if (!m->result.empty)
+        KS_TRY(ksi_part_open(e->vfs, e->cache, path, id, first->day, (uint8_t)m->level, first->resolution, &fresh));
+    struct ksi_change c = {.gone = m->gone, .gone_count = m->count, .fresh = &fresh, .fresh_count = fresh ? 1 : 0};
+    pthread_mutex_lock(&e->commit_lock);
+    bool valid = still_listed(m);
+    if (valid)
+        err = ksi_commit(e, &c);
+    pthread_mutex_unlock(&e->commit_lock);
+    if ((!valid || err != KS_OK) && fresh) {
+        atomic_store(&fresh->doomed, true);
+        ksi_part_unref(fresh);
+    }
+    if (valid && err == KS_OK) {
+        atomic_fetch_add(&e->merges, 1);
+        atomic_fetch_add(&e->merged_rows, m->result.samples_in);
+    }
+    return err;
+}
+
+static ks_err merge_picked(struct merge *m)
+{
+    struct ks_engine *e = m->e;
+    char path[4096];
+    m->in = ks_zalloc_array(m->count, sizeof *m->in);
+    m->gone = ks_zalloc_array(m->count, sizeof *m->gone);
+    if (!m->in || !m->gone)
+        return KS_ENOMEM;
+    for (size_t i = 0; i < m->count; i++) {
+        const struct ksi_part_view *v = &m->l->views[m->pick[i]];
+        m->in[i] = (struct ks_compact_input){&v->part->p, v->tombs ? v->tombs->rows : NULL};
+        m->gone[i] = v->part;
+    }
+    pthread_mutex_lock(&e->commit_lock);
+    uint64_t id = e->manifest.next_id++;
+    pthread_mutex_unlock(&e->commit_lock);
+    KS_TRY(ksi_part_path(e, m->gone[0]->day, id, true, path));
+    struct ks_compact_opts o = {.vfs = e->vfs,
+                                .path = path,
+                                .level = m->level,
+                                .dedup_interval_ms = e->opts.dedup_interval_ms,
+                                .stop = &e->stop_work};
+    atomic_fetch_add(&e->active_merges, 1);
+    ks_err err = ks_compact_merge(&o, m->in, m->count, &m->result);
+    atomic_fetch_sub(&e->active_merges, 1);
+    return err == KS_OK ? publish(m, path, id) : err;
+}
+
+/* One merge by the policy among parts of days the prefix names; *ret_done tells whether there was one. */
+static ks_err merge_one(struct ks_engine *e, const struct ks_compact_policy *policy, const char *day_prefix, bool *ret_done)
+{
+    struct merge m = {.e = e, .l = ksi_parts_pin(&e->parts)};
+    size_t n = 0, *view_of = ks_alloc_array(m.l->count, sizeof *view_of);
+    m.cand = ks_alloc_array(m.l->count, sizeof *m.cand);
+    m.pick = ks_alloc_array(m.l->count, sizeof *m.pick);
+    ks_err err = m.cand && m.pick && view_of ? KS_OK : KS_ENOMEM;
+    for (size_t i = 0; i < m.l->count && err == KS_OK; i++) {
+        char day[16];
+        int64_t y;
+        unsigned mo, d;
+        ks_civil_from_days(m.l->views[i].part->day, &y, &mo, &d);
+        snprintf(day, sizeof day, "%04u_%02u_%02u", (unsigned)y % 10000, mo, d);
+        if (day_prefix && strncmp(day, day_prefix, strlen(day_prefix)) != 0)
+            continue;
+        view_of[n] = i;
+        describe(&m.l->views[i], &m.cand[n++]);
+    }
+    if (err == KS_OK)
+        m.count = ks_compact_pick(m.cand, n, policy, m.pick, &m.level);
+    for (size_t i = 0; i < m.count; i++)
+        m.pick[i] = view_of[m.pick[i]];
+    *ret_done = m.count > 0;
+    if (m.count)
+        err = merge_picked(&m);
+    ks_free(view_of);
+    ks_free(m.cand);
+    ks_free(m.pick);
+    ks_free(m.in);
+    ks_free(m.gone);
+    ksi_parts_unpin(m.l);
+    return err;
+}
+
+static struct ks_compact_policy policy_now(bool force)
+{
+    int64_t now = ks_now_ms();
+    return (struct ks_compact_policy){.today = ks_day_of_ms(now), .now_ms = now, .force = force};
+}
+
+ks_err ksi_merge_step(struct ks_engine *e)
+{
+    struct ks_compact_policy p = policy_now(false);
+    bool done;
+    return merge_one(e, &p, NULL, &done);
+}
+
+ks_err ks_engine_merge(struct ks_engine *e, const char *day_prefix)
+{
+    struct ks_compact_policy p = policy_now(true);
+    bool more = true;
+    KS_TRY(ks_engine_flush(e));
+    while (more)
+        KS_TRY(merge_one(e, &p, day_prefix, &more));
+    return KS_OK;
+}

@@ -1,0 +1,284 @@
+/*
+ * Opening: lock, manifest, parts, checkpoint, replay of the log. What a crash left half done is swept; what is damaged is set
+ * aside or refused with a text that says what to do. Closing makes a checkpoint, so that the next start replays nothing.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "engine/commit.h"
+#include "engine/engine_priv.h"
+#include "engine/records.h"
+#include "sys/clock.h"
+
+enum { MIN_SHARDS = 4, MAX_SHARDS = 128 };
+
+static uint64_t or_default(uint64_t v, uint64_t fallback)
+{
+    return v ? v : fallback;
+}
+
+static ks_err copy_selector(const struct ks_selector *from, struct ks_selector *to)
+{
+    *to = (struct ks_selector){.matchers = ks_zalloc_array(from->count, sizeof *to->matchers), .count = from->count};
+    if (!to->matchers)
+        return KS_ENOMEM;
+    for (size_t i = 0; i < from->count; i++) {
+        const struct ks_matcher *m = &from->matchers[i];
+        char *name = ks_memdup(m->name.ptr, m->name.len), *value = ks_memdup(m->value.ptr, m->value.len);
+        to->matchers[i] = (struct ks_matcher){ks_slice(name, m->name.len), ks_slice(value, m->value.len), m->op};
+        if (!name || !value)
+            return KS_ENOMEM;
+    }
+    return KS_OK;
+}
+
+static void free_rules(struct ks_engine_opts *o)
+{
+    for (size_t i = 0; o->retention_rules && i < o->retention_rule_count; i++) {
+        const struct ks_selector *s = &o->retention_rules[i].selector;
+        for (size_t k = 0; s->matchers && k < s->count; k++) {
+            ks_free((void *)s->matchers[k].name.ptr);
+            ks_free((void *)s->matchers[k].value.ptr);
+        }
+        ks_free(s->matchers);
+    }
+    ks_free((void *)o->retention_rules);
+    ks_free((void *)o->downsample_rules);
+}
+
+static ks_err copy_rules(const struct ks_engine_opts *from, struct ks_engine_opts *to)
+{
+    struct ks_retention_rule *r = ks_zalloc_array(from->retention_rule_count, sizeof *r);
+    to->retention_rules = r;
+    to->downsample_rules =
+        ks_memdup(from->downsample_rules, from->downsample_rule_count * sizeof *from->downsample_rules);
+    if (!r || !to->downsample_rules)
+        return KS_ENOMEM;
+    for (size_t i = 0; i < from->retention_rule_count; i++) {
+        r[i].keep_ms = from->retention_rules[i].keep_ms;
+        KS_TRY(copy_selector(&from->retention_rules[i].selector, &r[i].selector));
+    }
+    return KS_OK;
+}
+
+static void fill_defaults(struct ks_engine *e, const struct ks_engine_opts *opts)
+{
+    struct ks_engine_opts *o = &e->opts;
+    *o = *opts;
+    o->retention_rules = NULL;
+    o->downsample_rules = NULL;
+    e->vfs = o->vfs ? o->vfs : ks_vfs_posix();
+    o->retention_ms = (int64_t)or_default((uint64_t)o->retention_ms, 31 * KS_MS_DAY);
+    if (o->retention_ms < KS_MS_DAY)
+        o->retention_ms = KS_MS_DAY;
+    o->future_retention_ms = (int64_t)or_default((uint64_t)o->future_retention_ms, 2 * KS_MS_DAY);
+    o->wal_max_replay_bytes = or_default(o->wal_max_replay_bytes, 512u << 20);
+    o->memory_bytes = or_default(o->memory_bytes, ks_memory_limit_bytes() / 10 * 6);
+    o->min_free_disk_bytes = or_default(o->min_free_disk_bytes, 100000000);
+    o->flush_interval_ms = (int64_t)or_default((uint64_t)o->flush_interval_ms, 30 * KS_MS_MINUTE);
+    if (!o->shards) {
+        o->shards = MIN_SHARDS;
+        while (o->shards < 2 * ks_cpu_count() && o->shards < MAX_SHARDS)
+            o->shards *= 2;
+    }
+}
+
+/* --- replay ------------------------------------------------------------------------------------------------------- */
+
+struct replay {
+    struct ks_engine *e;
+    struct ksi_shard *s; /* of the record at hand */
+    const ks_lsn *cuts;
+    uint64_t records, samples;
+};
+
+static ks_err replay_series(void *arg, uint32_t sid, struct ks_tenant tenant, struct ks_slice labels)
+{
+    struct replay *r = arg;
+    return ksi_restore_series(r->e, r->s, sid, tenant, labels);
+}
+
+static ks_err replay_sample(void *arg, uint32_t sid, int64_t ts, uint64_t bits)
+{
+    struct replay *r = arg;
+    struct ksi_shard *s = r->s;
+    uint32_t local = sid / s->count_all;
+    enum ksi_append how;
+    if (sid % s->count_all != s->index || local >= s->local_end || !ksi_series_at(s, local)->slab)
+        return ks_fail(KS_ECORRUPT, "a logged sample belongs to the unknown series %u", sid);
+    r->samples++;
+    return ksi_append(s, local, ts, bits, &how);
+}
+
+static ks_err replay_record(void *arg, const struct ks_wal_record *rec)
+{
+    struct replay *r = arg;
+    if (rec->shard >= r->e->shard_count)
+        return ks_fail(KS_ECORRUPT, "log record %llu belongs to the unknown shard %u", (unsigned long long)rec->lsn,
+                       rec->shard);
+    if (rec->lsn < r->cuts[rec->shard])
+        return KS_OK;
+    r->s = &r->e->shards[rec->shard];
+    r->records++;
+    ks_err err = KS_OK;
+    switch (rec->type) {
+    case KS_REC_SERIES:
+        err = ksi_rec_series_read(rec->payload, replay_series, r);
+        break;
+    case KS_REC_SAMPLES:
+        err = ksi_rec_samples_read(rec->payload, replay_sample, r);
+        break;
+    default:
+        err = ks_fail(KS_EUNSUPPORTED, "record type %u is not known to this version", rec->type);
+    }
+    return err == KS_OK ? KS_OK : ks_fail_context(err, "log record %llu", (unsigned long long)rec->lsn);
+}
+
+/* Ids below the end that nobody uses may be given again. */
+static void collect_free_ids(struct ks_engine *e)
+{
+    for (uint32_t i = 0; i < e->shard_count; i++)
+        for (uint32_t local = 0; local < e->shards[i].local_end; local++)
+            if (!ksi_series_at(&e->shards[i], local)->slab)
+                ksi_series_recycle(&e->shards[i], local);
+}
+
+static ks_err recover(struct ks_engine *e)
+{
+    char path[4096];
+    int64_t start = ks_mono_ms();
+    ks_lsn *cuts = ks_memdup(e->manifest.cuts, e->shard_count * sizeof *cuts), from;
+    if (!cuts)
+        return KS_ENOMEM;
+    ks_err err = KS_OK;
+    if (e->manifest.checkpoint_id) {
+        err = ksi_path(path, e->dir, "checkpoint/%016llx.ckpt", (unsigned long long)e->manifest.checkpoint_id);
+        if (err == KS_OK)
+            err = ksi_checkpoint_load(e, path, cuts);
+    }
+    from = cuts[0];
+    for (uint32_t i = 1; i < e->shard_count; i++)
+        from = cuts[i] < from ? cuts[i] : from;
+    if (err == KS_OK)
+        err = ksi_path(path, e->dir, "wal");
+    if (err == KS_OK) {
+        struct ks_wal_opts w = {.vfs = e->vfs,
+                                .dir = path,
+                                .sync = e->opts.wal_sync,
+                                .segment_bytes = e->opts.wal_segment_bytes,
+                                .repair = e->opts.wal_repair};
+        struct replay r = {.e = e, .cuts = cuts};
+        err = ks_wal_open(&w, from, replay_record, &r, &e->wal);
+        if (err == KS_OK)
+            ks_log(KS_LOG_INFO, "engine", "recovered parts=%zu series=%llu replayed_records=%llu samples=%llu wal=%s ms=%lld",
+                   e->manifest.part_count, (unsigned long long)ksi_series_in_use(e), (unsigned long long)r.records,
+                   (unsigned long long)r.samples, ks_wal_method(e->wal), (long long)(ks_mono_ms() - start));
+    }
+    e->checkpoint_lsn = from;
+    ks_free(cuts);
+    collect_free_ids(e);
+    e->recovery_ms = (uint64_t)(ks_mono_ms() - start);
+    return err;
+}
+
+/* --- open, close -------------------------------------------------------------------------------------------------- */
+
+static ks_err make_head(struct ks_engine *e)
+{
+    e->shard_count = e->manifest.shard_count;
+    KS_TRY(ks_live_index_new(&e->live));
+    KS_TRY(ksi_l1_init(&e->l1));
+    e->drop_epochs = ks_zalloc_array(e->shard_count, sizeof *e->drop_epochs);
+    e->shards = ks_aligned_alloc(64, e->shard_count * sizeof *e->shards);
+    if (!e->drop_epochs || !e->shards)
+        return KS_ENOMEM;
+    memset(e->shards, 0, e->shard_count * sizeof *e->shards);
+    for (uint32_t i = 0; i < e->shard_count; i++)
+        KS_TRY(ksi_shard_init(&e->shards[i], i, e->shard_count));
+    return KS_OK;
+}
+
+static ks_err make_folders(struct ks_engine *e)
+{
+    static const char *const folders[] = {"parts", "checkpoint", "tombs", "snapshots"};
+    char path[4096];
+    KS_TRY(ks_vfs_mkdirs(e->vfs, e->dir));
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        KS_TRY(ksi_path(path, e->dir, "%s", folders[i]));
+        KS_TRY(ks_vfs_mkdirs(e->vfs, path));
+    }
+    KS_TRY(ksi_path(path, e->dir, "LOCK"));
+    return e->vfs->ops->lock(e->vfs, path, &e->lock_file);
+}
+
+static ks_err open_all(struct ks_engine *e, const struct ks_engine_opts *opts)
+{
+    fill_defaults(e, opts);
+    KS_TRY(copy_rules(opts, &e->opts));
+    if (!opts->dir || !opts->dir[0])
+        return ks_fail(KS_EINVAL, "no data folder given");
+    if (!(e->dir = ks_strdup(opts->dir)))
+        return KS_ENOMEM;
+    e->opts.dir = e->dir;
+    KS_TRY(make_folders(e));
+    KS_TRY(ks_cache_new(e->opts.memory_bytes / 4, &e->cache));
+    KS_TRY(ksi_parts_init(&e->parts));
+    KS_TRY(ksi_store_load(e));
+    KS_TRY(make_head(e));
+    KS_TRY(recover(e));
+    atomic_store(&e->last_flush_mono_ms, ks_mono_ms());
+    return ksi_jobs_start(e);
+}
+
+static void release(struct ks_engine *e)
+{
+    for (uint32_t i = 0; e->shards && i < e->shard_count; i++)
+        ksi_shard_done(&e->shards[i]);
+    ks_free(e->shards);
+    ks_free((void *)e->drop_epochs);
+    ksi_l1_done(&e->l1);
+    ks_live_index_free(e->live);
+    ksi_parts_done(&e->parts);
+    ks_cache_free(e->cache);
+    ks_manifest_done(&e->manifest);
+    ks_close(e->lock_file);
+    free_rules(&e->opts);
+    ks_free(e->dir);
+    pthread_mutex_destroy(&e->commit_lock);
+    pthread_mutex_destroy(&e->job_lock);
+    pthread_cond_destroy(&e->job_wake);
+    ks_free(e);
+}
+
+ks_err ks_engine_open(const struct ks_engine_opts *opts, struct ks_engine **ret)
+{
+    struct ks_engine *e = ks_zalloc(sizeof *e);
+    if (!e)
+        return KS_ENOMEM;
+    pthread_mutex_init(&e->commit_lock, NULL);
+    pthread_mutex_init(&e->job_lock, NULL);
+    pthread_cond_init(&e->job_wake, NULL);
+    ks_err err = open_all(e, opts);
+    if (err != KS_OK) {
+        if (e->wal)
+            ks_wal_close(e->wal);
+        release(e);
+        return err;
+    }
+    *ret = e;
+    return KS_OK;
+}
+
+ks_err ks_engine_close(struct ks_engine *e)
+{
+    if (!e)
+        return KS_OK;
+    ksi_jobs_stop(e);
+    /* With the log closed for good or the disk full there can be no checkpoint: the log still has everything. */
+    ks_err err = ks_wal_status(e->wal) == KS_OK ? ks_engine_flush(e) : ks_wal_status(e->wal);
+    ks_err closed = ks_wal_close(e->wal);
+    release(e);
+    return err == KS_OK ? closed : err;
+}

@@ -1,0 +1,373 @@
+/*
+ * Selecting series: the head first, then the parts. In that order a chunk on its way from head to part is seen at least once;
+ * seen twice, the copies are told by their content hash and one is left out.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/time.h"
+#include "engine/series_set.h"
+#include "sys/clock.h"
+
+enum { SET_ARENA_MAX_SHIFT = 34, CHECK_EVERY = 1024 };
+
+ks_err ks_read_ctx_check(struct ks_read_ctx *ctx)
+{
+    if (!ctx)
+        return KS_OK;
+    if (ctx->cancel && atomic_load_explicit(ctx->cancel, memory_order_relaxed))
+        return ks_fail(KS_ECANCELED, "the query was canceled");
+    if (ctx->deadline_mono_ms && ks_mono_ms() > ctx->deadline_mono_ms)
+        return ks_fail(KS_ETIMEDOUT, "the query exceeded its time limit (-search.maxQueryDuration)");
+    return KS_OK;
+}
+
+static ks_err table_grow(struct ks_series_set *s)
+{
+    size_t n = s->table ? (s->table_mask + 1) * 2 : 256;
+    uint32_t *t = ks_zalloc_array(n, sizeof *t);
+    if (!t)
+        return KS_ENOMEM;
+    for (size_t i = 0; i < s->series_count; i++) {
+        size_t at = s->series[i].fp.lo & (n - 1);
+        while (t[at])
+            at = (at + 1) & (n - 1);
+        t[at] = (uint32_t)i + 1;
+    }
+    ks_free(s->table);
+    s->table = t;
+    s->table_mask = n - 1;
+    return KS_OK;
+}
+
+ks_err ksi_set_series(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels, uint32_t *ret)
+{
+    if (s->series_count * 2 > s->table_mask)
+        KS_TRY(table_grow(s));
+    ks_hash128 fp = ks_series_fp(tenant, labels);
+    size_t at = fp.lo & s->table_mask;
+    for (; s->table[at]; at = (at + 1) & s->table_mask) {
+        struct set_series *x = &s->series[s->table[at] - 1];
+        if (ks_hash128_eq(x->fp, fp) && ks_tenant_eq(x->tenant, tenant) && ks_slice_eq(x->labels, labels)) {
+            *ret = s->table[at] - 1;
+            return KS_OK;
+        }
+    }
+    if (s->ctx && s->ctx->max_series && s->series_count >= s->ctx->max_series)
+        return ks_fail(KS_ELIMIT,
+                       "the number of matching timeseries exceeds %llu; either narrow down the search or increase "
+                       "-search.max* command-line flag values",
+                       (unsigned long long)s->ctx->max_series);
+    KS_TRY(ks_array_reserve((void **)&s->series, &s->series_cap, s->series_count + 1, sizeof *s->series));
+    struct set_series *x = &s->series[s->series_count];
+    *x = (struct set_series){.fp = fp, .tenant = tenant, .labels = ks_arena_dup(&s->arena, labels)};
+    if (!x->labels.ptr)
+        return ks_arena_err(&s->arena);
+    s->table[at] = (uint32_t)++s->series_count;
+    *ret = (uint32_t)s->series_count - 1;
+    return KS_OK;
+}
+
+ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
+{
+    KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1, sizeof *s->chunks));
+    s->chunks[s->chunk_count++] = chunk;
+    s->series[chunk.series].chunk_count++;
+    return KS_OK;
+}
+
+/* --- parts -------------------------------------------------------------------------------------------------------- */
+
+ks_err ksi_part_matching(const struct ksi_part_view *v, const struct ks_select_opts *o, struct ks_tenant tenant,
+                         roaring_bitmap_t **ret)
+{
+    KS_TRY(ks_sindex_select(v->part->p.index, tenant, o->selectors, o->selector_count, ret));
+    if (v->tombs)
+        roaring_bitmap_andnot_inplace(*ret, v->tombs->rows);
+    return KS_OK;
+}
+
+struct part_scan {
+    struct ks_series_set *set;
+    const struct ks_select_opts *o;
+    struct ksi_part *part;
+    struct ks_chunk_ref *refs;
+    size_t ref_cap;
+    struct ks_buf labels;
+};
+
+static ks_err scan_row(struct part_scan *p, uint32_t ord)
+{
+    struct ks_series_set *s = p->set;
+    struct ks_tenant tenant;
+    size_t n = 0;
+    uint32_t series;
+    KS_TRY(ks_mdata_chunks(p->part->p.data, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n, &p->ref_cap));
+    if (!n)
+        return KS_OK;
+    ks_buf_reset(&p->labels);
+    KS_TRY(ks_sindex_series(p->part->p.index, ord, &p->labels, &tenant));
+    KS_TRY(ks_buf_status(&p->labels));
+    KS_TRY(ksi_set_series(s, tenant, ks_buf_view(&p->labels), &series));
+    struct ks_chunk_ref *copy = ks_arena_array(&s->arena, n, sizeof *copy);
+    if (!copy)
+        return ks_arena_err(&s->arena);
+    memcpy(copy, p->refs, n * sizeof *copy);
+    for (size_t i = 0; i < n; i++) {
+        struct set_chunk c = {.series = series, .source = SET_PART, .meta = &copy[i].meta};
+        c.u.part.data = p->part->p.data;
+        c.u.part.ref = &copy[i];
+        KS_TRY(ksi_set_add_chunk(s, c));
+    }
+    return KS_OK;
+}
+
+static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant,
+                          const struct ksi_part_view *v)
+{
+    struct part_scan p = {.set = s, .o = o, .part = v->part};
+    roaring_bitmap_t *rows;
+    KS_TRY(ksi_part_matching(v, o, tenant, &rows));
+    ks_buf_init(&p.labels, 16 << 20);
+    roaring_uint32_iterator_t it;
+    ks_err err = KS_OK;
+    size_t seen = 0;
+    for (roaring_init_iterator(rows, &it); it.has_value && err == KS_OK; roaring_advance_uint32_iterator(&it)) {
+        err = scan_row(&p, it.current_value);
+        if (err == KS_OK && ++seen % CHECK_EVERY == 0)
+            err = ks_read_ctx_check(o->ctx);
+    }
+    ks_free(p.refs);
+    ks_buf_done(&p.labels);
+    roaring_bitmap_free(rows);
+    return err;
+}
+
+/* --- order and overlaps ------------------------------------------------------------------------------------------- */
+
+static int by_time(const void *pa, const void *pb)
+{
+    const struct set_chunk *a = pa, *b = pb;
+    if (a->meta->min_ms != b->meta->min_ms)
+        return a->meta->min_ms < b->meta->min_ms ? -1 : 1;
+    if (a->meta->max_ms != b->meta->max_ms)
+        return a->meta->max_ms < b->meta->max_ms ? -1 : 1;
+    return (a->meta->content_hash > b->meta->content_hash) - (a->meta->content_hash < b->meta->content_hash);
+}
+
+static bool same_chunk(const struct set_chunk *a, const struct set_chunk *b)
+{
+    return a->source <= SET_SEALED && b->source <= SET_SEALED && a->meta->content_hash == b->meta->content_hash &&
+           a->meta->min_ms == b->meta->min_ms && a->meta->max_ms == b->meta->max_ms &&
+           a->meta->sample_count == b->meta->sample_count;
+}
+
+/* Sorts a series' chunks, leaves out copies, marks what overlaps. Returns the new count. */
+static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates)
+{
+    if (n > 1)
+        qsort(c, n, sizeof *c, by_time);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (kept && same_chunk(&c[kept - 1], &c[i])) {
+            if (c[i].source == SET_SEALED)
+                ksi_sealed_unref(c[i].u.sealed);
+            continue;
+        }
+        c[kept++] = c[i];
+    }
+    uint32_t widest = 0; /* the chunk that reaches farthest so far */
+    for (uint32_t i = 0; i < kept; i++) {
+        c[i].overlaps = no_aggregates || c[i].source >= SET_OPEN;
+        if (i && c[i].meta->min_ms <= c[widest].meta->max_ms)
+            c[i].overlaps = c[widest].overlaps = 1;
+        if (c[i].meta->max_ms > c[widest].meta->max_ms)
+            widest = i;
+    }
+    return kept;
+}
+
+/* Brings the chunks of each series together (they were found source by source). */
+static ks_err arrange(struct ks_series_set *s)
+{
+    struct set_chunk *sorted = ks_arena_array(&s->arena, s->chunk_count, sizeof *sorted);
+    if (!sorted)
+        return ks_arena_err(&s->arena);
+    uint32_t at = 0;
+    for (size_t i = 0; i < s->series_count; i++) {
+        s->series[i].first_chunk = at;
+        at += s->series[i].chunk_count;
+        s->series[i].chunk_count = 0;
+    }
+    for (size_t i = 0; i < s->chunk_count; i++) {
+        struct set_series *x = &s->series[s->chunks[i].series];
+        sorted[x->first_chunk + x->chunk_count++] = s->chunks[i];
+    }
+    for (size_t i = 0; i < s->series_count; i++)
+        s->series[i].chunk_count =
+            order_chunks(sorted + s->series[i].first_chunk, s->series[i].chunk_count, s->dedup_ms > 1);
+    ks_free(s->chunks);
+    s->chunks = sorted;
+    s->chunk_cap = 0; /* in the arena now */
+    return KS_OK;
+}
+
+/* --- tenants ------------------------------------------------------------------------------------------------------ */
+
+struct tenant_list {
+    struct ks_arena *arena;
+    struct ks_tenant *items;
+    size_t count, cap;
+    ks_err err;
+};
+
+static bool add_tenant(void *arg, struct ks_tenant t)
+{
+    struct tenant_list *l = arg;
+    for (size_t i = 0; i < l->count; i++)
+        if (ks_tenant_eq(l->items[i], t))
+            return true;
+    l->err = ks_arena_grow(l->arena, (void **)&l->items, &l->cap, l->count + 1, sizeof t);
+    if (l->err == KS_OK)
+        l->items[l->count++] = t;
+    return l->err == KS_OK;
+}
+
+static bool part_in_range(const struct ksi_part *p, int64_t min_ms, int64_t max_ms)
+{
+    return p->min_ms <= max_ms && p->max_ms >= min_ms;
+}
+
+ks_err ksi_tenants_of(struct ks_engine *e, const struct ks_select_opts *o, struct ks_arena *a, struct ks_tenant **ret,
+                      size_t *ret_count)
+{
+    struct tenant_list l = {.arena = a};
+    if (o->tenants) {
+        *ret = (struct ks_tenant *)o->tenants;
+        *ret_count = o->tenant_count;
+        return KS_OK;
+    }
+    ks_err err = ks_live_index_tenants(e->live, add_tenant, &l);
+    struct ksi_part_list *parts = ksi_parts_pin(&e->parts);
+    for (size_t i = 0; i < parts->count && err == KS_OK && l.err == KS_OK; i++)
+        if (part_in_range(parts->views[i].part, o->min_ms, o->max_ms))
+            err = ks_sindex_tenants(parts->views[i].part->p.index, add_tenant, &l);
+    ksi_parts_unpin(parts);
+    *ret = l.items;
+    *ret_count = l.count;
+    return err == KS_OK ? l.err : err;
+}
+
+static int by_tenant(const void *a, const void *b)
+{
+    uint64_t x = ks_tenant_key(*(const struct ks_tenant *)a), y = ks_tenant_key(*(const struct ks_tenant *)b);
+    return (x > y) - (x < y);
+}
+
+ks_err ks_engine_tenants(struct ks_engine *e, int64_t min_ms, int64_t max_ms, ks_tenant_fn fn, void *arg)
+{
+    struct ks_arena arena;
+    struct ks_tenant *list = NULL;
+    size_t count = 0;
+    struct ks_select_opts o = {.min_ms = min_ms, .max_ms = max_ms};
+    ks_arena_init(&arena, 64 << 20);
+    ks_err err = ksi_tenants_of(e, &o, &arena, &list, &count);
+    if (err == KS_OK && count)
+        qsort(list, count, sizeof *list, by_tenant);
+    for (size_t i = 0; err == KS_OK && i < count; i++)
+        if (!fn(arg, list[i]))
+            break;
+    ks_arena_done(&arena);
+    return err;
+}
+
+/* --- entry -------------------------------------------------------------------------------------------------------- */
+
+static ks_err select_all(struct ks_series_set *s, const struct ks_select_opts *o)
+{
+    struct ks_tenant *tenants;
+    size_t count;
+    KS_TRY(ksi_tenants_of(s->e, o, &s->arena, &tenants, &count));
+    for (size_t t = 0; t < count; t++)
+        KS_TRY(ksi_select_head(s, o, tenants[t]));
+    s->parts = ksi_parts_pin(&s->e->parts);
+    for (size_t i = 0; i < s->parts->count; i++) {
+        if (!part_in_range(s->parts->views[i].part, o->min_ms, o->max_ms))
+            continue;
+        for (size_t t = 0; t < count; t++)
+            KS_TRY(select_part(s, o, tenants[t], &s->parts->views[i]));
+    }
+    return arrange(s);
+}
+
+ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts, struct ks_series_set **ret)
+{
+    struct ks_series_set *s = ks_zalloc(sizeof *s);
+    if (!s)
+        return KS_ENOMEM;
+    struct ks_select_opts o = *opts;
+    int64_t oldest = ks_engine_min_time_ms(e);
+    if (o.min_ms < oldest)
+        o.min_ms = oldest;
+    s->e = e;
+    s->ctx = opts->ctx;
+    s->dedup_ms = e->opts.dedup_interval_ms;
+    ks_arena_init(&s->arena, (size_t)1 << SET_ARENA_MAX_SHIFT);
+    ks_err err = o.min_ms > o.max_ms ? KS_OK : select_all(s, &o);
+    if (err != KS_OK) {
+        ks_series_set_free(s);
+        return err;
+    }
+    *ret = s;
+    return KS_OK;
+}
+
+void ks_series_set_free(struct ks_series_set *s)
+{
+    if (!s)
+        return;
+    /* After arrange() left-out copies have been let go and lie between the series' ranges: walk by series then. */
+    if (s->chunk_cap) {
+        for (size_t i = 0; i < s->chunk_count; i++)
+            if (s->chunks[i].source == SET_SEALED)
+                ksi_sealed_unref(s->chunks[i].u.sealed);
+        ks_free(s->chunks);
+    } else {
+        for (size_t i = 0; i < s->series_count && s->chunks; i++)
+            for (uint32_t k = 0; k < s->series[i].chunk_count; k++)
+                if (s->chunks[s->series[i].first_chunk + k].source == SET_SEALED)
+                    ksi_sealed_unref(s->chunks[s->series[i].first_chunk + k].u.sealed);
+    }
+    ks_free(s->series);
+    ks_free(s->table);
+    ksi_parts_unpin(s->parts);
+    ks_arena_done(&s->arena);
+    ks_free(s);
+}
+
+size_t ks_series_set_count(const struct ks_series_set *s)
+{
+    return s->series_count;
+}
+
+struct ks_slice ks_series_set_labels(const struct ks_series_set *s, size_t i)
+{
+    return s->series[i].labels;
+}
+
+struct ks_tenant ks_series_set_tenant(const struct ks_series_set *s, size_t i)
+{
+    return s->series[i].tenant;
+}
+
+size_t ks_series_chunk_count(const struct ks_series_set *s, size_t i)
+{
+    return s->series[i].chunk_count;
+}
+
+struct ks_chunk_view ks_series_chunk(const struct ks_series_set *s, size_t i, size_t chunk)
+{
+    const struct set_chunk *c = &s->chunks[s->series[i].first_chunk + chunk];
+    return (struct ks_chunk_view){c->meta, c->overlaps};
+}

@@ -1,0 +1,197 @@
+/*
+ * The head's part of a select: copies open chunks and references sealed ones under the shards' locks, a slice of series at a time.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/time.h"
+#include "engine/series_set.h"
+
+enum { SLICE = 512, MAX_WINDOW_MS = 86400000 };
+
+/* Whether the series can hold samples in the range; generous by a chunk window, never too narrow. */
+static bool may_hold(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
+{
+    if (x->g.count && x->g.last_ts >= min_ms && x->g.last_ts - MAX_WINDOW_MS <= max_ms)
+        return true;
+    if (x->side)
+        return true;
+    for (const struct ksi_sealed *c = x->sealed; c; c = c->next)
+        if (c->meta.min_ms <= max_ms && c->meta.max_ms >= min_ms)
+            return true;
+    return false;
+}
+
+ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, struct ks_tenant tenant,
+                         roaring_bitmap_t **ret)
+{
+    roaring_bitmap_t *found;
+    KS_TRY(ks_live_index_select(e->live, tenant, o->selectors, o->selector_count, &found));
+    int64_t min_ms = ks_day_of_ms(o->min_ms) * KS_MS_DAY, max_ms = (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
+    size_t n = roaring_bitmap_get_cardinality(found), kept = 0;
+    uint32_t *sids = ks_alloc_array(n, sizeof *sids);
+    if (!sids) {
+        roaring_bitmap_free(found);
+        return KS_ENOMEM;
+    }
+    roaring_bitmap_to_uint32_array(found, sids);
+    roaring_bitmap_free(found);
+    for (size_t i = 0; i < n; i++) {
+        struct ksi_shard *s = ksi_shard_of_sid(e, sids[i]);
+        uint32_t local = sids[i] / e->shard_count;
+        pthread_mutex_lock(&s->lock);
+        if (local < s->local_end && ksi_series_at(s, local)->slab &&
+            may_hold(ksi_series_at(s, local), min_ms, max_ms))
+            sids[kept++] = sids[i];
+        pthread_mutex_unlock(&s->lock);
+    }
+    *ret = roaring_bitmap_of_ptr(kept, sids);
+    ks_free(sids);
+    return *ret ? KS_OK : ks_fail(KS_ENOMEM, "cannot allocate a bitmap");
+}
+
+static struct ks_chunk_meta *new_meta(struct ks_series_set *s, int64_t min_ms, int64_t max_ms, uint32_t count)
+{
+    struct ks_chunk_meta *m = ks_arena_zalloc(&s->arena, sizeof *m);
+    if (m) {
+        m->min_ms = min_ms;
+        m->max_ms = max_ms;
+        m->sample_count = count;
+    }
+    return m;
+}
+
+static ks_err add_open(struct ks_series_set *s, uint32_t series, const struct ksi_series *x)
+{
+    size_t bytes = ks_gorilla_bytes(&x->g);
+    struct ks_gorilla *g = ks_arena_alloc(&s->arena, sizeof *g + bytes);
+    /* The first time is only known after decoding; a chunk never begins more than a day before its end. */
+    int64_t first = x->g.count == 1 ? x->g.last_ts : ks_day_of_ms(x->g.last_ts) * KS_MS_DAY;
+    struct ks_chunk_meta *m = new_meta(s, first, x->g.last_ts, x->g.count);
+    if (!g || !m)
+        return ks_arena_err(&s->arena);
+    *g = x->g;
+    memcpy(g + 1, x->slab->data, bytes);
+    struct set_chunk c = {.series = series, .source = SET_OPEN, .meta = m};
+    c.u.open.g = g;
+    c.u.open.bytes = (const uint8_t *)(g + 1);
+    return ksi_set_add_chunk(s, c);
+}
+
+static ks_err add_late(struct ks_series_set *s, uint32_t series, const struct ksi_side *side)
+{
+    struct ksi_sample *copy = ks_arena_array(&s->arena, side->count, sizeof *copy);
+    struct ks_chunk_meta *m = new_meta(s, side->items[0].ts, side->items[0].ts, side->count);
+    if (!copy || !m)
+        return ks_arena_err(&s->arena);
+    memcpy(copy, side->items, side->count * sizeof *copy);
+    for (uint32_t i = 1; i < side->count; i++) {
+        m->min_ms = copy[i].ts < m->min_ms ? copy[i].ts : m->min_ms;
+        m->max_ms = copy[i].ts > m->max_ms ? copy[i].ts : m->max_ms;
+    }
+    struct set_chunk c = {.series = series, .source = SET_LATE, .meta = m};
+    c.u.late = copy;
+    return ksi_set_add_chunk(s, c);
+}
+
+/* Adds what the series holds in the range; the shard's lock is held. */
+static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o, struct ksi_shard *shard, uint32_t local,
+                         struct ks_buf *labels)
+{
+    const struct ksi_series *x = ksi_series_at(shard, local);
+    struct ks_tenant tenant;
+    uint32_t series;
+    if (!may_hold(x, o->min_ms, o->max_ms))
+        return KS_OK;
+    ks_buf_reset(labels);
+    KS_TRY(ks_live_index_labels(s->e->live, ksi_sid(shard, local), labels, &tenant));
+    KS_TRY(ks_buf_status(labels));
+    KS_TRY(ksi_set_series(s, tenant, ks_buf_view(labels), &series));
+    if (x->g.count && x->g.last_ts >= o->min_ms)
+        KS_TRY(add_open(s, series, x));
+    if (x->side)
+        KS_TRY(add_late(s, series, x->side));
+    for (struct ksi_sealed *k = x->sealed; k; k = k->next) {
+        if (k->meta.min_ms > o->max_ms || k->meta.max_ms < o->min_ms)
+            continue;
+        struct set_chunk c = {.series = series, .source = SET_SEALED, .meta = &k->meta};
+        c.u.sealed = k;
+        atomic_fetch_add(&k->refs, 1);
+        ks_err err = ksi_set_add_chunk(s, c);
+        if (err != KS_OK) {
+            ksi_sealed_unref(k);
+            return err;
+        }
+    }
+    return KS_OK;
+}
+
+/* Series of one shard among sids; KS_EAGAIN when series were dropped meanwhile and the sids may mean others. */
+static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t shard_no, uint64_t epoch,
+                        const uint32_t *sids, size_t n, struct ks_buf *labels)
+{
+    struct ksi_shard *shard = &s->e->shards[shard_no];
+    ks_err err = KS_OK;
+    size_t in_slice = 0;
+    bool locked = false;
+    for (size_t i = 0; i < n && err == KS_OK; i++) {
+        if (sids[i] % s->e->shard_count != shard_no)
+            continue;
+        if (!locked) {
+            pthread_mutex_lock(&shard->lock);
+            locked = true;
+            if (atomic_load(&s->e->drop_epochs[shard_no]) != epoch) {
+                err = KS_EAGAIN;
+                break;
+            }
+        }
+        uint32_t local = sids[i] / s->e->shard_count;
+        if (local < shard->local_end && ksi_series_at(shard, local)->slab)
+            err = add_series(s, o, shard, local, labels);
+        if (++in_slice == SLICE) {
+            in_slice = 0;
+            locked = false;
+            pthread_mutex_unlock(&shard->lock);
+            if (err == KS_OK)
+                err = ks_read_ctx_check(o->ctx);
+        }
+    }
+    if (locked)
+        pthread_mutex_unlock(&shard->lock);
+    return err;
+}
+
+static ks_err select_once(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant,
+                          uint64_t *epochs, struct ks_buf *labels)
+{
+    roaring_bitmap_t *found;
+    for (uint32_t i = 0; i < s->e->shard_count; i++)
+        epochs[i] = atomic_load(&s->e->drop_epochs[i]);
+    KS_TRY(ks_live_index_select(s->e->live, tenant, o->selectors, o->selector_count, &found));
+    size_t n = roaring_bitmap_get_cardinality(found);
+    uint32_t *sids = ks_alloc_array(n, sizeof *sids);
+    ks_err err = sids ? KS_OK : KS_ENOMEM;
+    if (sids)
+        roaring_bitmap_to_uint32_array(found, sids);
+    roaring_bitmap_free(found);
+    for (uint32_t i = 0; i < s->e->shard_count && err == KS_OK && n; i++)
+        err = add_shard(s, o, i, epochs[i], sids, n, labels);
+    ks_free(sids);
+    return err;
+}
+
+ks_err ksi_select_head(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant)
+{
+    struct ks_buf labels;
+    uint64_t *epochs = ks_arena_array(&s->arena, s->e->shard_count, sizeof *epochs);
+    if (!epochs)
+        return ks_arena_err(&s->arena);
+    ks_buf_init(&labels, 16 << 20);
+    ks_err err;
+    /* What an interrupted round has added is right as far as it goes; the next round may add it again: copies are left out, and
+     * samples found twice are equal. */
+    while ((err = select_once(s, o, tenant, epochs, &labels)) == KS_EAGAIN)
+        ;
+    ks_buf_done(&labels);
+    return err;
+}

@@ -1,0 +1,126 @@
+/* Snapshots: a flush, then hard links to everything the manifest names, and the manifest itself. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/time.h"
+#include "engine/commit.h"
+#include "sys/clock.h"
+
+static ks_err link_into(struct ks_engine *e, const char *snap, const char *relative)
+{
+    char from[4096], to[4096];
+    KS_TRY(ksi_path(from, e->dir, "%s", relative));
+    KS_TRY(ksi_path(to, snap, "%s", relative));
+    return e->vfs->ops->link(e->vfs, from, to);
+}
+
+static ks_err link_part(struct ks_engine *e, const char *snap, const struct ks_manifest_part *p)
+{
+    char path[4096], folder[4096];
+    KS_TRY(ksi_part_path(e, p->day, p->id, false, path));
+    const char *relative = path + strlen(e->dir) + 1;
+    KS_TRY(ksi_path(folder, snap, "%.*s", (int)(strrchr(relative, '/') - relative), relative));
+    KS_TRY(ks_vfs_mkdirs(e->vfs, folder));
+    KS_TRY(link_into(e, snap, relative));
+    KS_TRY(e->vfs->ops->sync_dir(e->vfs, folder));
+    if (!p->tombs_id)
+        return KS_OK;
+    snprintf(path, sizeof path, "tombs/%016llx.tomb", (unsigned long long)p->tombs_id);
+    return link_into(e, snap, path);
+}
+
+static ks_err fill_snapshot(struct ks_engine *e, const char *snap)
+{
+    static const char *const folders[] = {"parts", "checkpoint", "tombs"};
+    char path[4096];
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        KS_TRY(ksi_path(path, snap, "%s", folders[i]));
+        KS_TRY(ks_vfs_mkdirs(e->vfs, path));
+    }
+    for (size_t i = 0; i < e->manifest.part_count; i++)
+        KS_TRY(link_part(e, snap, &e->manifest.parts[i]));
+    snprintf(path, sizeof path, "checkpoint/%016llx.ckpt", (unsigned long long)e->manifest.checkpoint_id);
+    KS_TRY(link_into(e, snap, path));
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        KS_TRY(ksi_path(path, snap, "%s", folders[i]));
+        KS_TRY(e->vfs->ops->sync_dir(e->vfs, path));
+    }
+    return ks_manifest_store(e->vfs, snap, &e->manifest);
+}
+
+ks_err ks_engine_snapshot_create(struct ks_engine *e, char ret_name[64])
+{
+    char stamp[32], name[64], snap[4096], tmp[4096];
+    struct ksi_flush_opts opts = {0};
+    pthread_mutex_lock(&e->commit_lock);
+    int64_t now = ks_now_ms(), y;
+    unsigned m, d;
+    ks_civil_from_days(ks_day_of_ms(now), &y, &m, &d);
+    unsigned s = (unsigned)(now / 1000 % 86400);
+    snprintf(stamp, sizeof stamp, "%04u%02u%02u%02u%02u%02u", (unsigned)y % 10000, m, d, s / 3600, s / 60 % 60, s % 60);
+    snprintf(name, sizeof name, "%s-%016llX", stamp, (unsigned long long)e->manifest.next_id++);
+    ks_err err = ksi_flush_locked(e, &opts);
+    if (err == KS_OK)
+        err = ksi_path(snap, e->dir, "snapshots/%s", name);
+    if (err == KS_OK)
+        err = ksi_path(tmp, e->dir, "snapshots/%s.tmp", name);
+    if (err == KS_OK)
+        err = ks_vfs_mkdirs(e->vfs, tmp);
+    if (err == KS_OK && (err = fill_snapshot(e, tmp)) == KS_OK)
+        err = e->vfs->ops->rename(e->vfs, tmp, snap);
+    if (err == KS_OK)
+        err = ks_vfs_sync_parent(e->vfs, snap);
+    else
+        (void)!ks_vfs_remove_tree(e->vfs, tmp);
+    pthread_mutex_unlock(&e->commit_lock);
+    if (err == KS_OK)
+        memcpy(ret_name, name, sizeof name);
+    return err;
+}
+
+struct list_arg {
+    ks_snapshot_fn fn;
+    void *arg;
+};
+
+static bool list_entry(void *arg, const char *name, bool is_dir)
+{
+    struct list_arg *l = arg;
+    size_t n = strlen(name);
+    if (!is_dir || (n > 4 && strcmp(name + n - 4, ".tmp") == 0))
+        return true;
+    return l->fn(l->arg, name);
+}
+
+ks_err ks_engine_snapshot_list(struct ks_engine *e, ks_snapshot_fn fn, void *arg)
+{
+    char path[4096];
+    struct list_arg l = {fn, arg};
+    KS_TRY(ksi_path(path, e->dir, "snapshots"));
+    return e->vfs->ops->list(e->vfs, path, list_entry, &l);
+}
+
+struct find_arg {
+    const char *name;
+    bool found;
+};
+
+static bool find_entry(void *arg, const char *name)
+{
+    struct find_arg *f = arg;
+    f->found |= strcmp(f->name, name) == 0;
+    return !f->found;
+}
+
+ks_err ks_engine_snapshot_delete(struct ks_engine *e, const char *name)
+{
+    /* Asked for in the listing first: a name with slashes or dots is simply not there. */
+    char path[4096];
+    struct find_arg f = {.name = name};
+    KS_TRY(ks_engine_snapshot_list(e, find_entry, &f));
+    if (!f.found)
+        return ks_fail(KS_ENOTFOUND, "cannot find snapshot \"%s\"", name);
+    KS_TRY(ksi_path(path, e->dir, "snapshots/%s", name));
+    return ks_vfs_remove_tree(e->vfs, path);
+}
