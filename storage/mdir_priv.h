@@ -150,9 +150,21 @@ static inline uint64_t ksi_col_get(const struct ksi_col *c, size_t i)
 
 /* Checks the page's frame; ret borrows it. O(columns). KS_ECORRUPT without place. */
 KS_NODISCARD ks_err ksi_mdir_parse(struct ks_slice page, struct ksi_mdir *ret);
-/* Appends the chunks of series `ord` that touch [min_ms, max_ms]; `group` goes into inline
- * references. */
-KS_NODISCARD ks_err ksi_mdir_chunks(const struct ksi_mdir *d, uint32_t group, uint32_t ord,
+
+/* Where a reader stands in the record stream: before the first chunk of `series`. */
+struct ksi_mdir_walk {
+    const struct ksi_mdir *d;
+    uint32_t series; /* UINT32_MAX: nowhere yet */
+    struct ks_reader rec;
+    uint64_t chunk;
+    uint64_t frames, offset; /* value frames begun; offset in the last one */
+};
+void ksi_mdir_walk_init(struct ksi_mdir_walk *w, const struct ksi_mdir *d);
+/*
+ * Appends the chunks of series `ord` that touch [min_ms, max_ms]; `group` goes into inline
+ * references. Ascending ordinals cost least. KS_ECORRUPT without place.
+ */
+KS_NODISCARD ks_err ksi_mdir_chunks(struct ksi_mdir_walk *w, uint32_t group, uint32_t ord,
                                     int64_t min_ms, int64_t max_ms, struct ks_chunk_ref **refs,
                                     size_t *count, size_t *cap);
 

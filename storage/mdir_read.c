@@ -63,13 +63,6 @@ ks_err ksi_mdir_parse(struct ks_slice page, struct ksi_mdir *d)
  * -----------------------------------------------------------------------------------------------------
  */
 
-struct walk {
-    const struct ksi_mdir *d;
-    struct ks_reader rec;
-    uint64_t chunk;
-    uint64_t frames, offset; /* frames begun; offset in the last one */
-};
-
 struct step {
     uint16_t ctl;
     uint8_t exp;
@@ -84,7 +77,7 @@ static uint64_t get(const struct ksi_mdir *d, enum ksi_mdir_col col, uint64_t i)
 }
 
 /* Reads a chunk's control and the head of its record; w->rec stands at the aggregates then. */
-static bool step_begin(struct walk *w, struct step *s)
+static bool step_begin(struct ksi_mdir_walk *w, struct step *s)
 {
     const struct ksi_mdir *d = w->d;
     s->ctl = (uint16_t)(get(d, KSI_C_CTL_LO, w->chunk) | get(d, KSI_C_CTL_HI, w->chunk) << 8);
@@ -110,32 +103,49 @@ static bool step_begin(struct walk *w, struct step *s)
     return !w->rec.bad && w->frames - 1 < KSI_INLINE && w->offset <= KS_PAGE_RAW_MAX;
 }
 
-/* Stands at the first chunk of series s; ret_chunks: how many it has. */
-static bool walk_to(const struct ksi_mdir *d, uint32_t s, struct walk *w, uint64_t *ret_chunks)
+/* Passes the chunks of the series the walk stands at. */
+static bool walk_past(struct ksi_mdir_walk *w)
 {
-    uint32_t k = s >> d->stride_log2;
-    uint64_t rec = get(d, KSI_K_REC, k);
-    *w = (struct walk){.d = d, .chunk = get(d, KSI_K_CHUNK, k), .frames = get(d, KSI_K_FRAME, k)};
-    w->offset = get(d, KSI_K_OFFSET, k);
-    if (rec > (uint64_t)(d->rec_end - d->rec) || w->chunk > d->chunks ||
-        w->offset > KS_PAGE_RAW_MAX)
+    uint64_t n = get(w->d, KSI_S_CHUNKS, w->series);
+    if (n > w->d->chunks - w->chunk)
         return false;
-    w->rec = (struct ks_reader){d->rec + rec, d->rec_end, false};
-    for (uint32_t i = k << d->stride_log2;; i++) {
-        uint64_t n = get(d, KSI_S_CHUNKS, i);
-        if (n > d->chunks - w->chunk)
+    while (n--) {
+        struct step st;
+        if (!step_begin(w, &st))
             return false;
-        if (i == s) {
-            *ret_chunks = n;
-            return true;
-        }
-        while (n--) {
-            struct step st;
-            if (!step_begin(w, &st))
-                return false;
-            ksi_agg_skip(&w->rec, st.ctl, st.exp);
-        }
+        ksi_agg_skip(&w->rec, st.ctl, st.exp);
     }
+    w->series++;
+    return true;
+}
+
+/* Stands at the first chunk of series s; ret_chunks: how many it has. Goes on from where it stood
+ * when that is near. */
+static bool walk_to(struct ksi_mdir_walk *w, uint32_t s, uint64_t *ret_chunks)
+{
+    const struct ksi_mdir *d = w->d;
+    uint32_t k = s >> d->stride_log2;
+    if (w->series > s || w->series < k << d->stride_log2) {
+        uint64_t rec = get(d, KSI_K_REC, k);
+        w->series = k << d->stride_log2;
+        w->chunk = get(d, KSI_K_CHUNK, k);
+        w->frames = get(d, KSI_K_FRAME, k);
+        w->offset = get(d, KSI_K_OFFSET, k);
+        if (rec > (uint64_t)(d->rec_end - d->rec) || w->chunk > d->chunks ||
+            w->offset > KS_PAGE_RAW_MAX)
+            return false;
+        w->rec = (struct ks_reader){d->rec + rec, d->rec_end, false};
+    }
+    while (w->series < s)
+        if (!walk_past(w))
+            return false;
+    *ret_chunks = get(d, KSI_S_CHUNKS, s);
+    return *ret_chunks <= d->chunks - w->chunk;
+}
+
+void ksi_mdir_walk_init(struct ksi_mdir_walk *w, const struct ksi_mdir *d)
+{
+    *w = (struct ksi_mdir_walk){.d = d, .series = UINT32_MAX};
 }
 
 /* The row of the times table of a chunk: everything of the reference that follows from it. */
@@ -171,7 +181,8 @@ static bool times_of(const struct ksi_mdir *d, uint64_t chunk, uint32_t group,
     return true;
 }
 
-static bool step_end(struct walk *w, const struct step *s, uint32_t group, struct ks_chunk_ref *ret)
+static bool step_end(struct ksi_mdir_walk *w, const struct step *s, uint32_t group,
+                     struct ks_chunk_ref *ret)
 {
     const struct ksi_mdir *d = w->d;
     uint64_t chunk = w->chunk - 1;
@@ -195,24 +206,31 @@ static bool step_end(struct walk *w, const struct step *s, uint32_t group, struc
     return !w->rec.bad && ret->meta.agg.count <= ret->meta.sample_count;
 }
 
-ks_err ksi_mdir_chunks(const struct ksi_mdir *d, uint32_t group, uint32_t ord, int64_t min_ms,
+static ks_err walk_failed(struct ksi_mdir_walk *w, const char *what)
+{
+    w->series = UINT32_MAX;
+    return bad(what);
+}
+
+ks_err ksi_mdir_chunks(struct ksi_mdir_walk *w, uint32_t group, uint32_t ord, int64_t min_ms,
                        int64_t max_ms, struct ks_chunk_ref **refs, size_t *count, size_t *cap)
 {
+    const struct ksi_mdir *d = w->d;
+    uint64_t n;
     if (ord < d->first_ord || ord - d->first_ord >= d->series)
         return KS_OK;
-    struct walk w;
-    uint64_t n;
-    if (!walk_to(d, ord - d->first_ord, &w, &n))
-        return bad("skip point lies outside");
+    if (!walk_to(w, ord - d->first_ord, &n))
+        return walk_failed(w, "skip point lies outside");
     if (*count + n > *cap)
         KS_TRY(ks_array_reserve((void **)refs, cap, *count + n, sizeof **refs));
     while (n--) {
         struct step s;
         struct ks_chunk_ref *ref = *refs + *count;
-        if (!step_begin(&w, &s) || !step_end(&w, &s, group, ref))
-            return bad("damaged entry");
+        if (!step_begin(w, &s) || !step_end(w, &s, group, ref))
+            return walk_failed(w, "damaged entry");
         if (ref->meta.min_ms <= max_ms && ref->meta.max_ms >= min_ms)
             ++*count;
     }
+    w->series++;
     return KS_OK;
 }

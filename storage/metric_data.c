@@ -175,23 +175,82 @@ static ks_err in_page(const struct ks_mdata *d, const char *section, size_t page
                               : err;
 }
 
-ks_err ks_mdata_chunks(struct ks_mdata *d, uint32_t ord, int64_t min_ms, int64_t max_ms,
-                       struct ks_chunk_ref **refs, size_t *count, size_t *cap)
+struct ks_mdata_cursor {
+    struct ks_mdata *d;
+    struct ks_page page; /* pinned while group is set */
+    uint32_t group;
+    struct ksi_mdir dir;
+    struct ksi_mdir_walk walk;
+};
+
+enum { NO_GROUP = UINT32_MAX };
+
+static void cursor_leave(struct ks_mdata_cursor *c)
 {
+    ks_page_release(&c->page);
+    c->group = NO_GROUP;
+}
+
+static ks_err cursor_enter(struct ks_mdata_cursor *c, uint32_t group)
+{
+    cursor_leave(c);
+    KS_TRY(ks_part_read(c->d->part, c->d->dir.pages[group], &c->page));
+    ks_err err = ksi_mdir_parse(c->page.raw, &c->dir);
+    if (err != KS_OK) {
+        ks_page_release(&c->page);
+        return in_page(c->d, KSI_SECTION_DIR, group, err);
+    }
+    ksi_mdir_walk_init(&c->walk, &c->dir);
+    c->group = group;
+    return KS_OK;
+}
+
+ks_err ks_mdata_cursor_chunks(struct ks_mdata_cursor *c, uint32_t ord, int64_t min_ms,
+                              int64_t max_ms, struct ks_chunk_ref **refs, size_t *count,
+                              size_t *cap)
+{
+    const struct ks_mdata *d = c->d;
     uint32_t g;
     if (!group_of(d, ord, &g) || d->groups[g].min_ms > max_ms || d->groups[g].max_ms < min_ms)
         return KS_OK;
-    struct ks_page page;
-    struct ksi_mdir dir;
-    KS_TRY(ks_part_read(d->part, d->dir.pages[g], &page));
+    if (c->group != g)
+        KS_TRY(cursor_enter(c, g));
     size_t before = *count;
-    ks_err err = ksi_mdir_parse(page.raw, &dir);
-    if (err == KS_OK)
-        err = ksi_mdir_chunks(&dir, g, ord, min_ms, max_ms, refs, count, cap);
-    ks_page_release(&page);
+    ks_err err = ksi_mdir_chunks(&c->walk, g, ord, min_ms, max_ms, refs, count, cap);
     if (err != KS_OK)
         *count = before;
     return in_page(d, KSI_SECTION_DIR, g, err);
+}
+
+ks_err ks_mdata_cursor_new(struct ks_mdata *d, struct ks_mdata_cursor **ret)
+{
+    struct ks_mdata_cursor *c = ks_zalloc(sizeof *c);
+    if (!c)
+        return KS_ENOMEM;
+    c->d = d;
+    c->group = NO_GROUP;
+    *ret = c;
+    return KS_OK;
+}
+
+void ks_mdata_cursor_free(struct ks_mdata_cursor *c)
+{
+    if (!c)
+        return;
+    cursor_leave(c);
+    ks_free(c);
+}
+
+ks_err ks_mdata_chunks(struct ks_mdata *d, uint32_t ord, int64_t min_ms, int64_t max_ms,
+                       struct ks_chunk_ref **refs, size_t *count, size_t *cap)
+{
+    struct ks_mdata_cursor c;
+    c.d = d;
+    c.page = (struct ks_page){0};
+    c.group = NO_GROUP;
+    ks_err err = ks_mdata_cursor_chunks(&c, ord, min_ms, max_ms, refs, count, cap);
+    ks_page_release(&c.page);
+    return err;
 }
 
 /* --- payloads

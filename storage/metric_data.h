@@ -70,6 +70,17 @@ struct ks_chunk_ref {
 KS_NODISCARD ks_err ks_mdata_chunks(struct ks_mdata *d, uint32_t ord, int64_t min_ms,
                                     int64_t max_ms, struct ks_chunk_ref **refs, size_t *count,
                                     size_t *cap);
+/*
+ * The same for a run of series: keeps the directory page and the place in it, so ascending ordinals
+ * cost a third. Owned by one thread; the ks_mdata outlives it.
+ */
+struct ks_mdata_cursor;
+KS_NODISCARD ks_err ks_mdata_cursor_new(struct ks_mdata *d, struct ks_mdata_cursor **ret);
+KS_NODISCARD ks_err ks_mdata_cursor_chunks(struct ks_mdata_cursor *c, uint32_t ord, int64_t min_ms,
+                                           int64_t max_ms, struct ks_chunk_ref **refs,
+                                           size_t *count, size_t *cap);
+void ks_mdata_cursor_free(struct ks_mdata_cursor *c); /* NULL is fine */
+
 /* The encoded bytes, pinned: for verbatim copies. Release both pages. */
 KS_NODISCARD ks_err ks_mdata_raw(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                                  struct ks_page *ret_times_page, struct ks_slice *ret_times,

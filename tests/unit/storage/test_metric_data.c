@@ -226,9 +226,14 @@ static ks_err model_check(const struct model *m, struct ks_mdata *d, int64_t min
     struct ks_times_memo memo = {0};
     size_t cap = 0, i = 0;
     ks_err err = KS_OK;
+    struct ks_mdata_cursor *cursor = NULL;
+    bool with_cursor = m->count % 2;
+    if (with_cursor)
+        err = ks_mdata_cursor_new(d, &cursor);
     for (uint32_t ord = 0; ord < m->series + 3 && err == KS_OK; ord++) {
         size_t count = 0, k = 0;
-        err = ks_mdata_chunks(d, ord, min_ms, max_ms, &refs, &count, &cap);
+        err = with_cursor ? ks_mdata_cursor_chunks(cursor, ord, min_ms, max_ms, &refs, &count, &cap)
+                          : ks_mdata_chunks(d, ord, min_ms, max_ms, &refs, &count, &cap);
         if (err == KS_OK && ord % 3 == 0)
             err = ks_mdata_prefetch(d, refs, count);
         for (; err == KS_OK && i < m->count && m->chunks[i].ord == ord; i++) {
@@ -243,9 +248,48 @@ static ks_err model_check(const struct model *m, struct ks_mdata *d, int64_t min
         if (err == KS_OK)
             assert_int_equal(k, count);
     }
+    ks_mdata_cursor_free(cursor);
     ks_times_memo_done(&memo);
     ks_free(refs);
     return err;
+}
+
+/* A cursor led anywhere finds what a fresh lookup finds. */
+static void test_cursor_jumps(void **state)
+{
+    struct model m;
+    struct ks_part *p;
+    struct ks_mdata *d;
+    struct ks_mdata_cursor *c;
+    struct ks_chunk_ref *a = NULL, *b = NULL;
+    size_t acap = 0, bcap = 0;
+    uint64_t rng = 3;
+    model_make(8, 700, &m);
+    assert_int_equal(model_write(&m, 1), KS_OK);
+    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_OK);
+    assert_int_equal(ks_mdata_open(p, &d), KS_OK);
+    assert_int_equal(ks_mdata_cursor_new(d, &c), KS_OK);
+    uint32_t ord = 0;
+    for (int i = 0; i < 5000; i++) {
+        size_t an = 0, bn = 0;
+        ord = ks_rng_below(&rng, 3) ? ord + (uint32_t)ks_rng_below(&rng, 4)
+                                    : (uint32_t)ks_rng_below(&rng, m.series + 2);
+        int64_t min = ks_rng_below(&rng, 2) ? INT64_MIN : 1700003600000;
+        assert_int_equal(ks_mdata_chunks(d, ord, min, INT64_MAX, &a, &an, &acap), KS_OK);
+        assert_int_equal(ks_mdata_cursor_chunks(c, ord, min, INT64_MAX, &b, &bn, &bcap), KS_OK);
+        assert_int_equal(an, bn);
+        for (size_t k = 0; k < an; k++) {
+            assert_int_equal(a[k].meta.content_hash, b[k].meta.content_hash);
+            assert_int_equal(a[k].values_frame, b[k].values_frame);
+            assert_int_equal(a[k].values_offset, b[k].values_offset);
+        }
+    }
+    ks_mdata_cursor_free(c);
+    ks_mdata_close(d);
+    ks_part_close(p);
+    ks_free(a);
+    ks_free(b);
+    model_free(&m);
 }
 
 static void check_totals(const struct model *m, struct ks_mdata *d)
@@ -440,9 +484,13 @@ static void test_allocation_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_model),          cmocka_unit_test(test_times_are_shared),
-        cmocka_unit_test(test_extreme_times),  cmocka_unit_test(test_writer_refuses),
-        cmocka_unit_test(test_every_bit_flip), cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_model),
+        cmocka_unit_test(test_times_are_shared),
+        cmocka_unit_test(test_extreme_times),
+        cmocka_unit_test(test_cursor_jumps),
+        cmocka_unit_test(test_writer_refuses),
+        cmocka_unit_test(test_every_bit_flip),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
