@@ -1,0 +1,113 @@
+/*
+ * Every rollup function on random series (gaps, resets, stale markers, NaN, ±Inf, odd intervals, long and short windows)
+ * against the plain definitions in naive_rollup.h and naive_strict.h: equal to the last bit.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+
+#include "naive_strict.h"
+#include "rollup_scenario.h"
+
+static double random_arg(uint64_t *rng, enum ks_promql_func_id f)
+{
+    if (f == KS_FN_PREDICT_LINEAR)
+        return (double)ks_rng_below(rng, 1000);
+    if (f == KS_FN_DURATION_OVER_TIME)
+        return (double)ks_rng_below(rng, 60);
+    if (f == KS_FN_DOUBLE_EXPONENTIAL_SMOOTHING)
+        return 0.01 + 0.98 * ks_rng_double(rng);
+    if (strstr(ks_promql_funcs[f].name, "quantile") || strstr(ks_promql_funcs[f].name, "ho"))
+        return ks_rng_below(rng, 10) ? ks_rng_double(rng) : ks_rng_below(rng, 2) ? 2 : -1;
+    return (double)ks_rng_below(rng, 6);
+}
+
+static void random_args(uint64_t *rng, struct scenario *sc)
+{
+    struct ks_rollup_config *c = &sc->cfg;
+    size_t points = ks_rollup_points(c);
+    bool two = c->func == KS_FN_HOLT_WINTERS || c->func == KS_FN_DOUBLE_EXPONENTIAL_SMOOTHING;
+    for (int i = 0; i < 2; i++) {
+        sc->args[i] = (struct ks_rollup_arg){.value = random_arg(rng, c->func)};
+        if (ks_rng_below(rng, 3) == 0) {
+            for (size_t k = 0; k < points; k++)
+                sc->steps[i][k] = random_arg(rng, c->func);
+            sc->args[i].steps = sc->steps[i];
+        }
+    }
+    c->args = sc->args;
+    for (c->arg_count = 0; c->arg_count < 3; c->arg_count++)
+        if (ks_rollup_check(c) == KS_OK)
+            return;
+    c->arg_count = two ? 2 : 0;
+}
+
+static void check_one(const struct scenario *sc, struct ks_rollup_scratch *scratch, uint64_t seed)
+{
+    static struct naive_run naive;
+    static double got[POINTS_MAX];
+    const struct ks_rollup_config *cfg = &sc->cfg;
+    int64_t min_ms, max_ms;
+    size_t from = 0, to = sc->s.n;
+    ks_rollup_fetch_range(cfg, &min_ms, &max_ms);
+    while (from < to && sc->s.t[from] < min_ms)
+        from++;
+    while (to > from && sc->s.t[to - 1] > max_ms)
+        to--;
+    assert_int_equal(ks_rollup_run(cfg, sc->s.t + from, sc->s.v + from, to - from, scratch, got), KS_OK);
+    naive_prepare(&naive, cfg, &sc->s);
+    for (size_t k = 0; k < ks_rollup_points(cfg); k++) {
+        struct view w = naive_view(&naive, k);
+        double want = cfg->strict ? naive_strict(cfg->func, &w) : naive_metricsql(cfg->func, &w);
+        if (!same(want, got[k], cfg->strict))
+            fail_msg("seed %llu %s%s point %zu (%zu samples, window %lld, step %lld): want %.17g got %.17g",
+                     (unsigned long long)seed, cfg->strict ? "strict " : "", ks_promql_funcs[cfg->func].name, k, w.n,
+                     (long long)naive.window, (long long)cfg->step_ms, want, got[k]);
+    }
+}
+
+static void check_all(bool strict, int rounds)
+{
+    static struct scenario sc;
+    struct ks_rollup_scratch scratch = {0};
+    size_t tried = 0;
+    for (int round = 0; round < rounds; round++) {
+        uint64_t seed = (uint64_t)round * 2 + strict, rng = seed;
+        random_samples(&rng, &sc.s);
+        random_config(&rng, &sc, strict);
+        for (int f = 0; f < KS_FN_COUNT; f++) {
+            sc.cfg.func = (enum ks_promql_func_id)f;
+            if (ks_promql_funcs[f].kind != KS_FUNC_ROLLUP || (!strict && ks_rollup_is_multi(&sc.cfg)))
+                continue;
+            random_args(&rng, &sc);
+            if (ks_rollup_check(&sc.cfg) != KS_OK)
+                continue; /* not of this dialect */
+            tried++;
+            check_one(&sc, &scratch, seed);
+        }
+    }
+    ks_rollup_scratch_done(&scratch);
+    assert_true(tried >= (size_t)rounds * (strict ? 29 : 69));
+}
+
+static void test_metricsql_equals_definition(void **state)
+{
+    check_all(false, 600);
+}
+
+static void test_strict_equals_definition(void **state)
+{
+    check_all(true, 1000);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_metricsql_equals_definition),
+        cmocka_unit_test(test_strict_equals_definition),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
