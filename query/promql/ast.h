@@ -64,9 +64,13 @@ struct ks_expr_number {
 };
 
 struct ks_expr_selector {
-    struct ks_selector *or_lists; /* a series is selected when one of these AND-lists matches in full; ≥ 1 */
+    /* A series is selected when one of these AND-lists matches in full; 0 lists (MetricsQL {}) select nothing. */
+    struct ks_selector *or_lists;
     size_t or_count;
-    /* The metric name that every list demands by __name__="…" as its first matcher; empty when none or not the same. */
+    /*
+     * The metric name that every list demands by __name__="…"; empty when none or not the same. That matcher stands
+     * first in MetricsQL; in strict it stands last, and name is set only for a name written outside of the braces.
+     */
     struct ks_slice name;
 };
 
@@ -180,6 +184,7 @@ struct ks_expr {
     enum ks_expr_kind kind;
     enum ks_expr_type type;
     uint16_t height;     /* 1 for a leaf */
+    uint32_t size;       /* nodes of this tree; WITH may share subtrees, so each sharing counts */
     uint32_t start, end; /* bytes in the query text; of a WITH template: of the place that uses it */
     union {
         struct ks_expr_number number;

@@ -129,7 +129,7 @@
     X(HISTOGRAM_AVG, "histogram_avg", TRANSFORM, MP, 0, -2, 1, 1, "v", 'v')                       \
     X(HISTOGRAM_FRACTION, "histogram_fraction", TRANSFORM, MP, 0, -2, 3, 3, "ssv", 'v')           \
     X(HISTOGRAM_QUANTILE, "histogram_quantile", TRANSFORM, MP, 0, -2, 2, 3, "sv", 'v')            \
-    X(HISTOGRAM_QUANTILES, "histogram_quantiles", TRANSFORM, ME, 0, -2, 3, -1, "vtss?sssssssss", 'v') \
+    X(HISTOGRAM_QUANTILES, "histogram_quantiles", TRANSFORM, ME, 0, -2, 3, -1, "vts?sssssssss", 'v') \
     X(HISTOGRAM_SHARE, "histogram_share", TRANSFORM, M, 0, -2, 2, 3, "", '0')                     \
     X(HISTOGRAM_STDDEV, "histogram_stddev", TRANSFORM, MP, 0, -2, 1, 1, "v", 'v')                 \
     X(HISTOGRAM_STDVAR, "histogram_stdvar", TRANSFORM, MP, 0, -2, 1, 1, "v", 'v')                 \
@@ -173,7 +173,7 @@
     X(RANGE_MAD, "range_mad", TRANSFORM, M, 0, -2, 1, 1, "", '0')                                 \
     X(RANGE_MAX, "range_max", TRANSFORM, M, 1, -2, 1, 1, "", '0')                                 \
     X(RANGE_MIN, "range_min", TRANSFORM, M, 1, -2, 1, 1, "", '0')                                 \
-    X(RANGE_NORMALIZE, "range_normalize", TRANSFORM, M, 1, -2, 1, 1, "", '0')                     \
+    X(RANGE_NORMALIZE, "range_normalize", TRANSFORM, M, 1, -2, 1, -1, "", '0')                    \
     X(RANGE_QUANTILE, "range_quantile", TRANSFORM, M, 1, -2, 2, 2, "", '0')                       \
     X(RANGE_STDDEV, "range_stddev", TRANSFORM, M, 0, -2, 1, 1, "", '0')                           \
     X(RANGE_STDVAR, "range_stdvar", TRANSFORM, M, 1, -2, 1, 1, "", '0')                           \

@@ -8,7 +8,6 @@
 #define KS_QUERY_PROMQL_PARSER_H
 
 #include "base/arena.h"
-#include "base/buf.h"
 #include "query/promql/ast.h"
 
 struct ks_promql_parse_opts {
@@ -37,15 +36,5 @@ KS_NODISCARD ks_err ks_promql_parse(struct ks_slice text, const struct ks_promql
  */
 KS_NODISCARD ks_err ks_duration_resolve(const struct ks_duration *d, int64_t step_ms, bool must_be_positive,
                                         int64_t *ret_ms);
-
-enum ks_promql_style {
-    KS_PRINT_CANONICAL, /* one line, as VictoriaMetrics or Prometheus (format by dialect) write it */
-    KS_PRINT_PRETTY,    /* broken and indented when longer than 80/100 columns */
-};
-void ks_promql_print(const struct ks_expr *expr, enum ks_dialect dialect, enum ks_promql_style style,
-                     struct ks_buf *out);
-
-/* The tree as Prometheus' /api/v1/parse_query shows it (the value of "data"). */
-void ks_promql_print_json(const struct ks_expr *expr, struct ks_buf *out);
 
 #endif
