@@ -91,6 +91,14 @@ size_t ks_f64_format(char *out, double v)
     return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, 1);
 }
 
+size_t ks_f64_format_g(char *out, double v)
+{
+    double a = fabs(v);
+    if (!isfinite(v))
+        return format_special(out, v);
+    return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, a != 0 && !(a >= 1e-4 && a < 1e6));
+}
+
 void ks_buf_f64(struct ks_buf *b, double v)
 {
     if (ks_buf_reserve(b, KS_F64_TEXT_MAX))

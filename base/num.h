@@ -19,6 +19,8 @@ bool ks_is_stale_nan(double v);
  * for KS_F64_TEXT_MAX.
  */
 size_t ks_f64_format(char *out, double v);
+/* As Go's %g and AppendFloat(v, 'g', -1): 1e+21's form already from 1e+06 on. VictoriaMetrics' label values. */
+size_t ks_f64_format_g(char *out, double v);
 /* Always fixed notation ('f', -1). */
 size_t ks_f64_format_fixed(char *out, double v);
 void ks_buf_f64(struct ks_buf *b, double v);

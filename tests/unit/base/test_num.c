@@ -34,6 +34,21 @@ static void test_f64_format(void **state)
     check_text(-INFINITY, "-Inf");
 }
 
+static void test_f64_format_g(void **state)
+{
+    static const struct {
+        double v;
+        const char *want;
+    } cases[] = {{0, "0"},           {-0.0, "-0"},      {0.9, "0.9"},    {123456, "123456"},
+                 {1e6, "1e+06"},     {1234567, "1.234567e+06"},          {1e-4, "0.0001"},
+                 {1.5e-5, "1.5e-05"}, {1e100, "1e+100"}, {-2.5, "-2.5"}, {INFINITY, "+Inf"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char out[KS_F64_TEXT_MAX + 1];
+        out[ks_f64_format_g(out, cases[i].v)] = 0;
+        assert_string_equal(out, cases[i].want);
+    }
+}
+
 static void test_f64_round_trip(void **state)
 {
     uint64_t seed = 42;
@@ -138,7 +153,8 @@ static void test_labels_canonical(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f64_format),     cmocka_unit_test(test_f64_round_trip),
+        cmocka_unit_test(test_f64_format),
+        cmocka_unit_test(test_f64_format_g),     cmocka_unit_test(test_f64_round_trip),
         cmocka_unit_test(test_f64_parse_rejects), cmocka_unit_test(test_time_forms),
         cmocka_unit_test(test_durations),      cmocka_unit_test(test_labels_canonical),
     };
