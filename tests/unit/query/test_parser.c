@@ -496,7 +496,7 @@ static void test_strict_accepts(void **state)
         "a + on (x) group_left (y) b", "a and b", "a unless ignoring (x) b", "1 > bool 2", "a ^ -b",
         "-a ^ b", "rate(a[5m])", "label_join(a, \"x\", \",\")", "round(a)", "round(a, 5)", "hour()",
         "histogram_quantile(0.9, a)", "(((a)))", "a atan2 b", "foo and and", "SUM(x) BY (y)",
-        "rate(foo[5m])[1h:] offset 1m", "-foo[5m:]", "time()", "scalar(a) < bool 1", "a == 1",
+        "rate(foo[5m])[1h:] offset 1m", "-max_over_time(foo[5m:])", "time()", "scalar(a) < bool 1", "a == 1",
         "# comment\nfoo # x", "{bool=\"x\",on=\"y\"}", "sum by (on, bool, offset) (x)", "foo{a='b'}",
         "`raw\\n`", "absent(x{a=\"\"})", "1 + 2 - 3 * 4 / 5 % 6 ^ 7", "foo[60]",
     };
