@@ -27,7 +27,7 @@ struct grid {
 /* The median distance of a sample of neighbours. */
 static int64_t usual_step(const int64_t *ts, size_t n)
 {
-    int64_t s[STEP_SAMPLE];
+    int64_t s[STEP_SAMPLE] = {0};
     size_t m = n - 1 < STEP_SAMPLE ? n - 1 : STEP_SAMPLE;
     for (size_t i = 0; i < m; i++) {
         size_t at = i * (n - 1) / m, j = i;
