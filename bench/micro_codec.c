@@ -1,7 +1,7 @@
 /*
- * Codec speed and size per shape of column: ns per sample to encode and decode, bytes per sample as packed, and after
- * zstd-1 over 16 KiB frames of neighbouring chunks; beside them the open chunk. One argument: samples per chunk
- * (default 240).
+ * Codec speed and size per shape of column: ns per sample to encode and decode, bytes per sample as
+ * packed, and after zstd-1 over 16 KiB frames of neighbouring chunks; beside them the open chunk.
+ * One argument: samples per chunk (default 240).
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -13,7 +13,8 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 
-/* A second body for CPUs with AVX2, chosen at load time. For integer loops and lone IEEE operations: equal results. */
+/* A second body for CPUs with AVX2, chosen at load time. For integer loops and lone IEEE
+ * operations: equal results. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(KS_SANITIZED)
 #define KSI_CLONES __attribute__((target_clones("avx2", "default")))
 #else
@@ -41,6 +42,7 @@ struct ksi_pfor {
     int64_t base;
     uint8_t width, shift;
     uint8_t patch_width;
+    bool patch_signed;
     bool flag; /* a bit of the caller's, kept in the header */
     uint16_t patches;
     size_t bytes; /* the whole column as stored, `flag` not yet counted in */

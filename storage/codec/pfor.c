@@ -13,6 +13,7 @@
 #define EXT_PATCHES  0x40 /* of the second, above the shift */
 #define EXT_FLAG     0x80
 #define SAMPLE_COUNT 16
+#define PATCH_SIGNED 0x80 /* of the patches' width byte: zigzag(hi), else hi - 1 */
 
 /* How many r need how many bits; negatives apart. */
 struct widths {
@@ -49,7 +50,7 @@ static unsigned patch_width(const struct widths *m, unsigned w)
 {
     unsigned p = m->widest > w ? m->widest - w : 0;
     unsigned q = m->widest_negative > w ? m->widest_negative - w : 0;
-    return (p > q ? p : q) + 1;
+    return m->negatives ? (p > q ? p : q) + 1 : p == 1 ? 0 : p; /* of hi - 1: 0 when all hi are 1 */
 }
 
 static size_t patches_bytes(size_t n, size_t patches, unsigned width)
@@ -80,6 +81,7 @@ static void try_base(const int64_t *x, size_t n, int64_t base, unsigned shift,
                                       .width = (uint8_t)w,
                                       .shift = (uint8_t)shift,
                                       .patch_width = (uint8_t)pw,
+                                      .patch_signed = m.negatives != 0,
                                       .patches = (uint16_t)patches,
                                       .bytes = bytes};
         patches += m.count[w];
@@ -169,12 +171,12 @@ static void put_patches(const int64_t *r, size_t n, const struct ksi_pfor *p, ui
         if (hi) {
             KS_ASSERT(k < p->patches);
             pos[k] = i;
-            rest[k++] = ks_zigzag(hi);
+            rest[k++] = p->patch_signed ? ks_zigzag(hi) : (uint64_t)hi - 1;
         }
     }
     KS_ASSERT(k == p->patches);
     at += ks_varint_put(at, k);
-    *at++ = p->patch_width;
+    *at++ = (uint8_t)(p->patch_width | (p->patch_signed ? PATCH_SIGNED : 0));
     at = ksi_pack(at, pos, k, ksi_bit_width(n - 1));
     ksi_pack(at, rest, k, p->patch_width);
 }
@@ -203,7 +205,9 @@ static bool get_patches(struct ks_reader *r, size_t n, unsigned width, uint64_t 
 {
     uint64_t count = ks_read_varint(r);
     unsigned patch = ks_read_u8(r), pos_bits = ksi_bit_width(n - 1);
-    if (count == 0 || count > n || patch == 0 || patch > 64 || width >= 64)
+    bool is_signed = patch & PATCH_SIGNED;
+    patch &= ~(unsigned)PATCH_SIGNED;
+    if (count == 0 || count > n || patch > 64 || width >= 64)
         return false;
     size_t pos_len = ksi_packed_bytes(count, pos_bits), len = ksi_packed_bytes(count, patch);
     const uint8_t *pos = (const uint8_t *)ks_read_bytes(r, pos_len).ptr;
@@ -215,7 +219,8 @@ static bool get_patches(struct ks_reader *r, size_t n, unsigned width, uint64_t 
         size_t i = ksi_get_bits(pos, pos_len, k * pos_bits, pos_bits);
         if (i < next || i >= n)
             return false;
-        v[i] |= (uint64_t)ks_unzigzag(ksi_get_bits(rest, len, k * patch, patch)) << width;
+        uint64_t hi = ksi_get_bits(rest, len, k * patch, patch);
+        v[i] |= (is_signed ? (uint64_t)ks_unzigzag(hi) : hi + 1) << width;
         next = i + 1;
     }
     return true;

@@ -1,6 +1,6 @@
 /*
- * An open chunk from hostile bytes: the saved state, then the stream. What decodes can be appended to, and appending
- * its samples to an empty chunk gives them back.
+ * An open chunk from hostile bytes: the saved state, then the stream. What decodes can be appended
+ * to, and appending its samples to an empty chunk gives them back.
  */
 #include <stdlib.h>
 #include <string.h>

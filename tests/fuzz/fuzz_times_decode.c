@@ -1,6 +1,6 @@
 /*
- * Time columns from hostile bytes: encoding byte, n - 1 as two bytes, the column. What decodes must survive being
- * encoded again, bit for bit.
+ * Time columns from hostile bytes: encoding byte, n - 1 as two bytes, the column. What decodes must
+ * survive being encoded again, bit for bit.
  */
 #include <stdlib.h>
 #include <string.h>
