@@ -244,8 +244,7 @@ static bool control_ok(unsigned ctl, unsigned exp)
            (ctl >> KSI_CTL_MIN_SHIFT & 3) != 3 && (ctl >> KSI_CTL_MAX_SHIFT & 3) != 3 &&
            (ctl >> KSI_CTL_INC_SHIFT & 3) != 3 &&
            (exp != KSI_AGG_RAW || ((ctl >> KSI_CTL_SUM_SHIFT & 3) != SUM_DECIMAL &&
-                                   (ctl >> KSI_CTL_INC_SHIFT & 3) != INC_DECIMAL)) &&
-           (!(ctl & KSI_CTL_CONST) || (ctl & KSI_CTL_INLINE));
+                                   (ctl >> KSI_CTL_INC_SHIFT & 3) != INC_DECIMAL));
 }
 
 void ksi_agg_decode(struct ks_reader *r, uint16_t ctl, uint8_t exp, uint32_t sample_count,

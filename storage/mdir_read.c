@@ -84,9 +84,11 @@ static bool step_begin(struct ksi_mdir_walk *w, struct step *s)
     s->exp = (uint8_t)get(d, KSI_C_EXP, w->chunk);
     uint64_t vbytes = get(d, KSI_C_VBYTES, w->chunk);
     w->chunk++;
-    if (vbytes > KS_PAGE_RAW_MAX)
+    if (vbytes > KS_PAGE_RAW_MAX || (s->ctl & (KSI_CTL_CONST | KSI_CTL_INLINE)) == KSI_CTL_CONST)
         return false;
     s->vbytes = (uint32_t)vbytes;
+    s->values_hash = s->frame = 0;
+    s->inline_values = ks_slice(NULL, 0);
     if (s->ctl & KSI_CTL_INLINE) {
         s->offset = (uint32_t)(w->rec.p - d->page);
         s->inline_values = ks_read_bytes(&w->rec, vbytes);

@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "storage/metric_data.h"
 #include "sys/rand.h"
+#include "sys/simdisk.h"
 
 static char dir[] = "/tmp/ks_mdata_XXXXXX";
 static char path[256];
@@ -155,11 +156,11 @@ static void model_make(uint64_t seed, size_t series, struct model *m)
     }
 }
 
-static ks_err model_write(const struct model *m, int level)
+static ks_err model_write_to(struct ks_vfs *vfs, const char *to, const struct model *m, int level)
 {
     struct ks_part_writer *w;
     struct ks_mdata_writer *d = NULL;
-    KS_TRY(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_METRICS, &w));
+    KS_TRY(ks_part_writer_new(vfs, to, KS_PART_METRICS, &w));
     ks_err err = ks_mdata_writer_new(w, level, &d);
     for (size_t i = 0; i < m->count && err == KS_OK; i++) {
         const struct chunk *c = &m->chunks[i];
@@ -174,6 +175,11 @@ static ks_err model_write(const struct model *m, int level)
         return ks_part_writer_finish(w, NULL);
     ks_part_writer_abort(w);
     return err;
+}
+
+static ks_err model_write(const struct model *m, int level)
+{
+    return model_write_to(ks_vfs_posix(), path, m, level);
 }
 
 /* --- the comparison
@@ -481,6 +487,98 @@ static void test_allocation_failures(void **state)
     model_free(&m);
 }
 
+/* The n-th call to the disk fails, for every n, with prefetch, raw copies and decoding on the way.
+ */
+static void test_disk_faults(void **state)
+{
+    struct ks_simdisk *disk;
+    struct model m;
+    model_make(8, 60, &m);
+    assert_int_equal(ks_simdisk_new(&disk), KS_OK);
+    struct ks_vfs *v = ks_simdisk_vfs(disk);
+    assert_int_equal(ks_vfs_mkdirs(v, "d"), KS_OK);
+    for (uint64_t n = 1;; n++) {
+        ks_simdisk_fail(disk, KS_SIM_ALL & ~KS_SIM_UNLINK, n, KS_EIO, false);
+        ks_err err = model_write_to(v, "d/p", &m, 1);
+        bool hit = ks_simdisk_fail_hit(disk);
+        assert_int_equal(err, hit ? KS_EIO : KS_OK);
+        if (!hit)
+            break;
+    }
+    for (uint64_t n = 1;; n++) {
+        struct ks_cache *cache;
+        struct ks_part *p = NULL;
+        struct ks_mdata *d = NULL;
+        assert_int_equal(ks_cache_new(1 << 20, &cache), KS_OK);
+        ks_simdisk_fail(disk, KS_SIM_ALL, n, KS_EIO, false);
+        ks_err err = ks_part_open(v, "d/p", cache, &p);
+        if (err == KS_OK)
+            err = ks_mdata_open(p, &d);
+        if (err == KS_OK)
+            err = model_check(&m, d, INT64_MIN, INT64_MAX);
+        bool hit = ks_simdisk_fail_hit(disk);
+        ks_simdisk_fail(disk, 0, 0, KS_OK, false);
+        assert_int_equal(err, hit ? KS_EIO : KS_OK);
+        if (d)
+            assert_int_equal(model_check(&m, d, INT64_MIN, INT64_MAX), KS_OK);
+        ks_mdata_close(d);
+        ks_part_close(p);
+        ks_cache_free(cache);
+        if (!hit)
+            break;
+    }
+    ks_simdisk_free(disk);
+    model_free(&m);
+}
+
+/* Samples and aggregates of a part written by an earlier program; how it encoded them is its own
+ * affair. */
+static void check_golden(const struct model *m, struct ks_mdata *d)
+{
+    static int64_t times[KS_CHUNK_SAMPLES_MAX];
+    static double values[KS_CHUNK_SAMPLES_MAX];
+    struct ks_chunk_ref *refs = NULL;
+    size_t cap = 0;
+    for (size_t i = 0; i < m->count;) {
+        size_t count = 0;
+        uint32_t ord = m->chunks[i].ord;
+        assert_int_equal(ks_mdata_chunks(d, ord, INT64_MIN, INT64_MAX, &refs, &count, &cap), KS_OK);
+        for (size_t k = 0; k < count; k++, i++) {
+            const struct chunk *c = &m->chunks[i];
+            assert_int_equal(c->ord, ord);
+            assert_int_equal(refs[k].meta.sample_count, c->meta.sample_count);
+            assert_int_equal(refs[k].meta.resolution, c->meta.resolution);
+            assert_memory_equal(&refs[k].meta.agg, &c->meta.agg, sizeof c->meta.agg);
+            assert_int_equal(ks_mdata_decode(d, &refs[k], NULL, times, values), KS_OK);
+            assert_memory_equal(times, c->times, c->meta.sample_count * sizeof *times);
+            assert_memory_equal(values, c->values, c->meta.sample_count * sizeof *values);
+        }
+    }
+    ks_free(refs);
+}
+
+/* Run with KS_WRITE_GOLDEN=1 once per format version; the file is never written again. */
+static void test_golden(void **state)
+{
+    char file[4096];
+    struct model m;
+    struct ks_part *p;
+    struct ks_mdata *d;
+    snprintf(file, sizeof file, "%.*s/golden/metric-part-v1.part",
+             (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__);
+    model_make(2, 30, &m);
+    if (getenv("KS_WRITE_GOLDEN"))
+        assert_int_equal(model_write_to(ks_vfs_posix(), file, &m, 1), KS_OK);
+    assert_int_equal(ks_part_open(ks_vfs_posix(), file, NULL, &p), KS_OK);
+    assert_int_equal(ks_part_verify(p, NULL, NULL), KS_OK);
+    assert_int_equal(ks_mdata_open(p, &d), KS_OK);
+    check_totals(&m, d);
+    check_golden(&m, d);
+    ks_mdata_close(d);
+    ks_part_close(p);
+    model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +589,8 @@ int main(void)
         cmocka_unit_test(test_writer_refuses),
         cmocka_unit_test(test_every_bit_flip),
         cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_disk_faults),
+        cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

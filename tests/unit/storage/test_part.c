@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "storage/part.h"
 #include "sys/rand.h"
+#include "sys/simdisk.h"
 
 static char dir[] = "/tmp/ks_part_XXXXXX";
 static char path[256];
@@ -299,13 +300,162 @@ static void test_allocation_failures(void **state)
     }
 }
 
+static bool exists(struct ks_vfs *v, const char *name)
+{
+    struct ks_file *f;
+    ks_err err = ks_open(v, name, KS_OPEN_READ, &f);
+    if (err == KS_OK)
+        ks_close(f);
+    return err == KS_OK;
+}
+
+static struct ks_simdisk *disk_with_folder(void)
+{
+    struct ks_simdisk *d;
+    assert_int_equal(ks_simdisk_new(&d), KS_OK);
+    assert_int_equal(ks_vfs_mkdirs(ks_simdisk_vfs(d), "d"), KS_OK);
+    return d;
+}
+
+/* The n-th call to the disk fails, for every n: nothing is left behind. */
+static void test_write_faults(void **state)
+{
+    for (int sticky = 0; sticky < 2; sticky++)
+        for (uint64_t n = 1;; n++) {
+            struct ks_simdisk *d = disk_with_folder();
+            struct ks_vfs *v = ks_simdisk_vfs(d);
+            ks_simdisk_fail(d, KS_SIM_ALL & ~KS_SIM_UNLINK, n, KS_ENOSPC, sticky);
+            ks_err err = write_model(v, "d/p", 5, 60, NULL);
+            bool hit = ks_simdisk_fail_hit(d);
+            ks_simdisk_fail(d, 0, 0, KS_OK, false);
+            assert_int_equal(err, hit ? KS_ENOSPC : KS_OK);
+            assert_int_equal(exists(v, "d/p"), !hit);
+            assert_false(exists(v, "d/p.tmp"));
+            ks_simdisk_free(d);
+            if (!hit)
+                break;
+        }
+}
+
+/* An older part of the same name stays when its replacement fails before the rename. */
+static void test_replacement_is_atomic(void **state)
+{
+    for (int kind = 0; kind < 4; kind++) {
+        static const unsigned kinds[] = {KS_SIM_CREATE, KS_SIM_WRITE, KS_SIM_SYNC, KS_SIM_RENAME};
+        struct ks_simdisk *d = disk_with_folder();
+        struct ks_vfs *v = ks_simdisk_vfs(d);
+        assert_int_equal(write_model(v, "d/p", 5, 20, NULL), KS_OK);
+        ks_simdisk_fail(d, kinds[kind], 1, KS_EIO, false);
+        assert_int_equal(write_model(v, "d/p", 6, 20, NULL), KS_EIO);
+        struct ks_part *p;
+        assert_int_equal(ks_part_open(v, "d/p", NULL, &p), KS_OK);
+        assert_int_equal(check_model(p, 5, 20), KS_OK);
+        ks_part_close(p);
+        ks_simdisk_free(d);
+    }
+}
+
+/* Power fails at every call: a part that was published is whole, one that was not is whole or
+ * absent. */
+static void test_crash_while_publishing(void **state)
+{
+    for (uint64_t n = 1, seed = 0;; n++) {
+        struct ks_simdisk *d = disk_with_folder(), *after;
+        ks_simdisk_stop_at(d, n);
+        ks_err err = write_model(ks_simdisk_vfs(d), "d/p", 5, 60, NULL);
+        bool stopped = ks_simdisk_stopped(d);
+        assert_int_equal(err, stopped ? KS_EIO : KS_OK);
+        for (int round = 0; round < 10; round++) {
+            struct ks_part *p;
+            assert_int_equal(ks_simdisk_crash(d, ++seed, &after), KS_OK);
+            bool there = exists(ks_simdisk_vfs(after), "d/p");
+            assert_true(there || stopped);
+            if (there) {
+                assert_int_equal(ks_part_open(ks_simdisk_vfs(after), "d/p", NULL, &p), KS_OK);
+                assert_int_equal(check_model(p, 5, 60), KS_OK);
+                ks_part_close(p);
+            }
+            ks_simdisk_free(after);
+        }
+        ks_simdisk_free(d);
+        if (!stopped)
+            break;
+    }
+}
+
+static void test_read_faults(void **state)
+{
+    struct ks_simdisk *d = disk_with_folder();
+    struct ks_vfs *v = ks_simdisk_vfs(d);
+    assert_int_equal(write_model(v, "d/p", 5, 60, NULL), KS_OK);
+    for (int sticky = 0; sticky < 2; sticky++)
+        for (uint64_t n = 1;; n++) {
+            struct ks_part *p = NULL;
+            ks_simdisk_fail(d, KS_SIM_ALL, n, KS_EIO, sticky);
+            ks_err err = ks_part_open(v, "d/p", NULL, &p);
+            if (err == KS_OK)
+                err = check_model(p, 5, 60);
+            bool hit = ks_simdisk_fail_hit(d);
+            assert_int_equal(err, hit ? KS_EIO : KS_OK);
+            ks_simdisk_fail(d, 0, 0, KS_OK, false);
+            if (p) /* a passing error leaves no trace */
+                assert_int_equal(check_model(p, 5, 60), KS_OK);
+            ks_part_close(p);
+            if (!hit)
+                break;
+        }
+    ks_simdisk_free(d);
+}
+
+struct damage {
+    unsigned count;
+    uint64_t offset;
+};
+
+static void on_damage(void *arg, const char *section, struct ks_page_ref ref, const char *what)
+{
+    struct damage *d = arg;
+    assert_true(*section && *what);
+    d->count++;
+    d->offset = ref.offset;
+}
+
+/* Verification names each bad page and goes on; the others stay readable. */
+static void test_verify_names_damage(void **state)
+{
+    assert_int_equal(write_model(ks_vfs_posix(), path, 5, 60, NULL), KS_OK);
+    struct ks_part *p;
+    size_t n;
+    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_OK);
+    struct ks_page_ref bad = ks_part_section_pages(p, "gamma", &n)[n / 2];
+    FILE *f = fopen(path, "r+b");
+    fseek(f, (long)bad.offset + 30, SEEK_SET);
+    int c = fgetc(f);
+    fseek(f, -1, SEEK_CUR);
+    fputc(c ^ 1, f);
+    fclose(f);
+    struct damage d = {0};
+    assert_int_equal(ks_part_verify(p, on_damage, &d), KS_ECORRUPT);
+    assert_int_equal(d.count, 1);
+    assert_int_equal(d.offset, bad.offset);
+    ks_part_close(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),          cmocka_unit_test(test_read_many),
-        cmocka_unit_test(test_writer_refuses),      cmocka_unit_test(test_every_bit_flip),
-        cmocka_unit_test(test_every_truncation),    cmocka_unit_test(test_newer_format_is_refused),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_read_many),
+        cmocka_unit_test(test_writer_refuses),
+        cmocka_unit_test(test_every_bit_flip),
+        cmocka_unit_test(test_every_truncation),
+        cmocka_unit_test(test_newer_format_is_refused),
         cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_write_faults),
+        cmocka_unit_test(test_replacement_is_atomic),
+        cmocka_unit_test(test_crash_while_publishing),
+        cmocka_unit_test(test_read_faults),
+        cmocka_unit_test(test_verify_names_damage),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
