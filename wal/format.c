@@ -63,7 +63,7 @@ ks_err ksi_wal_header_decode(const uint8_t *block, struct ksi_wal_header *ret)
         .created_ms = (int64_t)ks_le64(block + OFF_CREATED),
     };
     memcpy(h.uuid, block + OFF_UUID, sizeof h.uuid);
-    if (h.first_lsn == 0 || h.first_lsn < h.prev_end_lsn || h.segment_bytes % KSI_WAL_BLOCK != 0 ||
+    if (h.first_lsn == 0 || h.first_lsn > KSI_WAL_LSN_MAX || h.first_lsn < h.prev_end_lsn || h.segment_bytes % KSI_WAL_BLOCK != 0 ||
         h.segment_bytes < 2 * KSI_WAL_BLOCK)
         return ks_fail(KS_ECORRUPT, "the segment header contradicts itself");
     *ret = h;
@@ -135,7 +135,7 @@ bool ksi_wal_commit_decode(const uint8_t *p, uint64_t offset, uint64_t segment_b
         return false;
     struct ksi_wal_commit c = {f.lsn, ks_le32(body), ks_le32(body + 4), ks_le64(body + 8)};
     if (c.write_bytes == 0 || c.write_bytes % KSI_WAL_BLOCK != 0 ||
-        c.write_bytes > segment_bytes - offset)
+        c.write_bytes > segment_bytes - offset || c.first_lsn > KSI_WAL_LSN_MAX)
         return false;
     *ret = c;
     return true;

@@ -19,6 +19,9 @@ enum {
     KSI_WAL_FLAG_COMMIT = 1,    /* the frame that begins a commit; takes no LSN */
 };
 
+/* Never reached; keeps sums of LSNs and counts from overflowing. */
+#define KSI_WAL_LSN_MAX ((ks_lsn)1 << 62)
+
 /* A segment's first block, decoded. */
 struct ksi_wal_header {
     uint8_t uuid[16];

@@ -11,110 +11,24 @@
 
 #include "base/mem.h"
 #include "sys/rand.h"
+#include "wal/folder_priv.h"
 #include "wal/scan_priv.h"
 #include "wal/wal_priv.h"
-
-struct found {
-    uint64_t id; /* by the name */
-    uint64_t file_bytes;
-    struct ksi_wal_header header;
-    bool readable;       /* header is valid */
-    char why[160];       /* when not */
-};
 
 struct recovery {
     struct ks_wal *wal;
     struct ks_vfs *vfs;
-    struct found *seg; /* wal-*.seg by epoch */
-    size_t count, cap;
-    char *junk; /* names of *.tmp, each with its NUL: removed */
-    size_t junk_len, junk_cap;
-    uint64_t *spare_ids;
-    size_t spare_count, spare_cap;
-    uint64_t max_id;
-    ks_err err;
-
+    struct ksi_wal_folder dir;
     ks_lsn from, expected, highest;
     ks_wal_replay_fn fn;
     void *arg;
 };
 
-static bool parse_name(const char *name, const char *kind, uint64_t *ret)
-{
-    size_t n = strlen(kind);
-    char *end;
-    if (strncmp(name, kind, n) != 0 || strlen(name) != n + 16 + 4 ||
-        strspn(name + n, "0123456789abcdef") != 16 || strcmp(name + n + 16, ".seg") != 0)
-        return false;
-    *ret = strtoull(name + n, &end, 16);
-    return true;
-}
-
-static bool on_entry(void *arg, const char *name, bool is_dir)
-{
-    struct recovery *r = arg;
-    uint64_t id;
-    size_t len = strlen(name);
-    if (is_dir)
-        return true;
-    if (parse_name(name, "wal-", &id)) {
-        r->err = ks_array_reserve((void **)&r->seg, &r->cap, r->count + 1, sizeof *r->seg);
-        if (r->err == KS_OK)
-            r->seg[r->count++] = (struct found){.id = id};
-    } else if (parse_name(name, "spare-", &id)) {
-        r->err = ks_array_reserve((void **)&r->spare_ids, &r->spare_cap, r->spare_count + 1,
-                                  sizeof *r->spare_ids);
-        if (r->err == KS_OK)
-            r->spare_ids[r->spare_count++] = id;
-    } else if (parse_name(name, "damaged-", &id)) {
-        /* only its id matters */
-    } else if (len > 4 && strcmp(name + len - 4, ".tmp") == 0) {
-        r->err = ks_array_reserve((void **)&r->junk, &r->junk_cap, r->junk_len + len + 1, 1);
-        if (r->err == KS_OK) {
-            memcpy(r->junk + r->junk_len, name, len + 1);
-            r->junk_len += len + 1;
-        }
-        return r->err == KS_OK;
-    } else {
-        return true;
-    }
-    if (id > r->max_id)
-        r->max_id = id;
-    return r->err == KS_OK;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    uint64_t x = ((const struct found *)a)->id, y = ((const struct found *)b)->id;
-    return (x > y) - (x < y);
-}
-
-static ks_err read_header(struct recovery *r, struct found *f)
-{
-    char path[KSI_WAL_PATH_MAX];
-    KS_TRY(ksi_wal_path(r->wal->dir, "wal", f->id, "seg", path));
-    struct ksi_wal_scan s;
-    ks_err err = ksi_wal_scan_open(r->vfs, path, &s);
-    if (err == KS_OK) {
-        f->header = s.header;
-        f->file_bytes = s.file_bytes;
-        f->readable = s.header.epoch == f->id;
-        if (!f->readable)
-            err = ks_fail(KS_ECORRUPT, "the segment header names epoch %" PRIu64, s.header.epoch);
-        ksi_wal_scan_close(&s);
-    }
-    if (err == KS_ECORRUPT) {
-        snprintf(f->why, sizeof f->why, "%s", ks_err_text());
-        return KS_OK;
-    }
-    return err;
-}
-
 /* The first segment that holds a frame ≥ from; those before it are not even read. */
 static size_t first_needed(const struct recovery *r)
 {
-    for (size_t i = r->count; r->from && i-- > 0;)
-        if (r->seg[i].readable && r->seg[i].header.first_lsn <= r->from)
+    for (size_t i = r->dir.count; r->from && i-- > 0;)
+        if (r->dir.seg[i].readable && r->dir.seg[i].header.first_lsn <= r->from)
             return i;
     return 0;
 }
@@ -130,13 +44,13 @@ static ks_err damaged_at(const struct recovery *r, size_t i, uint64_t off, const
     return ks_fail(KS_ECORRUPT,
                    "write-ahead log %s/wal-%016" PRIx64 ".seg is damaged at offset %" PRIu64
                    ": %s; to keep what is before it and go on, start once with -wal.repair",
-                   r->wal->dir, r->seg[i].id, off, why);
+                   r->wal->dir, r->dir.seg[i].id, off, why);
 }
 
 /* Checks what segment i says about itself against the one before. NULL when it fits. */
 static const char *header_misfit(const struct recovery *r, size_t i, size_t first)
 {
-    const struct found *f = &r->seg[i];
+    const struct ksi_wal_found *f = &r->dir.seg[i];
     if (!f->readable)
         return f->why;
     if (memcmp(f->header.uuid, r->wal->uuid, sizeof r->wal->uuid) != 0)
@@ -153,7 +67,7 @@ static ks_err push_live(struct recovery *r, size_t i, ks_lsn end_lsn, uint64_t u
     struct ks_wal *wal = r->wal;
     KS_TRY(ks_array_reserve((void **)&wal->live, &wal->live_cap, wal->live_count + 1,
                             sizeof *wal->live));
-    struct found *f = &r->seg[i];
+    struct ksi_wal_found *f = &r->dir.seg[i];
     ks_lsn first = f->readable ? f->header.first_lsn : end_lsn;
     wal->live[wal->live_count++] =
         (struct ksi_wal_live){f->id, first, end_lsn, f->file_bytes, used_bytes};
@@ -166,10 +80,10 @@ static ks_err replay_segment(struct recovery *r, size_t i, const char **ret_why,
     char path[KSI_WAL_PATH_MAX];
     struct ksi_wal_scan s;
     struct ksi_wal_end end;
-    bool last = i + 1 == r->count;
-    KS_TRY(ksi_wal_path(r->wal->dir, "wal", r->seg[i].id, "seg", path));
+    bool last = i + 1 == r->dir.count;
+    KS_TRY(ksi_wal_path(r->wal->dir, "wal", r->dir.seg[i].id, "seg", path));
     KS_TRY(ksi_wal_scan_open(r->vfs, path, &s));
-    ks_lsn stop = !last && r->seg[i + 1].readable ? r->seg[i + 1].header.prev_end_lsn : 0;
+    ks_lsn stop = !last && r->dir.seg[i + 1].readable ? r->dir.seg[i + 1].header.prev_end_lsn : 0;
     struct ksi_wal_visitor v = {r, on_frame, NULL};
     ks_err err = ksi_wal_scan_run(&s, stop, &v, &end);
     ksi_wal_scan_close(&s);
@@ -190,7 +104,7 @@ static void note_lost(struct recovery *r, size_t i)
     struct ksi_wal_scan s;
     struct ksi_wal_end end;
     struct ksi_wal_visitor v = {0};
-    if (!r->seg[i].readable || ksi_wal_path(r->wal->dir, "wal", r->seg[i].id, "seg", path) != KS_OK ||
+    if (!r->dir.seg[i].readable || ksi_wal_path(r->wal->dir, "wal", r->dir.seg[i].id, "seg", path) != KS_OK ||
         ksi_wal_scan_open(r->vfs, path, &s) != KS_OK)
         return;
     if (ksi_wal_scan_run(&s, 0, &v, &end) == KS_OK && end.highest_lsn > r->highest)
@@ -202,13 +116,13 @@ static void note_lost(struct recovery *r, size_t i)
 static ks_err set_aside(struct recovery *r, size_t i)
 {
     char from[KSI_WAL_PATH_MAX], to[KSI_WAL_PATH_MAX];
-    for (size_t k = r->count; k-- > i;) {
+    for (size_t k = r->dir.count; k-- > i;) {
         note_lost(r, k);
-        KS_TRY(ksi_wal_path(r->wal->dir, "wal", r->seg[k].id, "seg", from));
-        KS_TRY(ksi_wal_path(r->wal->dir, "damaged", r->seg[k].id, "seg", to));
+        KS_TRY(ksi_wal_path(r->wal->dir, "wal", r->dir.seg[k].id, "seg", from));
+        KS_TRY(ksi_wal_path(r->wal->dir, "damaged", r->dir.seg[k].id, "seg", to));
         KS_TRY(r->vfs->ops->rename(r->vfs, from, to));
     }
-    r->count = i;
+    r->dir.count = i;
     return KS_OK;
 }
 
@@ -217,9 +131,9 @@ static ks_err replay(struct recovery *r)
     size_t first = first_needed(r);
     /* Not read: the next segment's word is taken for where they end. first is readable unless it is 0. */
     for (size_t i = 0; i < first; i++)
-        KS_TRY(push_live(r, i, r->seg[r->seg[i + 1].readable ? i + 1 : first].header.prev_end_lsn,
-                         r->seg[i].file_bytes));
-    for (size_t i = first; i < r->count; i++) {
+        KS_TRY(push_live(r, i, r->dir.seg[r->dir.seg[i + 1].readable ? i + 1 : first].header.prev_end_lsn,
+                         r->dir.seg[i].file_bytes));
+    for (size_t i = first; i < r->dir.count; i++) {
         uint64_t off = 0;
         const char *why = header_misfit(r, i, first);
         bool head = why != NULL;
@@ -265,21 +179,21 @@ static ks_err adopt_spares(struct recovery *r)
 {
     struct ks_wal *wal = r->wal;
     char path[KSI_WAL_PATH_MAX];
-    for (size_t i = 0; i < r->spare_count; i++) {
+    for (size_t i = 0; i < r->dir.spare_count; i++) {
         struct ks_file *f;
         uint64_t bytes = 0;
-        KS_TRY(ksi_wal_path(wal->dir, "spare", r->spare_ids[i], "seg", path));
+        KS_TRY(ksi_wal_path(wal->dir, "spare", r->dir.spare_ids[i], "seg", path));
         KS_TRY(ks_open(r->vfs, path, KS_OPEN_READ, &f));
         ks_err err = ks_file_size(f, &bytes);
         ks_close(f);
         KS_TRY(err);
         if (bytes >= ksi_wal_min_segment(wal) && bytes % KSI_WAL_BLOCK == 0)
-            KS_TRY(ksi_wal_put_spare(wal, (struct ksi_wal_spare){r->spare_ids[i], bytes}));
+            KS_TRY(ksi_wal_put_spare(wal, (struct ksi_wal_spare){r->dir.spare_ids[i], bytes}));
         else
             KS_TRY(r->vfs->ops->unlink(r->vfs, path));
     }
-    for (size_t i = 0; i < r->junk_len; i += strlen(r->junk + i) + 1) {
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", wal->dir, r->junk + i) < sizeof path)
+    for (size_t i = 0; i < r->dir.junk_len; i += strlen(r->dir.junk + i) + 1) {
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", wal->dir, r->dir.junk + i) < sizeof path)
             KS_TRY(r->vfs->ops->unlink(r->vfs, path));
     }
     return KS_OK;
@@ -288,21 +202,16 @@ static ks_err adopt_spares(struct recovery *r)
 static ks_err recover(struct recovery *r)
 {
     struct ks_wal *wal = r->wal;
-    KS_TRY(r->vfs->ops->list(r->vfs, wal->dir, on_entry, r));
-    KS_TRY(r->err);
-    if (r->count)
-        qsort(r->seg, r->count, sizeof *r->seg, by_id);
+    KS_TRY(ksi_wal_folder_read(r->vfs, wal->dir, &r->dir));
     ks_random_bytes(wal->uuid, sizeof wal->uuid);
-    for (size_t i = 0; i < r->count; i++)
-        KS_TRY(read_header(r, &r->seg[i]));
-    for (size_t i = 0; i < r->count; i++) {
-        if (r->seg[i].readable)
-            memcpy(wal->uuid, r->seg[i].header.uuid, sizeof wal->uuid);
+    for (size_t i = 0; i < r->dir.count; i++) {
+        if (r->dir.seg[i].readable)
+            memcpy(wal->uuid, r->dir.seg[i].header.uuid, sizeof wal->uuid);
     }
     KS_TRY(replay(r));
     KS_TRY(settle_tail(r));
     KS_TRY(adopt_spares(r));
-    wal->next_id = r->max_id + 1;
+    wal->next_id = r->dir.max_id + 1;
     ks_lsn next = r->expected;
     next = next > r->from ? next : r->from;
     next = next > r->highest + 1 ? next : r->highest + 1;
@@ -316,8 +225,6 @@ ks_err ksi_wal_recover(struct ks_wal *wal, ks_lsn from, ks_wal_replay_fn fn, voi
 {
     struct recovery r = {.wal = wal, .vfs = wal->vfs, .from = from, .expected = 1, .fn = fn, .arg = arg};
     ks_err err = recover(&r);
-    ks_free(r.seg);
-    ks_free(r.junk);
-    ks_free(r.spare_ids);
+    ksi_wal_folder_done(&r.dir);
     return err;
 }
