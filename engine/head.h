@@ -134,10 +134,6 @@ KS_NODISCARD ks_err ksi_seal_side(struct ksi_shard *s, uint32_t local);
 /* Removes sealed chunks of eras before `era` from every series. */
 void ksi_drop_flushed(struct ksi_shard *s, uint32_t era);
 
-/* Encodes n ascending samples: times bytes, then values bytes, appended to out. */
-KS_NODISCARD ks_err ksi_encode_chunk(const int64_t *ts, const double *values, size_t n, struct ks_buf *out,
-                                     struct ks_chunk_meta *ret, size_t *ret_times_bytes);
-
 /* --- checkpoint bytes --- */
 /* Appends the state of one series: open chunk, side buffer (not the sealed chunks). */
 void ksi_series_save(struct ksi_shard *s, uint32_t local, struct ks_buf *out);

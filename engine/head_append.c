@@ -64,21 +64,6 @@ static ks_err note_sealed(struct ksi_shard *s, uint32_t local)
     return KS_OK;
 }
 
-ks_err ksi_encode_chunk(const int64_t *ts, const double *values, size_t n, struct ks_buf *out, struct ks_chunk_meta *ret,
-                        size_t *ret_times_bytes)
-{
-    struct ks_chunk_meta m = {.min_ms = ts[0], .max_ms = ts[n - 1], .sample_count = (uint32_t)n};
-    size_t start = out->len;
-    KS_TRY(ks_times_encode(ts, n, out, &m.times_encoding));
-    *ret_times_bytes = out->len - start;
-    KS_TRY(ks_values_encode(values, n, out, &m.values_encoding));
-    ks_chunk_aggregate(values, n, &m.agg);
-    uint64_t seed = (uint64_t)m.times_encoding << 8 | m.values_encoding | (uint64_t)*ret_times_bytes << 16;
-    m.content_hash = ks_hash64_seed(out->ptr + start, out->len - start, seed);
-    *ret = m;
-    return KS_OK;
-}
-
 /* Encodes n ascending samples as a sealed chunk of the series. */
 static ks_err seal_samples(struct ksi_shard *s, uint32_t local, const int64_t *ts, const double *values, size_t n)
 {
@@ -86,7 +71,7 @@ static ks_err seal_samples(struct ksi_shard *s, uint32_t local, const int64_t *t
     size_t times_bytes;
     ks_buf_reset(&s->scratch);
     KS_TRY(note_sealed(s, local));
-    KS_TRY(ksi_encode_chunk(ts, values, n, &s->scratch, &meta, &times_bytes));
+    KS_TRY(ks_chunk_encode(ts, values, n, &s->scratch, &meta, &times_bytes));
     struct ks_slice all = ks_buf_view(&s->scratch);
     struct ks_slice packed = ks_slice_from(all, times_bytes);
     struct ksi_sealed *c = ks_alloc(sizeof *c + packed.len);

@@ -1,11 +1,9 @@
 /* Reading the samples of a selected series: decode, merge what overlaps, cut to the range, deduplicate. */
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/num.h"
 #include "engine/series_set.h"
+#include "storage/codec/fold_samples.h"
 
 void ks_samples_done(struct ks_samples *s)
 {
@@ -60,96 +58,15 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
     return KS_OK;
 }
 
-/* Of two values at one time: the larger wins, a stale marker loses, a NaN loses to a number. */
-static double winner(double a, double b)
-{
-    if (ks_is_stale_nan(a))
-        return b;
-    if (ks_is_stale_nan(b) || isnan(b))
-        return a;
-    return isnan(a) || b > a ? b : a;
-}
-
-struct pair {
-    int64_t ts;
-    double v;
-};
-
-static int by_ts(const void *a, const void *b)
-{
-    int64_t x = ((const struct pair *)a)->ts, y = ((const struct pair *)b)->ts;
-    return (x > y) - (x < y);
-}
-
-/* Sorts [from, count) by time and folds equal times. */
-static ks_err sort_and_fold(struct ks_samples *s, size_t from)
-{
-    size_t n = s->count - from;
-    bool ascending = true;
-    for (size_t i = from + 1; i < s->count && ascending; i++)
-        ascending = s->times[i - 1] < s->times[i];
-    if (ascending)
-        return KS_OK;
-    struct pair *p = ks_alloc_array(n, sizeof *p);
-    if (!p)
-        return KS_ENOMEM;
-    for (size_t i = 0; i < n; i++)
-        p[i] = (struct pair){s->times[from + i], s->values[from + i]};
-    qsort(p, n, sizeof *p, by_ts);
-    size_t out = from;
-    for (size_t i = 0; i < n; i++) {
-        if (out > from && s->times[out - 1] == p[i].ts) {
-            s->values[out - 1] = winner(s->values[out - 1], p[i].v);
-        } else {
-            s->times[out] = p[i].ts;
-            s->values[out++] = p[i].v;
-        }
-    }
-    ks_free(p);
-    s->count = out;
-    return KS_OK;
-}
-
-/* First index with a time ≥ t. */
-static size_t lower_bound(const int64_t *times, size_t n, int64_t t)
-{
-    size_t lo = 0, hi = n;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if (times[mid] < t)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
 {
-    size_t from = lower_bound(s->times, s->count, min_ms);
-    size_t to = max_ms == INT64_MAX ? s->count : lower_bound(s->times, s->count, max_ms + 1);
+    size_t from = ks_samples_lower_bound(s->times, s->count, min_ms);
+    size_t to = max_ms == INT64_MAX ? s->count : ks_samples_lower_bound(s->times, s->count, max_ms + 1);
     if (from && to > from) {
         memmove(s->times, s->times + from, (to - from) * sizeof *s->times);
         memmove(s->values, s->values + from, (to - from) * sizeof *s->values);
     }
     s->count = to > from ? to - from : 0;
-}
-
-/*
- * VictoriaMetrics' deduplication: of the samples in (k·interval - interval, k·interval] the last one stays; of several at the
- * last time the winner has been chosen already.
- */
-static void dedup(struct ks_samples *s, int64_t interval_ms)
-{
-    size_t out = 0;
-    for (size_t i = 0; i < s->count; i++) {
-        int64_t slot = (s->times[i] + interval_ms - 1) / interval_ms;
-        if (i + 1 < s->count && (s->times[i + 1] + interval_ms - 1) / interval_ms == slot)
-            continue;
-        s->times[out] = s->times[i];
-        s->values[out++] = s->values[i];
-    }
-    s->count = out;
 }
 
 ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
@@ -164,9 +81,9 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
             continue;
         KS_TRY(decode(&c[k], out));
     }
-    KS_TRY(sort_and_fold(out, 0));
+    KS_TRY(ks_samples_fold(out->times, out->values, &out->count));
     if (s->dedup_ms > 1)
-        dedup(out, s->dedup_ms);
+        out->count = ks_samples_dedup(out->times, out->values, out->count, s->dedup_ms);
     cut(out, min_ms, max_ms);
     if (s->ctx) {
         uint64_t total = atomic_fetch_add(&s->ctx->samples_read, out->count) + out->count;

@@ -37,6 +37,10 @@ struct ks_chunk_meta {
 uint32_t ks_chunk_content_hash(uint32_t sample_count, uint8_t times_encoding, struct ks_slice times,
                                uint8_t values_encoding, struct ks_slice values);
 
+/* Encodes n strictly ascending samples: times bytes, then values bytes, appended to out, and all that a chunk's directory entry says. */
+KS_NODISCARD ks_err ks_chunk_encode(const int64_t *ts, const double *values, size_t n, struct ks_buf *out,
+                                    struct ks_chunk_meta *ret, size_t *ret_times_bytes);
+
 struct ks_mdata_writer;
 /* level: 0 stores chunk frames with lz4, ≥ 1 with zstd. */
 KS_NODISCARD ks_err ks_mdata_writer_new(struct ks_part_writer *w, int level,
