@@ -40,7 +40,7 @@ static ks_err words_grow(struct words *w)
 
 static ks_err words_put(struct words *w, struct ks_slice text, uint64_t rows)
 {
-    if (w->count * 2 >= w->mask)
+    if (!w->table || w->count * 2 >= w->mask)
         KS_TRY(words_grow(w));
     size_t at = ks_hash64(text.ptr, text.len) & w->mask;
     for (; w->table[at]; at = (at + 1) & w->mask) {

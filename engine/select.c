@@ -43,7 +43,7 @@ static ks_err table_grow(struct ks_series_set *s)
 
 ks_err ksi_set_series(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels, uint32_t *ret)
 {
-    if (s->series_count * 2 > s->table_mask)
+    if (!s->table || s->series_count * 2 > s->table_mask)
         KS_TRY(table_grow(s));
     ks_hash128 fp = ks_series_fp(tenant, labels);
     size_t at = fp.lo & s->table_mask;
