@@ -13,10 +13,9 @@ struct counter {
 static inline void counter_add(struct counter *c, double v)
 {
     double drop = c->prev - v;
-    if (drop > 0) {
-        c->reset = true;
-        c->correction += drop * 8 < c->prev ? drop : c->prev;
-    }
+    double lost = drop * 8 < c->prev ? drop : c->prev;
+    c->reset |= drop > 0;
+    c->correction += drop > 0 ? lost : 0; /* no branch: gauges drop every other time */
     c->prev = v;
     double w = v + c->correction;
     c->corrected = w < c->corrected ? c->corrected : w;

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/bytes.h"
+#include "storage/codec/pack_priv.h"
 
 #define MAGIC       0x1.8p52 /* adding it rounds |x| < 2^51 to an integer in the low mantissa bits */
 #define MAGIC_BITS  0x4338000000000000ull
@@ -61,7 +62,7 @@ int ksi_decimal_exponent(const double *v, size_t n)
     return misses == m ? -1 : e;
 }
 
-static bool ints_exact(const double *v, size_t n, int64_t *x)
+KSI_CLONES static bool ints_exact(const double *v, size_t n, int64_t *x)
 {
     uint64_t bad = 0;
     for (size_t i = 0; i < n; i++) {
@@ -72,7 +73,7 @@ static bool ints_exact(const double *v, size_t n, int64_t *x)
     return bad == 0;
 }
 
-static bool scaled_exact(const double *v, size_t n, double p, int64_t *x)
+KSI_CLONES static bool scaled_exact(const double *v, size_t n, double p, int64_t *x)
 {
     uint64_t bad = 0;
     for (size_t i = 0; i < n; i++) {
@@ -119,7 +120,7 @@ static inline double to_double(uint64_t i)
     return (hi - 0x1.00000801p84) + lo; /* 2^84 + 2^63 + 2^52 */
 }
 
-void ksi_decimal_from_ints(double *ret, size_t n, int exponent)
+KSI_CLONES void ksi_decimal_from_ints(double *ret, size_t n, int exponent)
 {
     if (exponent == 0) {
         for (size_t i = 0; i < n; i++)

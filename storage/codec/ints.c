@@ -1,6 +1,9 @@
 /* Integer columns (ints_priv.h; docs/format/chunk.md, "Integer columns"). */
 #include "storage/codec/ints_priv.h"
 
+/* A form whose bulk is this many bits wider than another's is not worth exact planning. */
+#define MARGIN 1
+
 static inline int64_t minus(int64_t a, int64_t b)
 {
     return (int64_t)((uint64_t)a - (uint64_t)b);
@@ -12,7 +15,7 @@ static inline int64_t plus(int64_t a, int64_t b)
 }
 
 /* d[i] = x[i + 1] - x[i]; true when all are equal. In place is fine. n ≥ 1. */
-static bool differences(const int64_t *x, size_t n, int64_t *d)
+KSI_CLONES static bool differences(const int64_t *x, size_t n, int64_t *d)
 {
     uint64_t diff = 0, first = n > 1 ? (uint64_t)minus(x[1], x[0]) : 0;
     for (size_t i = 0; i + 1 < n; i++) {
@@ -45,18 +48,28 @@ void ksi_ints_plan(const int64_t *x, int64_t *t, size_t n, bool flag, struct ksi
         ret->bytes = head + (constant ? 0 : ksi_zigzag_bytes(t[0]));
         return;
     }
-    ksi_pfor_plan(x, n, &p);
-    consider(ret, KSI_FOR, &p, 0, flag);
+    struct ksi_sample plain, delta, delta2;
+    ksi_pfor_sample(x, n, &plain);
+    ksi_pfor_sample(t, n > 1 ? n - 1 : 1, &delta);
+    if (n < 2 || plain.width <= delta.width + MARGIN) {
+        ksi_pfor_plan(x, n, &plain, &p);
+        consider(ret, KSI_FOR, &p, 0, flag);
+    }
     if (n < 2)
         return;
-    ksi_pfor_plan(t, n - 1, &p);
-    consider(ret, KSI_DELTA, &p, head, flag);
+    if (ret->bytes == SIZE_MAX || delta.width <= plain.width + MARGIN) {
+        ksi_pfor_plan(t, n - 1, &delta, &p);
+        consider(ret, KSI_DELTA, &p, head, flag);
+    }
     if (n < 3)
         return;
     head += ksi_zigzag_bytes(t[0]);
     differences(t, n - 1, t);
-    ksi_pfor_plan(t, n - 2, &p);
-    consider(ret, KSI_DELTA2, &p, head, flag);
+    ksi_pfor_sample(t, n - 2, &delta2);
+    if (delta2.width <= delta.width && delta2.width <= plain.width) {
+        ksi_pfor_plan(t, n - 2, &delta2, &p);
+        consider(ret, KSI_DELTA2, &p, head, flag);
+    }
 }
 
 void ksi_ints_put(int64_t *x, size_t n, const struct ksi_ints *plan, struct ks_buf *out)

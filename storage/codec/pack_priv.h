@@ -13,6 +13,14 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 
+/* A second body for CPUs with AVX2, chosen at load time. For integer loops and lone IEEE
+ * operations: equal results. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(KS_SANITIZED)
+#define KSI_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define KSI_CLONES
+#endif
+
 #define KSI_PACK_SLACK 8 /* bytes behind the end that ksi_pack() may scribble on */
 
 static inline size_t ksi_packed_bytes(size_t n, unsigned width)
@@ -34,13 +42,22 @@ struct ksi_pfor {
     int64_t base;
     uint8_t width, shift;
     uint8_t patch_width;
+    bool patch_signed;
     bool flag; /* a bit of the caller's, kept in the header */
     uint16_t patches;
     size_t bytes; /* the whole column as stored, `flag` not yet counted in */
 };
 
+/* What a few of the integers tell about the bulk. */
+struct ksi_sample {
+    unsigned width; /* bits of the distance between the quartiles */
+    int64_t floor;  /* the bulk lies above: first quartile minus twice that distance */
+};
+
+void ksi_pfor_sample(const int64_t *x, size_t n, struct ksi_sample *ret);
 /* The cheapest plan for n (1..KS_CHUNK_SAMPLES_MAX) integers. */
-void ksi_pfor_plan(const int64_t *x, size_t n, struct ksi_pfor *ret);
+void ksi_pfor_plan(const int64_t *x, size_t n, const struct ksi_sample *sample,
+                   struct ksi_pfor *ret);
 /* Bytes with the flag set: the extended header may be needed for it alone. */
 size_t ksi_pfor_flagged_bytes(const struct ksi_pfor *p);
 /* Appends the column; x is destroyed. */

@@ -12,7 +12,8 @@
 #define EXTENDED     0x80 /* of the first header byte, above the width */
 #define EXT_PATCHES  0x40 /* of the second, above the shift */
 #define EXT_FLAG     0x80
-#define SAMPLE_COUNT 32
+#define SAMPLE_COUNT 16
+#define PATCH_SIGNED 0x80 /* of the patches' width byte: zigzag(hi), else hi - 1 */
 
 /* How many r need how many bits; negatives apart. */
 struct widths {
@@ -34,7 +35,8 @@ static void measure(const int64_t *x, size_t n, int64_t base, unsigned shift, st
         negatives += (uint32_t)(sign & 1);
         neg |= u & (uint64_t)sign;
         pos |= u & ~(uint64_t)sign;
-        hist[i & 3][sign ? 64 : ksi_bit_width(u)]++;
+        unsigned width = 63 - (unsigned)__builtin_clzll(u << 1 | 1); /* u < 2^63; 0 for 0 */
+        hist[i & 3][sign ? 64 : width]++;
     }
     for (unsigned b = 0; b <= 64; b++)
         ret->count[b] = (uint32_t)hist[0][b] + hist[1][b] + hist[2][b] + hist[3][b];
@@ -48,7 +50,7 @@ static unsigned patch_width(const struct widths *m, unsigned w)
 {
     unsigned p = m->widest > w ? m->widest - w : 0;
     unsigned q = m->widest_negative > w ? m->widest_negative - w : 0;
-    return (p > q ? p : q) + 1;
+    return m->negatives ? (p > q ? p : q) + 1 : p == 1 ? 0 : p; /* of hi - 1: 0 when all hi are 1 */
 }
 
 static size_t patches_bytes(size_t n, size_t patches, unsigned width)
@@ -79,6 +81,7 @@ static void try_base(const int64_t *x, size_t n, int64_t base, unsigned shift,
                                       .width = (uint8_t)w,
                                       .shift = (uint8_t)shift,
                                       .patch_width = (uint8_t)pw,
+                                      .patch_signed = m.negatives != 0,
                                       .patches = (uint16_t)patches,
                                       .bytes = bytes};
         patches += m.count[w];
@@ -87,8 +90,7 @@ static void try_base(const int64_t *x, size_t n, int64_t base, unsigned shift,
     }
 }
 
-/* What the bulk of x stays above: first quartile minus twice the spread, from a sample. */
-static int64_t bulk_floor(const int64_t *x, size_t n)
+void ksi_pfor_sample(const int64_t *x, size_t n, struct ksi_sample *ret)
 {
     int64_t s[SAMPLE_COUNT];
     size_t m = n < SAMPLE_COUNT ? n : SAMPLE_COUNT;
@@ -99,28 +101,51 @@ static int64_t bulk_floor(const int64_t *x, size_t n)
             s[j] = s[j - 1];
         s[j] = v;
     }
-    int64_t lo = s[m / 4], hi = s[m - 1 - m / 4], spread, floor;
-    if (__builtin_sub_overflow(hi, lo, &spread) || spread > INT64_MAX / 4 ||
-        __builtin_sub_overflow(lo, 2 * spread + 2, &floor))
-        return INT64_MIN;
-    return floor;
+    int64_t lo = s[m / 4], hi = s[m - 1 - m / 4];
+    uint64_t spread = (uint64_t)hi - (uint64_t)lo;
+    ret->width = ksi_bit_width(spread);
+    ret->floor = INT64_MIN;
+    if (spread < INT64_MAX / 4 && lo > INT64_MIN / 2)
+        ret->floor = lo - 2 * (int64_t)spread - 2;
 }
 
-void ksi_pfor_plan(const int64_t *x, size_t n, struct ksi_pfor *ret)
+/* Minimum, maximum, and which bits differ at all. */
+KSI_CLONES static void scan(const int64_t *x, size_t n, int64_t *ret_min, int64_t *ret_max,
+                            uint64_t *ret_diff)
 {
     int64_t min = x[0], max = x[0];
-    uint64_t diff = 0;
-    for (size_t i = 1; i < n; i++) {
+    uint64_t diff = 0, first = (uint64_t)x[0];
+    for (size_t i = 0; i < n; i++) {
         min = x[i] < min ? x[i] : min;
         max = x[i] > max ? x[i] : max;
-        diff |= (uint64_t)x[i] ^ (uint64_t)x[0];
+        diff |= (uint64_t)x[i] ^ first;
     }
-    unsigned shift = diff ? (unsigned)__builtin_ctzll(diff) : 0;
+    *ret_min = min;
+    *ret_max = max;
+    *ret_diff = diff;
+}
+
+KSI_CLONES static int64_t min_from(const int64_t *x, size_t n, int64_t floor, int64_t max)
+{
+    int64_t min = max;
+    for (size_t i = 0; i < n; i++) {
+        int64_t v = x[i] >= floor ? x[i] : max;
+        min = v < min ? v : min;
+    }
+    return min;
+}
+
+void ksi_pfor_plan(const int64_t *x, size_t n, const struct ksi_sample *sample,
+                   struct ksi_pfor *ret)
+{
+    int64_t min, max;
+    uint64_t diff;
+    scan(x, n, &min, &max, &diff);
     *ret = (struct ksi_pfor){.base = min, .bytes = 1 + ksi_zigzag_bytes(min)};
     if (diff == 0)
         return;
+    unsigned shift = (unsigned)__builtin_ctzll(diff);
     uint64_t range = (uint64_t)max - (uint64_t)min;
-    unsigned width = ksi_bit_width(range >> shift);
     if (range >> 63) { /* as signed numbers some r are negative: start from plain 64 bits */
         ret->width = 64;
         ret->bytes += n * 8;
@@ -128,15 +153,8 @@ void ksi_pfor_plan(const int64_t *x, size_t n, struct ksi_pfor *ret)
         ret->bytes = SIZE_MAX;
     }
     try_base(x, n, min, shift, ret);
-    if (width > 2) {
-        int64_t floor = bulk_floor(x, n);
-        if (min < floor) {
-            int64_t base = max;
-            for (size_t i = 0; i < n; i++)
-                base = x[i] >= floor && x[i] < base ? x[i] : base;
-            try_base(x, n, base, shift, ret);
-        }
-    }
+    if (range >> shift > 3 && min < sample->floor)
+        try_base(x, n, min_from(x, n, sample->floor, max), shift, ret);
 }
 
 size_t ksi_pfor_flagged_bytes(const struct ksi_pfor *p)
@@ -153,12 +171,12 @@ static void put_patches(const int64_t *r, size_t n, const struct ksi_pfor *p, ui
         if (hi) {
             KS_ASSERT(k < p->patches);
             pos[k] = i;
-            rest[k++] = ks_zigzag(hi);
+            rest[k++] = p->patch_signed ? ks_zigzag(hi) : (uint64_t)hi - 1;
         }
     }
     KS_ASSERT(k == p->patches);
     at += ks_varint_put(at, k);
-    *at++ = p->patch_width;
+    *at++ = (uint8_t)(p->patch_width | (p->patch_signed ? PATCH_SIGNED : 0));
     at = ksi_pack(at, pos, k, ksi_bit_width(n - 1));
     ksi_pack(at, rest, k, p->patch_width);
 }
@@ -187,7 +205,9 @@ static bool get_patches(struct ks_reader *r, size_t n, unsigned width, uint64_t 
 {
     uint64_t count = ks_read_varint(r);
     unsigned patch = ks_read_u8(r), pos_bits = ksi_bit_width(n - 1);
-    if (count == 0 || count > n || patch == 0 || patch > 64 || width >= 64)
+    bool is_signed = patch & PATCH_SIGNED;
+    patch &= ~(unsigned)PATCH_SIGNED;
+    if (count == 0 || count > n || patch > 64 || width >= 64)
         return false;
     size_t pos_len = ksi_packed_bytes(count, pos_bits), len = ksi_packed_bytes(count, patch);
     const uint8_t *pos = (const uint8_t *)ks_read_bytes(r, pos_len).ptr;
@@ -199,7 +219,8 @@ static bool get_patches(struct ks_reader *r, size_t n, unsigned width, uint64_t 
         size_t i = ksi_get_bits(pos, pos_len, k * pos_bits, pos_bits);
         if (i < next || i >= n)
             return false;
-        v[i] |= (uint64_t)ks_unzigzag(ksi_get_bits(rest, len, k * patch, patch)) << width;
+        uint64_t hi = ksi_get_bits(rest, len, k * patch, patch);
+        v[i] |= (is_signed ? (uint64_t)ks_unzigzag(hi) : hi + 1) << width;
         next = i + 1;
     }
     return true;

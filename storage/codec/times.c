@@ -27,7 +27,7 @@ struct grid {
 /* The median distance of a sample of neighbours. */
 static int64_t usual_step(const int64_t *ts, size_t n)
 {
-    int64_t s[STEP_SAMPLE];
+    int64_t s[STEP_SAMPLE] = {0};
     size_t m = n - 1 < STEP_SAMPLE ? n - 1 : STEP_SAMPLE;
     for (size_t i = 0; i < m; i++) {
         size_t at = i * (n - 1) / m, j = i;
@@ -77,7 +77,9 @@ static int64_t refined_step(const int64_t *ts, size_t n, const struct grid *g)
 
 static void grid_bytes(const int64_t *ts, const int64_t *t, size_t n, struct grid *g)
 {
-    ksi_pfor_plan(t, n, &g->pfor);
+    struct ksi_sample sample;
+    ksi_pfor_sample(t, n, &sample);
+    ksi_pfor_plan(t, n, &sample, &g->pfor);
     g->bytes = ksi_zigzag_bytes(ts[0]) + ksi_varint_bytes((uint64_t)g->step) +
                ksi_varint_bytes(g->gaps) + g->pfor.bytes;
     for (size_t i = 0; i < g->gaps; i++)

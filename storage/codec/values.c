@@ -191,10 +191,12 @@ static bool try_runs(const double *v, size_t n, size_t runs, double *run_values,
                      struct scratch *s, size_t limit, struct ks_buf *out)
 {
     struct plan inner = {.encoding = ksi_encoding(KSI_SPECIAL, KSI_RAW), .bytes = runs * 8};
+    struct ksi_sample sample;
     struct ksi_pfor p;
     split_runs(v, n, run_values, lengths);
     plan_numbers(run_values, runs, s, &inner);
-    ksi_pfor_plan(lengths, runs, &p);
+    ksi_pfor_sample(lengths, runs, &sample);
+    ksi_pfor_plan(lengths, runs, &sample, &p);
     size_t bytes =
         ksi_varint_bytes(runs) + 1 + ksi_varint_bytes(inner.bytes) + inner.bytes + p.bytes;
     if (bytes >= limit)

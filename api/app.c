@@ -1,0 +1,24 @@
+#include "api/app.h"
+
+#include "api/exemplars.h"
+#include "api/metadata.h"
+#include "api/query_log.h"
+
+enum { EXEMPLARS_MAX = 100000, EXEMPLARS_MAX_BYTES = 32 << 20 };
+
+ks_err ks_app_init(struct ks_app *app)
+{
+    KS_TRY(ks_metadata_new(app->cfg.max_metadata_bytes, &app->metadata));
+    KS_TRY(ks_exemplars_new(EXEMPLARS_MAX, EXEMPLARS_MAX_BYTES, &app->exemplars));
+    return ks_query_log_new(app->cfg.query_log_count, &app->queries);
+}
+
+void ks_app_done(struct ks_app *app)
+{
+    ks_metadata_free(app->metadata);
+    ks_exemplars_free(app->exemplars);
+    ks_query_log_free(app->queries);
+    app->metadata = NULL;
+    app->exemplars = NULL;
+    app->queries = NULL;
+}

@@ -1,0 +1,303 @@
+#include "api/ingest/ingest.h"
+
+#include "api/app.h"
+#include "api/compress.h"
+#include "api/scratch.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/stats.h"
+#include "sys/clock.h"
+
+/* A batch beyond this is written before more is decoded. */
+enum { FLUSH_SERIES = 64 << 10, FLUSH_SAMPLES = 512 << 10 };
+
+static KS_STAT(stat_no_labels, "vm_rows_invalid_total{type=\"no_labels\"}");
+static KS_STAT(stat_too_many_labels, "vm_rows_ignored_total{reason=\"too_many_labels\"}");
+static KS_STAT(stat_long_name, "vm_rows_ignored_total{reason=\"too_long_label_name\"}");
+static KS_STAT(stat_long_value, "vm_rows_ignored_total{reason=\"too_long_label_value\"}");
+
+/* --- raw labels --------------------------------------------------------------------------------------------------------- */
+static size_t varint_size(uint64_t v)
+{
+    return v < 128 ? 1 : (size_t)(70 - __builtin_clzll(v)) / 7;
+}
+
+static size_t raw_label_inner(size_t name_len, size_t value_len)
+{
+    return 2 + varint_size(name_len) + name_len + varint_size(value_len) + value_len;
+}
+
+size_t ks_raw_label_size(size_t name_len, size_t value_len)
+{
+    size_t inner = raw_label_inner(name_len, value_len);
+    return 1 + varint_size(inner) + inner;
+}
+
+char *ks_raw_label_put(char *p, struct ks_slice name, struct ks_slice value)
+{
+    *p++ = 0x0a;
+    p += ks_varint_put((uint8_t *)p, raw_label_inner(name.len, value.len));
+    *p++ = 0x0a;
+    p += ks_varint_put((uint8_t *)p, name.len);
+    if (name.len)
+        memcpy(p, name.ptr, name.len);
+    p += name.len;
+    *p++ = 0x12;
+    p += ks_varint_put((uint8_t *)p, value.len);
+    if (value.len)
+        memcpy(p, value.ptr, value.len);
+    return p + value.len;
+}
+
+ks_err ks_raw_labels_make(struct ks_arena *arena, const struct ks_label *labels, size_t count, struct ks_slice *ret)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += ks_raw_label_size(labels[i].name.len, labels[i].value.len);
+    char *out = ks_arena_alloc(arena, size ? size : 1), *p = out;
+    if (!out)
+        return ks_arena_err(arena);
+    for (size_t i = 0; i < count; i++)
+        p = ks_raw_label_put(p, labels[i].name, labels[i].value);
+    *ret = ks_slice(out, (size_t)(p - out));
+    return KS_OK;
+}
+
+/* Skips a protobuf field whose key was read; false when malformed. */
+static bool skip_field(struct ks_reader *r, uint64_t key)
+{
+    switch (key & 7) {
+    case 0:
+        ks_read_varint(r);
+        break;
+    case 1:
+        ks_read_u64(r);
+        break;
+    case 2:
+        ks_read_lp(r);
+        break;
+    case 5:
+        ks_read_u32(r);
+        break;
+    default:
+        ks_reader_fail(r);
+    }
+    return !r->bad;
+}
+
+bool ks_raw_label_next(struct ks_reader *r, struct ks_label *ret, bool *ret_bad)
+{
+    if (r->p == r->end)
+        return false;
+    *ret = (struct ks_label){ks_slice("", 0), ks_slice("", 0)};
+    uint64_t key = ks_read_varint(r);
+    struct ks_reader in = ks_reader(key == 0x0a ? ks_read_lp(r) : ks_slice(NULL, 0));
+    if (key != 0x0a)
+        ks_reader_fail(r);
+    while (!r->bad && in.p != in.end) {
+        uint64_t k = ks_read_varint(&in);
+        if (k == 0x0a)
+            ret->name = ks_read_lp(&in);
+        else if (k == 0x12)
+            ret->value = ks_read_lp(&in);
+        else
+            skip_field(&in, k);
+        if (in.bad)
+            ks_reader_fail(r);
+    }
+    *ret_bad = r->bad;
+    return !r->bad;
+}
+
+/* --- resolving ---------------------------------------------------------------------------------------------------------- */
+static bool is_tenant_label(struct ks_slice name)
+{
+    return ks_slice_is(name, "vm_account_id") || ks_slice_is(name, "vm_project_id");
+}
+
+static ks_err add_label(struct ks_ingest *in, size_t n, struct ks_label l)
+{
+    KS_TRY(ks_arena_grow(in->arena, (void **)&in->labels, &in->label_cap, n + 1, sizeof l));
+    in->labels[n] = l;
+    return KS_OK;
+}
+
+/* NULL when within the limits, else the counter of the broken one. */
+static struct ks_stat *over_limit(const struct ks_config *cfg, const struct ks_label *labels, size_t n)
+{
+    size_t present = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (cfg->max_label_name_bytes && labels[i].name.len > cfg->max_label_name_bytes)
+            return &stat_long_name;
+        if (cfg->max_label_value_bytes && labels[i].value.len > cfg->max_label_value_bytes)
+            return &stat_long_value;
+        present += labels[i].value.len > 0;
+    }
+    return cfg->max_labels_per_series && present > cfg->max_labels_per_series ? &stat_too_many_labels : NULL;
+}
+
+static ks_err resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret)
+{
+    struct ks_ingest *in = b->arg;
+    struct ks_reader r = ks_reader(b->series[i].raw);
+    struct ks_label l;
+    bool bad = false;
+    size_t n = 0, present = 0;
+    while (ks_raw_label_next(&r, &l, &bad)) {
+        if (in->multitenant && is_tenant_label(l.name))
+            continue;
+        KS_TRY(add_label(in, n, l));
+        n++;
+    }
+    if (bad)
+        return ks_fail(KS_EPARSE, "malformed label in series %zu of the request", i);
+    for (size_t k = 0; k < in->extra_count; k++, n++)
+        KS_TRY(add_label(in, n, in->extra[k]));
+    for (size_t k = 0; k < n; k++)
+        present += in->labels[k].name.len && in->labels[k].value.len;
+    struct ks_stat *reason = present ? over_limit(&in->app->cfg, in->labels, n) : &stat_no_labels;
+    if (reason) {
+        ks_stat_add(reason, b->series[i].sample_count);
+        n = 0;
+    }
+    *ret = (struct ks_labels){in->labels, n, in->label_cap};
+    return KS_OK;
+}
+
+/* --- series ------------------------------------------------------------------------------------------------------------- */
+static ks_err tenant_of(struct ks_slice raw, struct ks_tenant *ret)
+{
+    struct ks_reader r = ks_reader(raw);
+    struct ks_label l;
+    bool bad = false;
+    *ret = (struct ks_tenant){0};
+    while (ks_raw_label_next(&r, &l, &bad)) {
+        bool account = ks_slice_is(l.name, "vm_account_id") || ks_slice_is(l.name, "VictoriaMetrics_AccountID");
+        bool project = ks_slice_is(l.name, "vm_project_id") || ks_slice_is(l.name, "VictoriaMetrics_ProjectID");
+        uint64_t v;
+        if (!(account || project) || !ks_u64_parse(l.value, &v) || v > UINT32_MAX)
+            continue;
+        *(account ? &ret->account : &ret->project) = (uint32_t)v;
+    }
+    return bad ? ks_fail(KS_EPARSE, "malformed label") : KS_OK;
+}
+
+ks_err ks_ingest_series(struct ks_ingest *in, struct ks_slice raw)
+{
+    struct ks_write_batch *b = in->batch;
+    struct ks_tenant tenant = in->tenant;
+    if (KS_UNLIKELY(in->multitenant))
+        KS_TRY(tenant_of(raw, &tenant));
+    if (KS_UNLIKELY(b->series_count == b->series_cap))
+        KS_TRY(ks_write_batch_reserve(b, b->series_cap + 256, 0));
+    b->series[b->series_count++] = (struct ks_write_series){
+        .raw_key = ks_raw_key(tenant, in->extra_bytes, raw),
+        .raw = raw,
+        .tenant = tenant,
+        .first_sample = (uint32_t)b->sample_count,
+    };
+    return KS_OK;
+}
+
+ks_err ks_ingest_flush(struct ks_ingest *in)
+{
+    struct ks_write_batch *b = in->batch;
+    ks_err err = KS_OK;
+    if (b->sample_count) {
+        struct ks_write_result res = {0};
+        err = ks_engine_write(in->app->engine, b, &res);
+        if (err == KS_OK) {
+            in->samples += b->sample_count;
+            ks_stat_add(in->rows_stat, b->sample_count);
+        }
+    }
+    ks_write_batch_reset(b);
+    ks_arena_reset(in->arena);
+    in->labels = NULL;
+    in->label_cap = 0;
+    b->resolve = resolve;
+    b->arg = in;
+    b->arena = in->arena;
+    return err;
+}
+
+ks_err ks_ingest_flush_if_big(struct ks_ingest *in)
+{
+    if (KS_LIKELY(in->batch->series_count < FLUSH_SERIES && in->batch->sample_count < FLUSH_SAMPLES))
+        return KS_OK;
+    return ks_ingest_flush(in);
+}
+
+ks_err ks_ingest_end(struct ks_ingest *in)
+{
+    return ks_ingest_flush(in);
+}
+
+void ks_ingest_begin_local(struct ks_app *app, struct ks_scratch *scratch, struct ks_stat *rows_stat,
+                           struct ks_ingest *ret)
+{
+    *ret = (struct ks_ingest){
+        .app = app,
+        .batch = &scratch->batch,
+        .arena = &scratch->arena,
+        .rows_stat = rows_stat,
+        .now_ms = ks_now_ms(),
+    };
+    ks_write_batch_reset(ret->batch);
+    ks_arena_reset(ret->arena);
+    ret->batch->resolve = resolve;
+    ret->batch->arg = ret;
+    ret->batch->arena = ret->arena;
+}
+
+/* extra_label=name=value, repeatable. */
+static ks_err read_extra_labels(struct ks_http_request *req, struct ks_ingest *in)
+{
+    struct ks_label *list = NULL;
+    size_t cap = 0;
+    for (size_t i = 0; i < req->arg_count; i++) {
+        struct ks_slice v = req->args[i].value;
+        if (!ks_slice_is(req->args[i].name, "extra_label"))
+            continue;
+        const char *eq = v.len ? memchr(v.ptr, '=', v.len) : NULL;
+        if (!eq || eq == v.ptr)
+            return ks_fail(KS_EINVAL, "cannot parse extra_label \"%.*s\"; want name=value", KS_SLICE_ARG(v));
+        struct ks_slice name = ks_slice(v.ptr, (size_t)(eq - v.ptr));
+        KS_TRY(ks_arena_grow(&req->arena, (void **)&list, &cap, in->extra_count + 1, sizeof *list));
+        list[in->extra_count++] = (struct ks_label){name, ks_slice_from(v, name.len + 1)};
+    }
+    in->extra = list;
+    if (in->extra_count)
+        KS_TRY(ks_raw_labels_make(&req->arena, list, in->extra_count, &in->extra_bytes));
+    return KS_OK;
+}
+
+ks_err ks_ingest_begin(struct ks_http_request *req, struct ks_stat *rows_stat, struct ks_ingest *ret)
+{
+    ks_ingest_begin_local(ks_app_of(req), req->scratch, rows_stat, ret);
+    ret->tenant = req->tenant;
+    ret->multitenant = req->multitenant;
+    KS_TRY(read_extra_labels(req, ret));
+    /* The same series may mean something else when its tenant labels are consumed. */
+    if (ret->multitenant) {
+        struct ks_slice mark = ks_arena_printf(&req->arena, "multitenant %.*s", KS_SLICE_ARG(ret->extra_bytes));
+        if (!mark.ptr)
+            return ks_arena_err(&req->arena);
+        ret->extra_bytes = mark;
+    }
+    return KS_OK;
+}
+
+ks_err ks_ingest_body(struct ks_http_request *req, size_t limit, struct ks_slice *ret)
+{
+    struct ks_scratch *s = req->scratch;
+    enum ks_encoding e = ks_encoding_of(ks_http_header(req, "Content-Encoding"));
+    if (e == KS_ENC_NONE) {
+        *ret = req->body;
+        return KS_OK;
+    }
+    ks_buf_reset(&s->body);
+    KS_TRY(ks_decompress(e, req->body, limit ? limit : ks_app_of(req)->cfg.max_insert_request_bytes, &s->body));
+    *ret = ks_buf_view(&s->body);
+    return KS_OK;
+}

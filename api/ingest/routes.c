@@ -1,0 +1,25 @@
+/* Where the ingestion protocols are reached. */
+#include "api/ingest/import.h"
+#include "api/ingest/remote_write.h"
+#include "api/router.h"
+
+#define POST  ((1u << KS_POST) | (1u << KS_PUT))
+#define PROBE (POST | (1u << KS_GET))
+
+#define INSERT(pattern, methods, flags, handler, protocol, help)                                                       \
+    {KS_AREA_INSERT, pattern, methods, KS_LANE_INSERT, (flags) | KS_ROUTE_NO_FORM, KS_AUTH_BASIC, handler, protocol, help, {0}}
+
+static struct ks_route routes[] = {
+    INSERT("api/v1/write", PROBE, 0, ks_remote_write_handle, "promremotewrite",
+           "Prometheus remote write 1.0 and 2.0 (snappy, zstd)"),
+    INSERT("api/v1/push", PROBE, KS_ROUTE_HIDDEN, ks_remote_write_handle, "promremotewrite", "the same"),
+    INSERT("write", PROBE, KS_ROUTE_HIDDEN, ks_remote_write_handle, "promremotewrite", "the same"),
+    INSERT("", PROBE, KS_ROUTE_HIDDEN | KS_ROUTE_CLUSTER_ONLY, ks_remote_write_handle, "promremotewrite", "the same"),
+    INSERT("api/v1/import", POST, 0, ks_import_json_handle, "vmimport", "JSON lines as /api/v1/export writes them"),
+    INSERT("api/v1/import/prometheus", POST, 0, ks_import_text_handle, "prometheusimport",
+           "Prometheus text and OpenMetrics"),
+    INSERT("api/v1/import/prometheus/*", POST, 0, ks_import_text_handle, "prometheusimport",
+           "the same in Pushgateway's form: metrics/job/<job>/<label>/<value>"),
+};
+
+const struct ks_route_table ks_routes_ingest = {routes, sizeof routes / sizeof *routes};

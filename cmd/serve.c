@@ -1,0 +1,259 @@
+/* The server's life: flags → engine → HTTP → signals → graceful end. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/app.h"
+#include "api/ops/self_scrape.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cmd/commands.h"
+#include "cmd/flags.h"
+#include "sys/clock.h"
+#include "sys/pool.h"
+
+static int complain(const char *what)
+{
+    fprintf(stderr, "kofstore: %s%s%s\n", what, *what ? ": " : "", ks_err_text());
+    return 1;
+}
+
+static uint64_t memory_budget(void)
+{
+    int64_t bytes = ks_flag_int("memory.allowedBytes");
+    if (bytes > 0)
+        return (uint64_t)bytes;
+    return ks_memory_limit_bytes() / 100 * (uint64_t)ks_flag_int("memory.allowedPercent");
+}
+
+static ks_err wal_sync_of(const char *text, enum ks_wal_sync *ret)
+{
+    static const char *const names[] = {"commit", "interval", "os"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *ret = (enum ks_wal_sync)i;
+            return KS_OK;
+        }
+    return ks_fail(KS_EINVAL, "-wal.sync=%s: want commit, interval or os", text);
+}
+
+static ks_err logger_setup(void)
+{
+    static const struct {
+        const char *name;
+        enum ks_log_level level;
+    } levels[] = {{"DEBUG", KS_LOG_DEBUG}, {"INFO", KS_LOG_INFO}, {"WARN", KS_LOG_WARN}, {"ERROR", KS_LOG_ERROR},
+                  {"FATAL", KS_LOG_ERROR}, {"PANIC", KS_LOG_ERROR}};
+    ks_log_set_json(strcmp(ks_flag_str("loggerFormat"), "json") == 0);
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (strcmp(ks_flag_str("loggerLevel"), levels[i].name) == 0) {
+            ks_log_set_level(levels[i].level);
+            return KS_OK;
+        }
+    return ks_fail(KS_EINVAL, "-loggerLevel=%s: want DEBUG, INFO, WARN or ERROR", ks_flag_str("loggerLevel"));
+}
+
+static void fill_config(struct ks_config *c)
+{
+    static const struct {
+        enum ks_auth_key key;
+        const char *flag;
+    } keys[] = {
+        {KS_AUTH_METRICS, "metricsAuthKey"},         {KS_AUTH_FLAGS, "flagsAuthKey"},
+        {KS_AUTH_DELETE, "deleteAuthKey"},           {KS_AUTH_SNAPSHOT, "snapshotAuthKey"},
+        {KS_AUTH_FORCE_MERGE, "forceMergeAuthKey"},  {KS_AUTH_FORCE_FLUSH, "forceFlushAuthKey"},
+        {KS_AUTH_RESET_CACHE, "search.resetCacheAuthKey"}, {KS_AUTH_RELOAD, "reloadAuthKey"},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        c->auth_keys[keys[i].key] = ks_flag_str(keys[i].flag);
+    c->storage_path = ks_flag_str("storageDataPath");
+    c->http_auth_username = ks_flag_str("httpAuth.username");
+    c->http_auth_password = ks_flag_str("httpAuth.password");
+    c->max_insert_request_bytes = (size_t)ks_flag_int("maxInsertRequestSize");
+    c->import_max_line_bytes = (size_t)ks_flag_int("import.maxLineLen");
+    c->import_max_request_bytes = (size_t)ks_flag_int("import.maxRequestSize");
+    c->max_labels_per_series = (size_t)ks_flag_int("maxLabelsPerTimeseries");
+    c->max_label_name_bytes = (size_t)ks_flag_int("maxLabelNameLen");
+    c->max_label_value_bytes = (size_t)ks_flag_int("maxLabelValueLen");
+    c->max_query_duration_ms = ks_flag_ms("search.maxQueryDuration");
+    c->max_export_duration_ms = ks_flag_ms("search.maxExportDuration");
+    c->max_labels_duration_ms = ks_flag_ms("search.maxLabelsAPIDuration");
+    c->max_status_duration_ms = ks_flag_ms("search.maxStatusRequestDuration");
+    c->latency_offset_ms = ks_flag_ms("search.latencyOffset");
+    c->max_lookback_ms = ks_flag_ms("search.maxLookback");
+    if (!c->max_lookback_ms)
+        c->max_lookback_ms = ks_flag_ms("search.maxStalenessInterval");
+    c->log_slow_query_ms = ks_flag_ms("search.logSlowQueryDuration");
+    c->max_query_len = (size_t)ks_flag_int("search.maxQueryLen");
+    c->max_points_per_series = (uint64_t)ks_flag_int("search.maxPointsPerTimeseries");
+    c->max_subquery_points = (uint64_t)ks_flag_int("search.maxPointsSubqueryPerTimeseries");
+    c->max_series = (uint64_t)ks_flag_int("search.maxSeries");
+    c->max_export_series = (uint64_t)ks_flag_int("search.maxExportSeries");
+    c->max_labels_series = (uint64_t)ks_flag_int("search.maxLabelsAPISeries");
+    c->max_unique_series = (uint64_t)ks_flag_int("search.maxUniqueTimeseries");
+    c->max_samples_per_query = (uint64_t)ks_flag_int("search.maxSamplesPerQuery");
+    c->max_memory_per_query_bytes = (size_t)ks_flag_int("search.maxMemoryPerQuery");
+    if (!c->max_memory_per_query_bytes)
+        c->max_memory_per_query_bytes = (size_t)memory_budget() / 4;
+    c->disable_cache = ks_flag_bool("search.disableCache");
+    c->min_free_disk_bytes = ks_flag_int("storage.minFreeDiskSpaceBytes");
+    c->max_metadata_bytes = (size_t)ks_flag_int("storage.maxMetadataStorageSize");
+    c->query_log_count = (size_t)ks_flag_int("search.queryStats.lastQueriesCount");
+}
+
+static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
+{
+    struct ks_engine_opts o = {
+        .dir = ks_flag_str("storageDataPath"),
+        .retention_ms = ks_flag_ms("retentionPeriod"),
+        .future_retention_ms = ks_flag_ms("futureRetention"),
+        .dedup_interval_ms = ks_flag_ms("dedup.minScrapeInterval"),
+        .wal_repair = ks_flag_bool("wal.repair"),
+        .memory_bytes = memory_budget(),
+        .min_free_disk_bytes = (uint64_t)ks_flag_int("storage.minFreeDiskSpaceBytes"),
+        .max_disk_bytes = (uint64_t)ks_flag_int("storage.maxDiskSpaceUsageBytes"),
+        .flush_interval_ms = ks_flag_ms("flushInterval"),
+        .shards = (unsigned)ks_flag_int("storage.shards"),
+        .max_series = (uint32_t)ks_flag_int("storage.maxSeries"),
+        .pool = pool,
+    };
+    KS_TRY(wal_sync_of(ks_flag_str("wal.sync"), &o.wal_sync));
+    return ks_engine_open(&o, ret);
+}
+
+static unsigned workers(const char *flag)
+{
+    int64_t n = ks_flag_int(flag);
+    if (n <= 0)
+        n = 2 * (int64_t)ks_cpu_count();
+    return n < 4 && !ks_flag_is_set(flag) ? 4 : n > 4096 ? 4096 : (unsigned)n;
+}
+
+static ks_err start_http(struct ks_app *app)
+{
+    const char *const *addrs;
+    size_t count = ks_flag_list("httpListenAddr", &addrs);
+    size_t import_max = app->cfg.import_max_request_bytes;
+    size_t insert_max = app->cfg.max_insert_request_bytes;
+    struct ks_http_opts o = {
+        .addrs = addrs,
+        .addr_count = count,
+        .max_body_bytes = import_max > insert_max ? import_max : insert_max,
+        .max_inflight_body_bytes = (size_t)memory_budget() / 4 + insert_max,
+        .max_arena_bytes = 64 << 20,
+        .idle_timeout_ms = ks_flag_ms("http.idleConnTimeout"),
+        .path_prefix = ks_flag_str("http.pathPrefix"),
+        .compress_responses = !ks_flag_bool("http.disableResponseCompression"),
+        .cors = !ks_flag_bool("http.disableCORS"),
+        .route = ks_router_route,
+        .handle = ks_router_handle,
+        .app = app,
+    };
+    o.lanes[KS_LANE_INSERT] = (struct ks_http_lane_opts){workers("maxConcurrentInserts"), 4096,
+                                                         ks_flag_ms("insert.maxQueueDuration"), 503};
+    o.lanes[KS_LANE_SELECT] = (struct ks_http_lane_opts){workers("search.maxConcurrentRequests"), 4096,
+                                                         ks_flag_ms("search.maxQueueDuration"), 429};
+    o.lanes[KS_LANE_OPS] = (struct ks_http_lane_opts){3, 256, 60000, 503};
+    return ks_http_start(&o, &app->server);
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit rl;
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
+static void shut_down(struct ks_app *app, struct ks_self_scrape *scrape)
+{
+    int64_t delay = ks_flag_ms("http.shutdownDelay");
+    atomic_store(&app->shutting_down, 1);
+    if (delay > 0)
+        usleep((useconds_t)delay * 1000);
+    ks_self_scrape_stop(scrape);
+    ks_http_stop(app->server, ks_flag_ms("http.maxGracefulShutdownDuration"));
+    app->server = NULL;
+}
+
+/* Serves until a signal comes. The engine is open. */
+static int serve(struct ks_app *app, sigset_t *signals)
+{
+    if (start_http(app) != KS_OK)
+        return complain("");
+    struct ks_self_scrape *scrape = NULL;
+    ks_err err = KS_OK;
+    if (ks_flag_ms("selfScrapeInterval") > 0)
+        err = ks_self_scrape_start(app, ks_flag_ms("selfScrapeInterval"), ks_flag_str("selfScrapeJob"),
+                                   ks_flag_str("selfScrapeInstance"), &scrape);
+    if (err != KS_OK)
+        complain("self-scrape");
+    const char *const *addrs;
+    for (size_t i = 0; i < ks_flag_list("httpListenAddr", &addrs); i++)
+        printf("listening on http://%s/\n", ks_http_addr(app->server, i));
+    fflush(stdout);
+    ks_log(KS_LOG_INFO, "cmd", "started version=%s addr=%s data=%s", KS_VERSION, ks_http_addr(app->server, 0),
+           app->cfg.storage_path);
+    int sig = 0;
+    sigwait(signals, &sig);
+    ks_log(KS_LOG_INFO, "cmd", "stopping signal=%d", sig);
+    shut_down(app, scrape);
+    return 0;
+}
+
+static int run(sigset_t *signals)
+{
+    static struct ks_app app;
+    struct ks_pool *pool = NULL;
+    fill_config(&app.cfg);
+    app.started_ms = ks_now_ms();
+    app.print_flags = ks_flags_print_values;
+    app.print_flag_metrics = ks_flags_print_metrics;
+    if (ks_pool_new("work", ks_cpu_count(), 1024, &pool) != KS_OK || ks_app_init(&app) != KS_OK ||
+        open_engine(pool, &app.engine) != KS_OK) {
+        complain("cannot start");
+        ks_app_done(&app);
+        ks_pool_free(pool);
+        return 1;
+    }
+    int status = serve(&app, signals);
+    if (ks_engine_close(app.engine) != KS_OK)
+        status = complain("closing the data folder");
+    ks_app_done(&app);
+    ks_pool_free(pool);
+    if (!status)
+        ks_log(KS_LOG_INFO, "cmd", "stopped cleanly");
+    return status;
+}
+
+int ks_cmd_serve(int argc, char **argv)
+{
+    int next = 0;
+    if (ks_flags_parse(argc, argv, 0, &next) != KS_OK || (next < argc && ks_fail(KS_EINVAL, "unexpected argument \"%s\"", argv[next]))) {
+        complain("");
+        fprintf(stderr, "see kofstore help flags\n");
+        return 2;
+    }
+    if (ks_flag_bool("version")) {
+        printf("kofstore-%s\n", KS_VERSION);
+        return 0;
+    }
+    if (logger_setup() != KS_OK) {
+        complain("");
+        return 2;
+    }
+    raise_file_limit();
+    /* Blocked before any thread starts, so that only sigwait sees them. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return run(&signals);
+}
