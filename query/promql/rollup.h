@@ -59,7 +59,7 @@ struct ks_rollup_buf {
     void *ptr;
     size_t cap; /* bytes */
 };
-enum { KS_ROLLUP_BUFS = 8 };
+enum { KS_ROLLUP_BUFS = 12 };
 struct ks_rollup_scratch {
     struct ks_rollup_buf bufs[KS_ROLLUP_BUFS];
 };

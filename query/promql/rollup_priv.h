@@ -21,8 +21,12 @@ enum {
     KSI_BUF_C,
     KSI_BUF_SORT, /* sorted windows and ranks (rollup_order.c) */
     KSI_BUF_OUT,  /* a second grid */
+    KSI_BUF_REBUILT_TIMES, /* rollup_chunks.c: samples and stand-ins */
+    KSI_BUF_REBUILT_VALUES,
+    KSI_BUF_RANK,
+    KSI_BUF_COUNT,
 };
-_Static_assert((int)KSI_BUF_OUT < (int)KS_ROLLUP_BUFS, "one buffer per use");
+_Static_assert((int)KSI_BUF_COUNT <= (int)KS_ROLLUP_BUFS, "one buffer per use");
 
 /* NULL on failure (error recorded). Contents are not kept when it grows. */
 void *ksi_rollup_buf(struct ks_rollup_scratch *s, int which, size_t count, size_t elem_size);
@@ -40,6 +44,9 @@ struct ksi_rollup {
     int64_t end0, step, window;
     int64_t max_prev; /* a sample this near before the window counts as its predecessor */
     uint64_t work;    /* Σ (hi - lo): what scanning every window costs */
+    /* Stand-ins among the samples (rollup_chunks.c): rank[i] samples of the series lie before sample i; n + 1 entries. NULL:
+     * every sample is itself. */
+    const uint32_t *rank;
 };
 
 typedef ks_err (*ksi_rollup_kernel)(struct ksi_rollup *r, double *out);

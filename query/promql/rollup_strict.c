@@ -55,7 +55,8 @@ static double extrapolated(const struct ksi_rollup *r, uint32_t k, double diff, 
     double to_start = ksi_seconds(r->times[lo] - (end - r->window));
     double to_end = ksi_seconds(end - r->times[last]);
     double sampled = ksi_seconds(r->times[last] - r->times[lo]);
-    double mean_gap = sampled / (double)(last - lo), near = mean_gap * 1.1;
+    uint32_t gaps = r->rank ? r->rank[last] - r->rank[lo] : last - lo;
+    double mean_gap = sampled / (double)gaps, near = mean_gap * 1.1;
     if (to_start >= near)
         to_start = mean_gap / 2;
     if (counter && diff > 0 && r->values[lo] >= 0) {
