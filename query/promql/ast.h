@@ -53,6 +53,7 @@ struct ks_duration {
     double ms;
     double steps;         /* MetricsQL `Ni`; for [$__interval] 1 */
     struct ks_expr *expr; /* strict duration expression, NULL otherwise; ms and steps are 0 then */
+    struct ks_slice text; /* as written, with its sign */
     uint32_t start, end;  /* bytes in the query text */
 };
 

@@ -229,6 +229,7 @@ static ks_err template_duration(struct ksi_parser *p, bool negate, struct ks_dur
         return ksi_error(p, start, "WITH template %s is not a duration", ksi_quote(q, name));
     ret->ms = (double)(int64_t)(e->number.value * 1000 * (negate ? -1 : 1));
     ret->steps = negate ? -e->number.steps : e->number.steps;
+    ret->text = e->number.text;
     return KS_OK;
 }
 
@@ -245,6 +246,7 @@ static ks_err duration(struct ksi_parser *p, bool signed_, struct ks_duration *r
         break;
     case KSI_TOK_INTERVAL:
         ret->steps = negate ? -1 : 1;
+        ret->text = KS_SLICE_LIT("1i");
         KS_TRY(ksi_advance(p));
         break;
     case KSI_TOK_NUMBER:
@@ -252,6 +254,7 @@ static ks_err duration(struct ksi_parser *p, bool signed_, struct ks_duration *r
         if (!ksi_duration_parse(KS_METRICSQL, ksi_text(p), negate, &ret->ms, &ret->steps))
             return ksi_error(p, p->tok.start, "cannot parse duration %s",
                              ksi_quote(q, ksi_text(p)));
+        ret->text = ksi_text(p);
         KS_TRY(ksi_advance(p));
         break;
     default:
@@ -259,7 +262,7 @@ static ks_err duration(struct ksi_parser *p, bool signed_, struct ks_duration *r
                          p->tok.kind == KSI_TOK_EOF ? "end of input" : ksi_quote(q, ksi_text(p)));
     }
     ret->end = p->prev_end;
-    return KS_OK;
+    return negate ? ksi_concat(p, KS_SLICE_LIT("-"), ret->text, &ret->text) : KS_OK;
 }
 
 /* [window], [window:step], [window:], [:step], [:]. [$__interval] is no window at all. */
