@@ -1,0 +1,781 @@
+/*
+ * Rollups over selectors and subqueries, and aggregates pushed down to them.
+ *
+ * Series of a selector are cut into chunks of neighbours whose size depends on the query alone. Workers of the pool take
+ * chunks; a chunk writes its own part of the output grids, or, under an aggregate, its own accumulators in an arena of its
+ * own. Accumulators are merged in chunk order, so a floating sum does not depend on scheduling. A query of one chunk never
+ * leaves the calling thread.
+ */
+#include <stdio.h>
+
+#include "base/time.h"
+#include "query/promql/exec_priv.h"
+#include "query/promql/parser.h"
+#include "query/promql/rollup.h"
+
+/* A rollup ready to run on one grid. */
+struct plan {
+    struct ks_rollup_config cfg;
+    const struct ks_expr *arg;        /* what is inside: SELECTOR or any expression */
+    const struct ks_expr_rollup *mod; /* window, offset, @; NULL when bare */
+    bool keep_name;
+    bool subquery;
+    int64_t at_ms;
+    bool has_at;
+};
+
+/* MetricsQL's {}. */
+static bool selects_nothing(const struct ks_expr_selector *s)
+{
+    return s->or_count == 0 || (s->or_count == 1 && s->or_lists[0].count == 0);
+}
+
+/* --- selecting ------------------------------------------------------------------------------------------------------ */
+/* The cross product of the selector's lists, the request's filters and the join filters. */
+static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, struct ks_selector **ret,
+                              size_t *ret_count)
+{
+    const struct ks_promql_request *req = ctx->q->req;
+    size_t extra = req->extra_filter_count ? req->extra_filter_count : 1;
+    if (!req->extra_filter_count && !ctx->push_count) {
+        *ret = sel->or_lists;
+        *ret_count = sel->or_count;
+        return KS_OK;
+    }
+    struct ks_selector *out = ks_arena_array(ctx->q->arena, sel->or_count * extra, sizeof *out);
+    if (!out)
+        return ks_arena_err(ctx->q->arena);
+    size_t n = 0;
+    for (size_t i = 0; i < sel->or_count; i++)
+        for (size_t k = 0; k < extra; k++) {
+            const struct ks_selector *a = &sel->or_lists[i];
+            const struct ks_selector *b = req->extra_filter_count ? &req->extra_filters[k] : NULL;
+            size_t bn = b ? b->count : 0, total = a->count + bn + ctx->push_count;
+            struct ks_matcher *m = ks_arena_array(ctx->q->arena, total + 1, sizeof *m);
+            if (!m)
+                return ks_arena_err(ctx->q->arena);
+            for (size_t x = 0; x < total; x++)
+                m[x] = x < a->count        ? a->matchers[x]
+                       : x < a->count + bn ? b->matchers[x - a->count]
+                                           : ctx->push[x - a->count - bn];
+            out[n++] = (struct ks_selector){m, total};
+        }
+    *ret = out;
+    *ret_count = n;
+    return KS_OK;
+}
+
+ks_err ksi_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
+                  struct ks_source_set **ret)
+{
+    struct ksi_query *q = ctx->q;
+    struct ks_select_opts opts = {.tenants = q->req->tenants,
+                                  .tenant_count = q->req->tenant_count,
+                                  .min_ms = min_ms,
+                                  .max_ms = max_ms,
+                                  .ctx = &q->read};
+    struct ks_selector *list;
+    KS_TRY(build_selectors(ctx, sel, &list, &opts.selector_count));
+    opts.selectors = list;
+    struct ksi_pinned *pin = ks_arena_alloc(q->arena, sizeof *pin);
+    if (!pin)
+        return ks_arena_err(q->arena);
+    KS_TRY(q->src->select(q->src->arg, &opts, &pin->set));
+    pin->next = q->pinned;
+    q->pinned = pin;
+    *ret = pin->set;
+    size_t n = q->src->count(pin->set);
+    q->series_fetched += n;
+    if (n > q->max_series)
+        return ks_fail(KS_ELIMIT,
+                       "the number of matching timeseries exceeds %llu; either narrow down the search or increase "
+                       "-search.maxUniqueTimeseries",
+                       (unsigned long long)q->max_series);
+    return KS_OK;
+}
+
+ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i, struct ks_slice *ret)
+{
+    *ret = q->src->labels(set, i);
+    if (!q->req->multitenant)
+        return KS_OK;
+    struct ks_tenant t = q->src->tenant(set, i);
+    char text[20];
+    KS_TRY(ksi_labels_set(q, ret, KS_SLICE_LIT("vm_account_id"), ks_slice(text, ks_u64_format(text, t.account))));
+    return ksi_labels_set(q, ret, KS_SLICE_LIT("vm_project_id"), ks_slice(text, ks_u64_format(text, t.project)));
+}
+
+ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret)
+{
+    KS_TRY(ksi_vec_number(ctx, 1, ret));
+    arg = ksi_strip(arg);
+    if (arg->kind == KS_EXPR_ROLLUP && ctx->q->strict)
+        arg = ksi_strip(arg->rollup.expr);
+    if (arg->kind != KS_EXPR_SELECTOR || arg->selector.or_count != 1)
+        return KS_OK;
+    const struct ks_selector *s = &arg->selector.or_lists[0];
+    struct ks_slice *labels = &ret->items[0].labels;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct ks_matcher *m = &s->matchers[i];
+        if (ks_slice_eq(m->name, KS_NAME_LABEL))
+            continue;
+        if (m->op == KS_MATCH_EQ && !(ctx->q->strict && ks_labels_get(*labels, m->name).len))
+            KS_TRY(ksi_labels_set(ctx->q, labels, m->name, m->value));
+        else if (ctx->q->strict)
+            KS_TRY(ksi_labels_remove(ctx->q, labels, m->name));
+    }
+    return KS_OK;
+}
+
+/* --- planning ------------------------------------------------------------------------------------------------------- */
+static ks_err plan_at(const struct ksi_ctx *ctx, struct plan *p)
+{
+    const struct ks_expr_rollup *m = p->mod;
+    p->has_at = true;
+    if (m->at == KS_AT_START || m->at == KS_AT_END) {
+        p->at_ms = m->at == KS_AT_START ? ctx->q->req->start_ms : ctx->q->req->end_ms;
+        return KS_OK;
+    }
+    struct ksi_vec v;
+    struct ksi_ctx c = *ctx;
+    c.push_count = 0;
+    KS_TRY(ksi_eval(&c, m->at_expr, &v));
+    if (v.count != 1)
+        return ks_fail(KS_EEXEC, "`@` modifier must return a single series; it returns %zu series instead", v.count);
+    double at = NAN;
+    for (size_t i = 0; i < ctx->points && isnan(at); i++)
+        at = v.items[0].values[i];
+    if (isnan(at) || fabs(at) > 1e15)
+        return ks_fail(KS_EEXEC, "`@` modifier must return a non-NaN value");
+    p->at_ms = ctx->q->strict ? (int64_t)llround(at * 1e3) : (int64_t)(at * 1e3);
+    return KS_OK;
+}
+
+/* Takes window, step, offset and @ from the argument node. */
+static ks_err plan_arg(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct plan *p)
+{
+    arg = ksi_strip(arg);
+    p->arg = arg;
+    if (arg->kind == KS_EXPR_ROLLUP) {
+        p->mod = &arg->rollup;
+        p->arg = ksi_strip(arg->rollup.expr);
+        KS_TRY(ks_duration_resolve(&p->mod->window, ctx->step_ms, false, &p->cfg.window_ms));
+        KS_TRY(ks_duration_resolve(&p->mod->offset, ctx->step_ms, false, &p->cfg.offset_ms));
+        if (p->cfg.window_ms < 0)
+            return ks_fail(KS_EEXEC, "unexpected negative window: %lldms", (long long)p->cfg.window_ms);
+        if (p->mod->at != KS_AT_NONE)
+            KS_TRY(plan_at(ctx, p));
+        p->subquery = ks_rollup_is_subquery(p->mod);
+    }
+    if (p->arg->kind != KS_EXPR_SELECTOR)
+        p->subquery = true;
+    int64_t limit = (int64_t)1 << 55;
+    if (p->cfg.window_ms > limit || p->cfg.offset_ms > limit || p->cfg.offset_ms < -limit)
+        return ks_fail(KS_EEXEC, "window or offset is too large");
+    return KS_OK;
+}
+
+static ks_err plan_grid(const struct ksi_ctx *ctx, struct plan *p)
+{
+    const struct ks_promql_request *req = ctx->q->req;
+    p->cfg.strict = ctx->q->strict;
+    p->cfg.subquery = p->subquery;
+    p->cfg.start_ms = p->has_at ? p->at_ms : ctx->start_ms;
+    p->cfg.end_ms = p->has_at ? p->at_ms : ctx->start_ms + (int64_t)(ctx->points - 1) * ctx->step_ms;
+    p->cfg.step_ms = ctx->step_ms;
+    p->cfg.lookback_delta_ms = req->lookback_ms;
+    if (p->cfg.strict && !p->cfg.window_ms)
+        p->cfg.window_ms = req->lookback_ms ? req->lookback_ms : 300000;
+    return ks_rollup_check(&p->cfg);
+}
+
+/* aggr_over_time takes one name or a list of names. */
+static ks_err plan_names(const struct ksi_ctx *ctx, const struct ks_expr *e, struct plan *p)
+{
+    e = ksi_strip(e);
+    size_t n = e->kind == KS_EXPR_PARENS ? e->parens.count : 1;
+    struct ks_slice *names = ks_arena_array(ctx->q->arena, n + 1, sizeof *names);
+    if (!names)
+        return ks_arena_err(ctx->q->arena);
+    for (size_t i = 0; i < n; i++) {
+        const struct ks_expr *s = e->kind == KS_EXPR_PARENS ? ksi_strip(e->parens.items[i]) : e;
+        if (s->kind == KS_EXPR_STRING)
+            names[i] = s->string;
+        else if (s->kind == KS_EXPR_SELECTOR && s->selector.name.len)
+            names[i] = s->selector.name;
+        else
+            return ks_fail(KS_EEXEC, "aggr_over_time expects function names as strings");
+    }
+    p->cfg.aggr_names = names;
+    p->cfg.aggr_count = n;
+    return KS_OK;
+}
+
+static ks_err plan_scalar_arg(const struct ksi_ctx *ctx, const struct ks_expr *e, size_t index, struct ks_rollup_arg *ret)
+{
+    struct ksi_vec v;
+    const double *s;
+    KS_TRY(ksi_eval(ctx, e, &v));
+    KS_TRY(ksi_arg_scalar(&v, index, &s));
+    *ret = (struct ks_rollup_arg){.value = s[0], .steps = ctx->points > 1 ? s : NULL};
+    return KS_OK;
+}
+
+static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c, struct plan *p)
+{
+    enum ks_promql_func_id id = c->func->id;
+    size_t at = c->func->rollup_arg < 0 ? c->arg_count - 1 : (size_t)c->func->rollup_arg;
+    if (ctx->q->strict)
+        for (at = 0; at + 1 < c->arg_count && c->func->strict_args[at] != 'm' && c->func->strict_args[at] != 'v';)
+            at++;
+    if (!c->arg_count || at >= c->arg_count)
+        return ks_fail(KS_EEXEC, "expecting at least %zu args to \"%s\"; got %zu args", at + 1, c->func->name,
+                       c->arg_count);
+    *p = (struct plan){.cfg = {.func = id}, .keep_name = c->keep_metric_names || c->func->keeps_name};
+    if (ctx->q->strict)
+        p->keep_name = id == KS_FN_LAST_OVER_TIME || id == KS_FN_FIRST_OVER_TIME;
+    struct ks_rollup_arg *args = ks_arena_array(ctx->q->arena, c->arg_count, sizeof *args);
+    if (!args)
+        return ks_arena_err(ctx->q->arena);
+    size_t n = 0;
+    struct ksi_ctx plain = *ctx;
+    plain.push_count = 0;
+    KS_TRY(plan_arg(ctx, c->args[at], p));
+    /* Arguments that vary are taken at the evaluation's own points, also under @ (one value then). */
+    for (size_t i = 0; i < c->arg_count; i++) {
+        const struct ks_expr *a = ksi_strip(c->args[i]);
+        if (i == at)
+            continue;
+        if (id == KS_FN_AGGR_OVER_TIME)
+            KS_TRY(plan_names(ctx, a, p));
+        else if (a->kind == KS_EXPR_STRING)
+            p->cfg.text = a->string;
+        else if ((i == 0 && (id == KS_FN_QUANTILES_OVER_TIME || id == KS_FN_COUNT_VALUES_OVER_TIME)) ||
+                 (id >= KS_FN_ROLLUP && id <= KS_FN_ROLLUP_SCRAPE_INTERVAL))
+            return ks_fail(KS_EEXEC, "arg #%zu of \"%s\" must be a string", i + 1, c->func->name);
+        else
+            KS_TRY(plan_scalar_arg(&plain, a, i, &args[n++]));
+    }
+    for (size_t i = 0; i < n && p->has_at; i++)
+        args[i].steps = NULL;
+    p->cfg.args = args;
+    p->cfg.arg_count = n;
+    return plan_grid(ctx, p);
+}
+
+/* --- running -------------------------------------------------------------------------------------------------------- */
+/* What a worker needs of its own. */
+struct worker {
+    struct ks_samples samples;
+    struct ks_rollup_scratch scratch;
+};
+
+struct chunk {
+    struct ks_arena arena; /* aggregates only */
+    struct ksi_map groups;
+    struct ksi_acc *acc;
+    size_t acc_cap;
+    ks_err err;
+    char text[256];
+};
+
+struct run {
+    const struct ksi_ctx *ctx;
+    const struct plan *plan;
+    struct ks_source_set *set;
+    int64_t min_ms, max_ms;
+    size_t series, chunk_size, points;
+    struct chunk *chunks;
+    double *out; /* without aggregate: series × points */
+    const struct ks_expr_aggregate *aggr;
+    struct ksi_label_filter filter;
+    _Atomic int failed;
+};
+
+static ks_err run_series(struct run *r, struct worker *w, size_t i, double *out)
+{
+    struct ksi_query *q = r->ctx->q;
+    KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
+    return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count, &w->scratch, out);
+}
+
+static ks_err chunk_group(struct run *r, struct chunk *c, size_t i, char **key, size_t *key_cap, struct ksi_acc **ret)
+{
+    struct ks_slice labels = r->ctx->q->src->labels(r->set, i);
+    if (r->ctx->q->req->multitenant && !(r->filter.mode == KSI_KEEP && r->filter.count == 0))
+        return ks_fail(KS_EINTERNAL, "multitenant aggregates are not pushed down");
+    if (labels.len > *key_cap) {
+        *key_cap = labels.len * 2;
+        *key = ks_arena_alloc(&c->arena, *key_cap);
+        if (!*key)
+            return ks_arena_err(&c->arena);
+    }
+    size_t g;
+    bool added;
+    struct ks_slice k = ks_slice(*key, ksi_labels_filter(labels, &r->filter, *key));
+    KS_TRY(ksi_map_put(&c->arena, &c->groups, k, true, &g, &added));
+    if (added) {
+        KS_TRY(ks_arena_grow(&c->arena, (void **)&c->acc, &c->acc_cap, g + 1, sizeof *c->acc));
+        struct ksi_acc *a = &c->acc[g];
+        a->values = ks_arena_array(&c->arena, r->points, sizeof(double));
+        bool counts = ksi_acc_needs_counts(r->aggr->func->id);
+        a->counts = counts ? ks_arena_array(&c->arena, r->points, sizeof(double)) : NULL;
+        if (!a->values || (counts && !a->counts))
+            return ks_arena_err(&c->arena);
+        ksi_acc_init(r->aggr->func->id, a, r->points);
+    }
+    *ret = &c->acc[g];
+    return KS_OK;
+}
+
+static ks_err run_chunk_inner(struct run *r, struct chunk *c, struct worker *w, size_t from, size_t to)
+{
+    char *key = NULL;
+    size_t key_cap = 0;
+    double *tmp = NULL;
+    if (r->aggr) {
+        tmp = ks_arena_array(&c->arena, r->points, sizeof *tmp);
+        key_cap = 256;
+        key = ks_arena_alloc(&c->arena, key_cap);
+        if (!tmp || !key)
+            return ks_arena_err(&c->arena);
+    }
+    for (size_t i = from; i < to; i++) {
+        if ((i & 31) == 0) {
+            KS_TRY(ks_read_ctx_check(&r->ctx->q->read));
+            if (atomic_load_explicit(&r->failed, memory_order_relaxed))
+                return KS_OK;
+        }
+        KS_TRY(run_series(r, w, i, r->aggr ? tmp : r->out + i * r->points));
+        if (r->aggr) {
+            struct ksi_acc *a = NULL;
+            KS_TRY(chunk_group(r, c, i, &key, &key_cap, &a));
+            ksi_acc_add(r->aggr->func->id, a, tmp, r->points);
+        }
+    }
+    return KS_OK;
+}
+
+static void run_chunk(void *arg, size_t index)
+{
+    struct run *r = arg;
+    struct chunk *c = &r->chunks[index];
+    struct worker w = {0};
+    size_t from = index * r->chunk_size, to = from + r->chunk_size;
+    if (to > r->series)
+        to = r->series;
+    c->err = run_chunk_inner(r, c, &w, from, to);
+    if (c->err != KS_OK) {
+        snprintf(c->text, sizeof c->text, "%s", ks_err_text());
+        atomic_store_explicit(&r->failed, 1, memory_order_relaxed);
+    }
+    ks_samples_done(&w.samples);
+    ks_rollup_scratch_done(&w.scratch);
+}
+
+/* Chunk size by the query alone: about 64 chunks, but no chunk so small that a worker's start costs more than its work. */
+static size_t pick_chunk_size(const struct run *r)
+{
+    int64_t span = r->max_ms - r->min_ms;
+    size_t least = span > 24 * KS_MS_HOUR ? 4 : span > KS_MS_HOUR ? 16 : 64;
+    size_t size = (r->series + 63) / 64;
+    return size > least ? size : least;
+}
+
+static ks_err run_all(struct run *r)
+{
+    struct ksi_query *q = r->ctx->q;
+    r->chunk_size = pick_chunk_size(r);
+    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
+    r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
+    if (!r->chunks)
+        return ks_arena_err(q->arena);
+    size_t left = q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
+    for (size_t i = 0; i < chunks; i++)
+        ks_arena_init(&r->chunks[i].arena, left / (chunks < 4 ? chunks : 4) + 65536);
+    if (chunks == 1)
+        run_chunk(r, 0);
+    else
+        ks_pool_for(q->src->pool, chunks, run_chunk, r);
+    for (size_t i = 0; i < chunks; i++)
+        if (r->chunks[i].err != KS_OK)
+            return ks_fail(r->chunks[i].err, "%s", r->chunks[i].text);
+    return KS_OK;
+}
+
+static void run_done(struct run *r)
+{
+    size_t chunks = r->chunk_size ? (r->series + r->chunk_size - 1) / r->chunk_size : 0;
+    for (size_t i = 0; r->chunks && i < chunks; i++)
+        ks_arena_done(&r->chunks[i].arena);
+}
+
+static ks_err select_for(const struct ksi_ctx *ctx, const struct plan *p, struct run *r)
+{
+    *r = (struct run){.ctx = ctx, .plan = p, .points = ks_rollup_points(&p->cfg)};
+    ks_rollup_fetch_range(&p->cfg, &r->min_ms, &r->max_ms);
+    KS_TRY(ksi_select(ctx, &p->arg->selector, r->min_ms, r->max_ms, &r->set));
+    r->series = ctx->q->src->count(r->set);
+    return KS_OK;
+}
+
+static ks_err memory_check(const struct run *r, size_t series)
+{
+    struct ksi_query *q = r->ctx->q;
+    double bytes = (double)series * ((double)r->points * 8 + 100);
+    if (bytes <= (double)(q->arena->cap_bytes - q->arena->used_bytes))
+        return KS_OK;
+    return ks_fail(KS_ELIMIT,
+                   "not enough memory for processing %zu data points across %zu time series with %zu points in each time "
+                   "series according to -search.maxMemoryPerQuery=%zu; requested memory: %.0f bytes; possible solutions "
+                   "are: reducing the number of matching time series; increasing `step` query arg (step=%gs); increasing "
+                   "-search.maxMemoryPerQuery",
+                   series * r->points, series, r->points, q->max_memory_bytes, bytes, (double)r->ctx->step_ms / 1e3);
+}
+
+/* One value under @ stands for all points of the query's grid. */
+static ks_err expand_at(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *v)
+{
+    if (!p->has_at || ctx->points == 1)
+        return KS_OK;
+    for (size_t i = 0; i < v->count; i++) {
+        double *g = ksi_grid(ctx, v->items[i].values[0]);
+        if (!g)
+            return ks_arena_err(ctx->q->arena);
+        v->items[i].values = g;
+    }
+    return KS_OK;
+}
+
+/* Rollups with several outputs per series, on the calling thread. */
+static ks_err push_multi(const struct ksi_ctx *ctx, const struct plan *p, struct worker *w, struct ks_slice labels,
+                         struct ks_tenant tenant, const struct ks_samples *s, struct ksi_vec *ret)
+{
+    struct ks_rollup_outputs outs;
+    KS_TRY(ks_rollup_run_multi(&p->cfg, s->times, s->values, s->count, &w->scratch, ctx->q->arena, &outs));
+    for (size_t i = 0; i < outs.count; i++) {
+        struct ksi_series x = {.labels = labels, .tenant = tenant, .values = outs.items[i].values};
+        if (!p->keep_name)
+            KS_TRY(ksi_labels_drop_name(ctx->q, &x.labels));
+        if (outs.items[i].label.len)
+            KS_TRY(ksi_labels_set(ctx->q, &x.labels, outs.items[i].label, outs.items[i].value));
+        KS_TRY(ksi_vec_push(ctx->q, ret, x));
+    }
+    return KS_OK;
+}
+
+static ks_err rollup_selector_multi(struct run *r, struct ksi_vec *ret)
+{
+    struct ksi_query *q = r->ctx->q;
+    struct worker w = {0};
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < r->series && err == KS_OK; i++) {
+        struct ks_slice labels;
+        err = ks_read_ctx_check(&q->read);
+        if (err == KS_OK)
+            err = ksi_set_labels(q, r->set, i, &labels);
+        if (err == KS_OK)
+            err = q->src->read(r->set, i, r->min_ms, r->max_ms, &w.samples);
+        if (err == KS_OK)
+            err = push_multi(r->ctx, r->plan, &w, labels, q->src->tenant(r->set, i), &w.samples, ret);
+    }
+    ks_samples_done(&w.samples);
+    ks_rollup_scratch_done(&w.scratch);
+    return err;
+}
+
+static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *ret)
+{
+    struct ksi_query *q = ctx->q;
+    const struct ks_expr_selector *sel = &p->arg->selector;
+    if (!q->strict && selects_nothing(sel))
+        return ksi_vec_number(ctx, ksi_absent(), ret); /* {} selects nothing */
+    struct run r;
+    KS_TRY(select_for(ctx, p, &r));
+    if (!r.series)
+        return KS_OK;
+    KS_TRY(memory_check(&r, r.series));
+    if (ks_rollup_is_multi(&p->cfg))
+        return rollup_selector_multi(&r, ret);
+    r.out = ks_arena_array(q->arena, r.series * r.points, sizeof(double));
+    ret->items = ks_arena_array(q->arena, r.series, sizeof *ret->items);
+    ret->cap = r.series;
+    if (!r.out || !ret->items)
+        return ks_arena_err(q->arena);
+    ks_err err = run_all(&r);
+    run_done(&r);
+    KS_TRY(err);
+    for (size_t i = 0; i < r.series; i++) {
+        struct ksi_series x = {.tenant = q->src->tenant(r.set, i), .values = r.out + i * r.points};
+        KS_TRY(ksi_set_labels(q, r.set, i, &x.labels));
+        if (!p->keep_name)
+            KS_TRY(ksi_labels_drop_name(q, &x.labels));
+        ret->items[ret->count++] = x;
+    }
+    return KS_OK;
+}
+
+/* --- subqueries ----------------------------------------------------------------------------------------------------- */
+static int64_t floor_to(int64_t v, int64_t step)
+{
+    int64_t rest = v % step;
+    return v - (rest < 0 ? rest + step : rest);
+}
+
+static ks_err subquery_ctx(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_ctx *ret)
+{
+    struct ksi_query *q = ctx->q;
+    int64_t step = 0, from = p->cfg.start_ms - p->cfg.offset_ms, to = p->cfg.end_ms - p->cfg.offset_ms;
+    if (p->mod && p->mod->step.set)
+        KS_TRY(ks_duration_resolve(&p->mod->step, ctx->step_ms, false, &step));
+    if (step < 0)
+        return ks_fail(KS_EEXEC, "unexpected negative step: %lldms", (long long)step);
+    if (q->strict) {
+        if (step == 0)
+            step = 60000; /* the default evaluation interval */
+        int64_t start = floor_to(from - p->cfg.window_ms, step) + step;
+        return ksi_ctx_make(q, start, to < start ? start : to, step, q->max_subquery_points, ret);
+    }
+    if (step == 0)
+        step = ctx->step_ms;
+    if (p->cfg.func == KS_FN_ROLLUP_CANDLESTICK) { /* a candle lies after its time stamp */
+        from += ctx->step_ms;
+        to += ctx->step_ms;
+    }
+    from -= p->cfg.window_ms + step + 300000;
+    to += step;
+    from -= from % step;
+    if (to % step > 0)
+        to += step - to % step;
+    KS_TRY(ksi_ctx_make(q, from, to, step, q->max_subquery_points, ret));
+    ret->push = ctx->push;
+    ret->push_count = ctx->push_count;
+    return KS_OK;
+}
+
+static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *ret)
+{
+    struct ksi_query *q = ctx->q;
+    struct ksi_ctx sub;
+    KS_TRY(subquery_ctx(ctx, p, &sub));
+    struct ksi_vec in;
+    KS_TRY(ksi_eval(&sub, p->arg, &in));
+    struct worker w = {0};
+    size_t points = ks_rollup_points(&p->cfg);
+    bool multi = ks_rollup_is_multi(&p->cfg);
+    struct ks_samples s = {0};
+    s.times = ks_arena_array(q->arena, sub.points, sizeof *s.times);
+    s.values = ks_arena_array(q->arena, sub.points, sizeof *s.values);
+    ks_err err = s.times && s.values ? KS_OK : ks_arena_err(q->arena);
+    for (size_t i = 0; i < in.count && err == KS_OK; i++) {
+        s.count = 0;
+        for (size_t k = 0; k < sub.points; k++)
+            if (!ksi_is_absent(q, in.items[i].values[k])) {
+                s.times[s.count] = ksi_time(&sub, k);
+                s.values[s.count++] = in.items[i].values[k];
+            }
+        if (multi) {
+            err = push_multi(ctx, p, &w, in.items[i].labels, in.items[i].tenant, &s, ret);
+            continue;
+        }
+        struct ksi_series x = in.items[i];
+        x.values = ks_arena_array(q->arena, points, sizeof *x.values);
+        err = x.values ? ks_rollup_run(&p->cfg, s.times, s.values, s.count, &w.scratch, x.values) : ks_arena_err(q->arena);
+        if (err == KS_OK && !p->keep_name)
+            err = ksi_labels_drop_name(q, &x.labels);
+        if (err == KS_OK)
+            err = ksi_vec_push(q, ret, x);
+    }
+    ks_rollup_scratch_done(&w.scratch);
+    return err;
+}
+
+/* Absent where no series has a value: each series' rollup gives 1 where it has none. */
+static ks_err absent_over_all(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *v)
+{
+    struct ksi_vec out;
+    struct ksi_ctx c = *ctx;
+    c.points = ks_rollup_points(&p->cfg);
+    KS_TRY(ksi_vec_absent(&c, p->arg, &out));
+    for (size_t i = 0; i < v->count; i++)
+        for (size_t k = 0; k < c.points; k++)
+            if (ksi_is_absent(ctx->q, v->items[i].values[k]))
+                out.items[0].values[k] = ksi_absent();
+    *v = out;
+    return KS_OK;
+}
+
+static ks_err run_plan(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *ret)
+{
+    *ret = (struct ksi_vec){0};
+    KS_TRY(p->subquery ? rollup_subquery(ctx, p, ret) : rollup_selector(ctx, p, ret));
+    if (p->cfg.func == KS_FN_ABSENT_OVER_TIME)
+        KS_TRY(absent_over_all(ctx, p, ret));
+    return expand_at(ctx, p, ret);
+}
+
+static ks_err plan_default(const struct ksi_ctx *ctx, const struct ks_expr *e, struct plan *p)
+{
+    *p = (struct plan){.cfg = {.func = KS_FN_DEFAULT_ROLLUP}, .keep_name = true};
+    KS_TRY(plan_arg(ctx, e, p));
+    return plan_grid(ctx, p);
+}
+
+ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
+{
+    struct plan p;
+    KS_TRY(plan_default(ctx, e, &p));
+    return run_plan(ctx, &p, ret);
+}
+
+ks_err ksi_eval_rollup_call(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
+{
+    struct plan p;
+    KS_TRY(plan_call(ctx, &e->call, &p));
+    return run_plan(ctx, &p, ret);
+}
+
+/* --- aggregates pushed down ----------------------------------------------------------------------------------------- */
+static ks_err merge_chunks(struct run *r, struct ksi_vec *ret)
+{
+    struct ksi_query *q = r->ctx->q;
+    enum ks_promql_func_id id = r->aggr->func->id;
+    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
+    struct ksi_map map = {0};
+    struct ksi_acc *acc = NULL;
+    size_t cap = 0;
+    for (size_t c = 0; c < chunks; c++)
+        for (size_t g = 0; g < r->chunks[c].groups.count; g++) {
+            struct ks_slice key = r->chunks[c].groups.keys[g];
+            const struct ksi_acc *from = &r->chunks[c].acc[g];
+            size_t at;
+            bool added;
+            if (r->aggr->limit && map.count >= r->aggr->limit && !ksi_map_get(&map, key, &at))
+                continue;
+            KS_TRY(ksi_map_put(q->arena, &map, key, true, &at, &added));
+            if (!added) {
+                ksi_acc_merge(id, &acc[at], from, r->points);
+                continue;
+            }
+            KS_TRY(ks_arena_grow(q->arena, (void **)&acc, &cap, at + 1, sizeof *acc));
+            acc[at].values = ks_arena_array(q->arena, r->points, sizeof(double));
+            acc[at].counts = from->counts ? ks_arena_array(q->arena, r->points, sizeof(double)) : NULL;
+            if (!acc[at].values || (from->counts && !acc[at].counts))
+                return ks_arena_err(q->arena);
+            memcpy(acc[at].values, from->values, r->points * sizeof(double));
+            if (from->counts)
+                memcpy(acc[at].counts, from->counts, r->points * sizeof(double));
+        }
+    for (size_t g = 0; g < map.count; g++) {
+        ksi_acc_finish(id, &acc[g], r->points);
+        struct ksi_series s = {.labels = map.keys[g], .values = acc[g].values};
+        KS_TRY(ksi_vec_push(q, ret, s));
+    }
+    return KS_OK;
+}
+
+ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a, struct ksi_vec *ret,
+                                bool *ret_done)
+{
+    *ret_done = false;
+    if (a->arg_count != 1 || !ksi_acc_supports(a->func->id) || ctx->q->strict || ctx->q->req->multitenant)
+        return KS_OK;
+    const struct ks_expr *e = ksi_strip(a->args[0]);
+    struct plan p;
+    if (e->kind == KS_EXPR_CALL && e->call.func->kind == KS_FUNC_ROLLUP) {
+        size_t at = e->call.func->rollup_arg < 0 ? e->call.arg_count - 1 : (size_t)e->call.func->rollup_arg;
+        if (!e->call.arg_count || at >= e->call.arg_count || e->call.func->id == KS_FN_ABSENT_OVER_TIME)
+            return KS_OK;
+        const struct ks_expr *in = ksi_strip(e->call.args[at]);
+        if (in->kind == KS_EXPR_ROLLUP && !ks_rollup_is_subquery(&in->rollup))
+            in = ksi_strip(in->rollup.expr);
+        if (in->kind != KS_EXPR_SELECTOR)
+            return KS_OK;
+        KS_TRY(plan_call(ctx, &e->call, &p));
+    } else if (e->kind == KS_EXPR_SELECTOR || e->kind == KS_EXPR_ROLLUP) {
+        KS_TRY(plan_default(ctx, e, &p));
+    } else {
+        return KS_OK;
+    }
+    if (p.subquery || ks_rollup_is_multi(&p.cfg))
+        return KS_OK;
+    const struct ks_expr_selector *sel = &p.arg->selector;
+    if (selects_nothing(sel))
+        return KS_OK;
+    struct run r;
+    *ret_done = true;
+    KS_TRY(select_for(ctx, &p, &r));
+    if (!r.series)
+        return KS_OK;
+    r.aggr = a;
+    r.filter = ksi_aggr_filter(a);
+    if (!p.keep_name)
+        r.filter.drop_name = true;
+    ks_err err = run_all(&r);
+    if (err == KS_OK)
+        err = merge_chunks(&r, ret);
+    run_done(&r);
+    KS_TRY(err);
+    return expand_at(ctx, &p, ret);
+}
+
+/* --- raw samples ---------------------------------------------------------------------------------------------------- */
+bool ksi_is_raw(const struct ksi_query *q, const struct ks_expr *e)
+{
+    e = ksi_strip(e);
+    return e->kind == KS_EXPR_ROLLUP && e->rollup.window.set && !ks_rollup_is_subquery(&e->rollup) &&
+           ksi_strip(e->rollup.expr)->kind == KS_EXPR_SELECTOR;
+}
+
+static ks_err raw_series(const struct ksi_ctx *ctx, struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
+                         struct ks_samples *s, struct ks_promql_series *ret, bool *ret_any)
+{
+    struct ksi_query *q = ctx->q;
+    KS_TRY(q->src->read(set, i, min_ms, max_ms, s));
+    int64_t *times = ks_arena_array(q->arena, s->count + 1, sizeof *times);
+    double *values = ks_arena_array(q->arena, s->count + 1, sizeof *values);
+    if (!times || !values)
+        return ks_arena_err(q->arena);
+    size_t n = 0;
+    for (size_t k = 0; k < s->count; k++)
+        if (!ks_is_stale_nan(s->values[k])) {
+            times[n] = s->times[k];
+            values[n++] = s->values[k];
+        }
+    *ret_any = n > 0;
+    struct ks_slice labels;
+    KS_TRY(ksi_set_labels(q, set, i, &labels));
+    labels = ks_arena_dup(q->arena, labels);
+    *ret = (struct ks_promql_series){labels, q->src->tenant(set, i), times, values, n};
+    return labels.ptr ? KS_OK : ks_arena_err(q->arena);
+}
+
+ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks_promql_result *ret)
+{
+    struct plan p = {0};
+    struct ksi_query *q = ctx->q;
+    KS_TRY(plan_arg(ctx, e, &p));
+    int64_t max_ms = (p.has_at ? p.at_ms : ctx->start_ms) - p.cfg.offset_ms, min_ms = max_ms - p.cfg.window_ms + 1;
+    ret->raw = true;
+    ret->type = KS_VALUE_MATRIX;
+    if (selects_nothing(&p.arg->selector))
+        return KS_OK;
+    struct ks_source_set *set;
+    KS_TRY(ksi_select(ctx, &p.arg->selector, min_ms, max_ms < min_ms ? min_ms : max_ms, &set));
+    size_t n = q->src->count(set);
+    ret->series = ks_arena_array(q->arena, n + 1, sizeof *ret->series);
+    if (!ret->series)
+        return ks_arena_err(q->arena);
+    struct ks_samples s = {0};
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < n && err == KS_OK; i++) {
+        bool any = false;
+        err = ks_read_ctx_check(&q->read);
+        if (err == KS_OK)
+            err = raw_series(ctx, set, i, min_ms, max_ms, &s, &ret->series[ret->series_count], &any);
+        if (any)
+            ret->series_count++;
+    }
+    ks_samples_done(&s);
+    return err;
+}

@@ -1,0 +1,175 @@
+/* Vectors and grids of values. */
+#include <stdlib.h>
+
+#include "query/promql/exec_priv.h"
+
+ks_err ksi_vec_push(struct ksi_query *q, struct ksi_vec *v, struct ksi_series s)
+{
+    if (v->count == v->cap)
+        KS_TRY(ks_arena_grow(q->arena, (void **)&v->items, &v->cap, v->count + 1, sizeof *v->items));
+    v->items[v->count++] = s;
+    return KS_OK;
+}
+
+ks_err ksi_vec_append(struct ksi_query *q, struct ksi_vec *v, const struct ksi_vec *more)
+{
+    if (!more->count)
+        return KS_OK;
+    KS_TRY(ks_arena_grow(q->arena, (void **)&v->items, &v->cap, v->count + more->count, sizeof *v->items));
+    memcpy(v->items + v->count, more->items, more->count * sizeof *v->items);
+    v->count += more->count;
+    return KS_OK;
+}
+
+double *ksi_grid(const struct ksi_ctx *ctx, double fill)
+{
+    double *v = ks_arena_array(ctx->q->arena, ctx->points, sizeof *v);
+    for (size_t i = 0; v && i < ctx->points; i++)
+        v[i] = fill;
+    return v;
+}
+
+double *ksi_grid_dup(const struct ksi_ctx *ctx, const double *values)
+{
+    double *v = ks_arena_array(ctx->q->arena, ctx->points, sizeof *v);
+    return v ? memcpy(v, values, ctx->points * sizeof *v) : NULL;
+}
+
+ks_err ksi_vec_number(const struct ksi_ctx *ctx, double v, struct ksi_vec *ret)
+{
+    struct ksi_series s = {.values = ksi_grid(ctx, v)};
+    if (!s.values)
+        return ks_arena_err(ctx->q->arena);
+    *ret = (struct ksi_vec){0};
+    return ksi_vec_push(ctx->q, ret, s);
+}
+
+ks_err ksi_vec_string(const struct ksi_ctx *ctx, struct ks_slice s, struct ksi_vec *ret)
+{
+    KS_TRY(ksi_vec_number(ctx, ksi_absent(), ret));
+    return ksi_labels_set(ctx->q, &ret->items[0].labels, KS_NAME_LABEL, s);
+}
+
+ks_err ksi_vec_time(const struct ksi_ctx *ctx, struct ksi_vec *ret)
+{
+    KS_TRY(ksi_vec_number(ctx, 0, ret));
+    for (size_t i = 0; i < ctx->points; i++)
+        ret->items[0].values[i] = (double)ksi_time(ctx, i) / 1e3;
+    return KS_OK;
+}
+
+ks_err ksi_vec_copy(const struct ksi_ctx *ctx, const struct ksi_vec *v, struct ksi_vec *ret)
+{
+    *ret = (struct ksi_vec){0};
+    KS_TRY(ksi_vec_append(ctx->q, ret, v));
+    for (size_t i = 0; i < ret->count; i++) {
+        ret->items[i].values = ksi_grid_dup(ctx, v->items[i].values);
+        if (!ret->items[i].values)
+            return ks_arena_err(ctx->q->arena);
+    }
+    return KS_OK;
+}
+
+bool ksi_series_empty(const struct ksi_ctx *ctx, const struct ksi_series *s)
+{
+    for (size_t i = 0; i < ctx->points; i++)
+        if (!ksi_is_absent(ctx->q, s->values[i]))
+            return false;
+    return true;
+}
+
+void ksi_vec_drop_empty(const struct ksi_ctx *ctx, struct ksi_vec *v)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < v->count; i++)
+        if (!ksi_series_empty(ctx, &v->items[i]))
+            v->items[n++] = v->items[i];
+    v->count = n;
+}
+
+ks_err ksi_vec_sort(struct ksi_query *q, struct ksi_vec *v, ksi_series_cmp cmp, const void *arg)
+{
+    size_t n = v->count;
+    bool sorted = true;
+    for (size_t i = 1; i < n && sorted; i++)
+        sorted = cmp(&v->items[i - 1], &v->items[i], arg) <= 0;
+    if (sorted)
+        return KS_OK;
+    struct ksi_series *from = v->items, *to = ks_arena_array(q->arena, n, sizeof *to);
+    if (!to)
+        return ks_arena_err(q->arena);
+    for (size_t width = 1; width < n; width *= 2) {
+        for (size_t lo = 0; lo < n; lo += 2 * width) {
+            size_t mid = lo + width < n ? lo + width : n, hi = lo + 2 * width < n ? lo + 2 * width : n;
+            for (size_t a = lo, b = mid, k = lo; k < hi; k++) {
+                bool left = a < mid && (b >= hi || cmp(&from[a], &from[b], arg) <= 0);
+                to[k] = from[left ? a++ : b++];
+            }
+        }
+        struct ksi_series *t = from;
+        from = to;
+        to = t;
+    }
+    if (from != v->items)
+        v->cap = n;
+    v->items = from;
+    return KS_OK;
+}
+
+int ksi_cmp_name(const struct ksi_series *a, const struct ksi_series *b, const void *arg)
+{
+    int c = ks_slice_cmp(ks_labels_get(a->labels, KS_NAME_LABEL), ks_labels_get(b->labels, KS_NAME_LABEL));
+    if (c)
+        return c;
+    struct ks_labels_iter ia = ks_labels_iter(a->labels), ib = ks_labels_iter(b->labels);
+    for (;;) {
+        struct ks_label la = {0}, lb = {0};
+        bool ma, mb;
+        do
+            ma = ks_labels_next(&ia, &la);
+        while (ma && ks_slice_eq(la.name, KS_NAME_LABEL));
+        do
+            mb = ks_labels_next(&ib, &lb);
+        while (mb && ks_slice_eq(lb.name, KS_NAME_LABEL));
+        if (!ma || !mb)
+            return (int)ma - (int)mb;
+        c = ks_slice_cmp(la.name, lb.name);
+        if (!c)
+            c = ks_slice_cmp(la.value, lb.value);
+        if (c)
+            return c;
+    }
+}
+
+static int cmp_double(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void ksi_sort_values(double *v, size_t n)
+{
+    if (n > 1)
+        qsort(v, n, sizeof *v, cmp_double);
+}
+
+size_t ksi_compact(const double *v, size_t n, double *out)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!isnan(v[i]))
+            out[k++] = v[i];
+    return k;
+}
+
+struct ks_slice ksi_f64_text(struct ksi_query *q, double v)
+{
+    char out[KS_F64_TEXT_MAX];
+    return ks_arena_dup(q->arena, ks_slice(out, ks_f64_format(out, v)));
+}
+
+struct ks_slice ksi_f64_text_fixed(struct ksi_query *q, double v)
+{
+    char out[KS_F64_TEXT_MAX];
+    return ks_arena_dup(q->arena, ks_slice(out, ks_f64_format_fixed(out, v)));
+}

@@ -1,0 +1,34 @@
+/*
+ * Where the evaluator reads series from: a small table of functions, so that the engine, a cluster of nodes and a test's
+ * in-memory series are the same to it. Implementations are immutable after start; any thread may call.
+ */
+#ifndef KS_QUERY_PROMQL_SOURCE_H
+#define KS_QUERY_PROMQL_SOURCE_H
+
+#include "engine/engine.h"
+#include "query/promql/promql.h"
+
+/* A pinned set of matching series. Many threads may read different series at once. */
+struct ks_source_set;
+
+struct ks_query_source {
+    void *arg;
+    struct ks_pool *pool; /* NULL: the caller's thread does all */
+    ks_err (*select)(void *arg, const struct ks_select_opts *opts, struct ks_source_set **ret);
+    void (*set_free)(struct ks_source_set *set);
+    size_t (*count)(const struct ks_source_set *set);
+    /* Valid while the set lives. */
+    struct ks_slice (*labels)(const struct ks_source_set *set, size_t i);
+    struct ks_tenant (*tenant)(const struct ks_source_set *set, size_t i);
+    /* Samples of series i in [min_ms, max_ms], ascending, unique in time; replaces what out held. */
+    ks_err (*read)(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out);
+};
+
+/* The source that reads the engine. */
+struct ks_query_source ks_query_source_engine(struct ks_engine *e);
+
+/* ks_promql_exec over any source. */
+KS_NODISCARD ks_err ks_promql_exec_source(const struct ks_query_source *src, const struct ks_promql_request *req,
+                                          struct ks_arena *arena, struct ks_promql_result *ret);
+
+#endif
