@@ -271,7 +271,8 @@ static ks_err flush_post(struct ks_sindex_writer *x, bool all)
         done += n;
     }
     x->post.len -= done;
-    memmove(x->post.ptr, x->post.ptr + done, x->post.len);
+    if (done)
+        memmove(x->post.ptr, x->post.ptr + done, x->post.len);
     return KS_OK;
 }
 
