@@ -243,10 +243,10 @@ int main(int argc, char **argv)
     enum { ROUNDS = 60, PER_WORKLOAD = 100 };
     ks_log_set_level(KS_LOG_ERROR + 1);
     printf("engine_sim points=%lu seed=%llu\n", points, (unsigned long long)seed);
-    uint64_t calls = 0, workload = 0;
+    uint64_t calls = 0, workload = UINT64_MAX;
     for (unsigned long i = 0; i < points; i++) {
-        if (i % PER_WORKLOAD == 0) {
-            workload = seed + i;
+        if ((seed + i) / PER_WORKLOAD != workload) {
+            workload = (seed + i) / PER_WORKLOAD;
             calls = count_calls(workload, ROUNDS);
         }
         one_point(seed + i, calls, workload, ROUNDS);
