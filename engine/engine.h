@@ -57,7 +57,7 @@ ks_err ks_engine_close(struct ks_engine *e);
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 struct ks_write_result {
     uint64_t stored, too_old, too_new;
-    uint64_t series_created, series_refused; /* refused: memory or series limit */
+    uint64_t series_created, series_refused; /* refused: max_series (no error) or memory (KS_EAGAIN) */
 };
 /*
  * Stores a batch and returns when it is durable by the WAL's policy. A sample outside retention is dropped and counted.

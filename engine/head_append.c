@@ -159,11 +159,11 @@ ks_err ksi_side_add(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bi
         KS_TRY(ksi_seal_side(s, local));
     struct ksi_side *side = x->side;
     if (!side || side->count == side->cap) {
-        uint32_t cap = side ? side->cap * 2 : FIRST_SIDE;
+        uint32_t old_cap = side ? side->cap : 0, cap = side ? old_cap * 2 : FIRST_SIDE;
         struct ksi_side *grown = ks_realloc(side, sizeof *side + cap * sizeof *side->items);
         if (!grown)
             return KS_ENOMEM;
-        s->bytes += side ? (cap - side->cap) * sizeof *side->items : sizeof *side + cap * sizeof *side->items;
+        s->bytes += (cap - old_cap) * sizeof *side->items + (side ? 0 : sizeof *side);
         if (!side)
             grown->count = 0;
         grown->cap = cap;

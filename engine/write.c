@@ -33,7 +33,7 @@ struct write_op {
     size_t miss_count, miss_cap;
     struct ks_buf labels, frame;
     int64_t min_ms, max_ms, recent_ms;
-    bool touched_past;
+    bool touched_past, memory_short;
     ks_lsn lsn;
 };
 
@@ -201,9 +201,11 @@ static ks_err find_or_create(struct write_op *w, struct ksi_shard *s, const uint
         struct same_arg a = {e, s, w->batch->series[i].tenant, m->labels};
         uint32_t local = ksi_fp_find(s, m->fp, same_series, &a);
         if (local == UINT32_MAX) {
-            if (atomic_load(&e->memory_full) || (e->opts.max_series && s->in_use >= e->opts.max_series / e->shard_count)) {
+            bool limit = e->opts.max_series && s->in_use >= e->opts.max_series / e->shard_count;
+            if (limit || atomic_load(&e->memory_full)) {
                 w->sids[i] = SID_DROPPED;
                 w->result->series_refused++;
+                w->memory_short |= !limit;
                 continue;
             }
             err = ksi_create_series(e, s, a.tenant, m->labels, m->fp, &local);
@@ -375,6 +377,9 @@ ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch, struct
         remember_keys(&w);
     if (err == KS_OK && w.lsn)
         err = ks_wal_wait(e->wal, w.lsn);
+    if (err == KS_OK && w.memory_short)
+        err = ks_fail(KS_EAGAIN, "memory is short: %llu new series were not taken; the others are stored, try again later",
+                      (unsigned long long)ret->series_refused);
     ks_buf_done(&w.labels);
     ks_buf_done(&w.frame);
     atomic_fetch_add(&e->rows_added, ret->stored);
