@@ -106,8 +106,10 @@ static bool tenant_from_headers(struct ks_http_request *req)
            (!project.len || parse_u32(project, &req->tenant.project));
 }
 
-static struct ks_slice strip_prometheus(struct ks_slice s)
+static struct ks_slice strip_prometheus(struct ks_http_request *req, struct ks_slice s)
 {
+    if ((req->strict = ks_slice_has_prefix(s, KS_SLICE_LIT("promql/"))))
+        return ks_slice_from(s, 7);
     if (ks_slice_is(s, "prometheus"))
         return ks_slice(s.ptr + s.len, 0);
     return ks_slice_has_prefix(s, KS_SLICE_LIT("prometheus/")) ? ks_slice_from(s, 11) : s;
@@ -121,7 +123,7 @@ static bool match_cluster(struct ks_http_request *req, struct ks_slice rest, enu
     else if ((seg.len && memchr(seg.ptr, ':', seg.len)) || !tenant_from_headers(req))
         return false;
     req->cluster_form = true;
-    req->suffix = strip_prometheus(rest);
+    req->suffix = strip_prometheus(req, rest);
     /* Graphite and the like are not below prometheus/: both spellings are tried. */
     req->route = find(area, req->suffix, true, &req->param);
     if (!req->route && req->suffix.len != rest.len)
@@ -144,7 +146,7 @@ bool ks_router_match(struct ks_http_request *req)
     for (size_t i = 0; i < 3; i++)
         if (ks_slice_has_prefix(rest, ks_slice_str(areas[i].prefix)))
             return match_cluster(req, ks_slice_from(rest, strlen(areas[i].prefix)), areas[i].area);
-    req->suffix = strip_prometheus(rest);
+    req->suffix = strip_prometheus(req, rest);
     for (size_t i = 0; i < 3 && !req->route; i++)
         req->route = find(areas[i].area, req->suffix, false, &req->param);
     return req->route != NULL;
@@ -212,13 +214,31 @@ static bool authorised(const struct ks_http_request *req)
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------------ */
+/* Prometheus' name for a kind of error; VictoriaMetrics has the status there. */
+static const char *prometheus_word(int status)
+{
+    switch (status) {
+    case 422:
+        return "execution";
+    case 499:
+        return "canceled";
+    case 503:
+        return "timeout";
+    default:
+        return status >= 500 ? "internal" : "bad_data";
+    }
+}
+
 static void json_error(struct ks_http_request *req, int status, const char *text)
 {
     struct ks_buf *b = &req->resp.body;
     ks_buf_reset(b);
     req->resp.status = status;
     req->resp.content_type = "application/json";
-    ks_buf_printf(b, "{\"status\":\"error\",\"errorType\":\"%d\",\"error\":", status);
+    if (req->strict)
+        ks_buf_printf(b, "{\"status\":\"error\",\"errorType\":\"%s\",\"error\":", prometheus_word(status));
+    else
+        ks_buf_printf(b, "{\"status\":\"error\",\"errorType\":\"%d\",\"error\":", status);
     ks_buf_json_str(b, ks_slice_str(text));
     ks_buf_byte(b, '}');
 }

@@ -1,0 +1,217 @@
+/* query and query_range: arguments in, Prometheus JSON out. */
+#include <stdio.h>
+
+#include "api/prom/prom.h"
+#include "api/query_log.h"
+#include "base/bytes.h"
+#include "base/num.h"
+#include "base/stats.h"
+#include "sys/clock.h"
+
+static KS_STAT(stat_series_read, "kofstore_query_series_fetched_total");
+static KS_STAT(stat_rows_read, "vm_metric_rows_read_total{name=\"vmselect\"}");
+
+static bool absent(double v)
+{
+    return ks_f64_bits(v) == KS_ABSENT_BITS;
+}
+
+static const struct ks_tenant *shown_tenant(const struct ks_prom_ctx *ctx, const struct ks_promql_series *s)
+{
+    return ctx->req->multitenant ? &s->tenant : NULL;
+}
+
+/* [[t,"v"],…] of a series; the number of points. */
+static size_t write_points(struct ks_buf *out, const struct ks_promql_result *r, const struct ks_promql_series *s)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->count; i++) {
+        if (!s->times && absent(s->values[i]))
+            continue;
+        if (n++)
+            ks_buf_byte(out, ',');
+        ks_prom_json_point(out, s->times ? s->times[i] : r->start_ms + (int64_t)i * r->step_ms, s->values[i]);
+    }
+    return n;
+}
+
+static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out, const struct ks_promql_result *r)
+{
+    const char *sep = "";
+    ks_buf_byte(out, '[');
+    for (size_t i = 0; i < r->series_count; i++) {
+        const struct ks_promql_series *s = &r->series[i];
+        size_t before = out->len;
+        ks_buf_str(out, sep);
+        ks_buf_str(out, "{\"metric\":");
+        ks_prom_json_labels(out, s->labels, shown_tenant(ctx, s));
+        ks_buf_str(out, ",\"values\":[");
+        if (!write_points(out, r, s)) {
+            out->len = before; /* a series without points is not part of the answer */
+            continue;
+        }
+        ks_buf_str(out, "]}");
+        sep = ",";
+    }
+    ks_buf_byte(out, ']');
+}
+
+static void write_vector(const struct ks_prom_ctx *ctx, struct ks_buf *out, const struct ks_promql_result *r)
+{
+    const char *sep = "";
+    ks_buf_byte(out, '[');
+    for (size_t i = 0; i < r->series_count; i++) {
+        const struct ks_promql_series *s = &r->series[i];
+        if (!s->count || (!s->times && absent(s->values[0])))
+            continue;
+        ks_buf_str(out, sep);
+        ks_buf_str(out, "{\"metric\":");
+        ks_prom_json_labels(out, s->labels, shown_tenant(ctx, s));
+        ks_buf_str(out, ",\"value\":");
+        ks_prom_json_point(out, s->times ? s->times[0] : r->start_ms, s->values[0]);
+        ks_buf_byte(out, '}');
+        sep = ",";
+    }
+    ks_buf_byte(out, ']');
+}
+
+static void write_string_list(struct ks_buf *out, const char *key, const struct ks_slice *list, size_t n)
+{
+    if (!n)
+        return;
+    ks_buf_printf(out, ",\"%s\":[", key);
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            ks_buf_byte(out, ',');
+        ks_buf_json_str(out, list[i]);
+    }
+    ks_buf_byte(out, ']');
+}
+
+/* MetricsQL knows vectors and matrices only; strict PromQL has scalars and strings too. */
+static void write_data(const struct ks_prom_ctx *ctx, struct ks_buf *out, const struct ks_promql_result *r, bool range)
+{
+    bool matrix = range || r->type == KS_VALUE_MATRIX;
+    if (ctx->strict && !range && r->type == KS_VALUE_SCALAR && r->series_count) {
+        ks_buf_str(out, "{\"resultType\":\"scalar\",\"result\":");
+        ks_prom_json_point(out, r->start_ms, r->series[0].values[0]);
+    } else if (ctx->strict && !range && r->type == KS_VALUE_STRING) {
+        char time[32];
+        ks_buf_str(out, "{\"resultType\":\"string\",\"result\":[");
+        ks_buf_add(out, time, ks_ms_format_seconds(time, r->start_ms));
+        ks_buf_byte(out, ',');
+        ks_buf_json_str(out, r->text);
+        ks_buf_byte(out, ']');
+    } else {
+        ks_buf_printf(out, "{\"resultType\":\"%s\",\"result\":", matrix ? "matrix" : "vector");
+        if (matrix)
+            write_matrix(ctx, out, r);
+        else if (r->type == KS_VALUE_STRING)
+            ks_buf_str(out, "[]");
+        else
+            write_vector(ctx, out, r);
+    }
+    ks_buf_byte(out, '}');
+}
+
+static void write_answer(const struct ks_prom_ctx *ctx, const struct ks_promql_result *r, bool range)
+{
+    struct ks_http_request *req = ctx->req;
+    struct ks_buf *out = &req->resp.body;
+    ks_prom_json_begin(req);
+    write_data(ctx, out, r, range);
+    write_string_list(out, "warnings", r->warnings, r->warning_count);
+    write_string_list(out, "infos", r->infos, r->info_count);
+    /* A bare range selector answers with the samples as they are, without statistics. */
+    if (r->raw && !range)
+        req->resp.content_type = "application/stream+json";
+    else if (!ctx->strict)
+        ks_buf_printf(out, ",\"stats\":{\"seriesFetched\": \"%llu\",\"executionTimeMsec\":%lld}",
+                      (unsigned long long)r->series_fetched, (long long)(ks_mono_us() - req->start_mono_us) / 1000);
+    ks_buf_byte(out, '}');
+}
+
+static ks_err read_options(const struct ks_prom_ctx *ctx, struct ks_promql_request *q)
+{
+    const struct ks_config *cfg = &ctx->app->cfg;
+    struct ks_http_request *req = ctx->req;
+    int64_t digits;
+    q->query = ks_http_arg(req, "query");
+    if (!q->query.len)
+        return ks_fail(KS_EINVAL, "missing \"query\" arg");
+    q->dialect = ctx->strict ? KS_PROMQL_STRICT : KS_METRICSQL;
+    q->multitenant = req->multitenant;
+    q->tenants = req->multitenant ? NULL : &req->tenant;
+    q->tenant_count = req->multitenant ? 0 : 1;
+    q->extra_filters = ctx->filters;
+    q->extra_filter_count = ctx->filter_count;
+    q->no_cache = ks_http_arg_bool(req, "nocache") || cfg->disable_cache;
+    q->now_ms = ctx->now_ms;
+    q->deadline_mono_ms = ctx->read.deadline_mono_ms;
+    q->cancel = &req->cancel;
+    q->experimental_functions = ctx->strict;
+    q->limits = (struct ks_promql_limits){
+        .max_query_len = cfg->max_query_len,
+        .max_points_per_series = cfg->max_points_per_series,
+        .max_subquery_points = cfg->max_subquery_points,
+        .max_series = cfg->max_unique_series,
+        .max_samples = cfg->max_samples_per_query,
+        .max_memory_bytes = cfg->max_memory_per_query_bytes,
+    };
+    KS_TRY(ks_http_arg_duration_ms(req, "max_lookback", cfg->max_lookback_ms, &q->lookback_ms));
+    if (ks_http_arg(req, "lookback_delta").len)
+        KS_TRY(ks_http_arg_duration_ms(req, "lookback_delta", 0, &q->lookback_ms));
+    KS_TRY(ks_http_arg_duration_ms(req, "latency_offset", cfg->latency_offset_ms, &q->latency_offset_ms));
+    KS_TRY(ks_http_arg_i64(req, "round_digits", 100, &digits));
+    q->round_digits = digits < 0 || digits > 100 ? 100 : (int)digits;
+    if (ctx->strict)
+        q->latency_offset_ms = 0;
+    return KS_OK;
+}
+
+static ks_err exec(struct ks_prom_ctx *ctx, struct ks_promql_request *q)
+{
+    struct ks_app *app = ctx->app;
+    struct ks_arena arena;
+    struct ks_promql_result r = {0};
+    struct ks_query_entry e = {.query = q->query, .remote_addr = ctx->req->remote_addr, .tenant = ctx->req->tenant,
+                               .multitenant = q->multitenant, .start_ms = q->start_ms, .end_ms = q->end_ms,
+                               .step_ms = q->step_ms};
+    ks_arena_init(&arena, app->cfg.max_memory_per_query_bytes ? app->cfg.max_memory_per_query_bytes : (size_t)1 << 30);
+    ks_query_begin(app->queries, &e);
+    ks_err err = ks_promql_exec(app->engine, q, &arena, &r);
+    if (err == KS_OK)
+        write_answer(ctx, &r, q->range);
+    ks_query_end(app->queries, &e, arena.used_bytes, app->cfg.log_slow_query_ms);
+    ks_stat_add(&stat_series_read, r.series_fetched);
+    ks_stat_add(&stat_rows_read, r.samples_read);
+    ks_arena_done(&arena);
+    return err;
+}
+
+ks_err ks_prom_query(struct ks_http_request *req)
+{
+    struct ks_prom_ctx ctx;
+    struct ks_promql_request q = {0};
+    KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_query_duration_ms, &ctx));
+    KS_TRY(read_options(&ctx, &q));
+    KS_TRY(ks_http_arg_time_ms(req, "time", ctx.now_ms / 1000 * 1000, &q.start_ms));
+    KS_TRY(ks_http_arg_duration_ms(req, "step", 300000, &q.step_ms));
+    if (q.step_ms <= 0)
+        q.step_ms = 300000;
+    q.end_ms = q.start_ms;
+    return exec(&ctx, &q);
+}
+
+ks_err ks_prom_query_range(struct ks_http_request *req)
+{
+    struct ks_prom_ctx ctx;
+    struct ks_promql_request q = {.range = true};
+    KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_query_duration_ms, &ctx));
+    KS_TRY(read_options(&ctx, &q));
+    KS_TRY(ks_prom_time_range(&ctx, 300000, &q.start_ms, &q.end_ms));
+    KS_TRY(ks_http_arg_duration_ms(req, "step", 300000, &q.step_ms));
+    if (q.step_ms <= 0)
+        return ks_fail(KS_EINVAL, "\"step\" must be above zero");
+    return exec(&ctx, &q);
+}
