@@ -34,13 +34,14 @@ static double random_value(uint64_t *rng, int kind, double last)
     case 4: return (double)ks_rng_below(rng, 4); /* few values */
     case 5: return ks_rng_below(rng, 10) ? last + ks_rng_double(rng) : last * (1 - ks_rng_double(rng) / 6);
     case 6: return last * (ks_rng_below(rng, 2) ? 1 + 1e-14 : 1) + (double)(ks_rng_below(rng, 5) == 0);
+    case 7: return (double)(ks_rng_next(rng) >> (10 + ks_rng_below(rng, 12))); /* sums beyond 2^53 */
     default: return ks_rng_below(rng, 12) ? ks_rng_double(rng) : ks_rng_below(rng, 2) ? INFINITY : -INFINITY;
     }
 }
 
 static void random_samples(uint64_t *rng, struct samples *s)
 {
-    int kind = (int)ks_rng_below(rng, 8);
+    int kind = (int)ks_rng_below(rng, 9);
     bool holes = ks_rng_below(rng, 3) == 0, steady = ks_rng_below(rng, 2);
     int64_t t = 1000000 + (int64_t)ks_rng_below(rng, 5000), gap = 1 + (int64_t)ks_rng_below(rng, 40000);
     double last = (double)ks_rng_below(rng, 100);

@@ -103,11 +103,38 @@ static void test_strict_equals_definition(void **state)
     check_all(true, 1000);
 }
 
+/* Thousands of samples in a window: ranks in many blocks, every quantile asked for. */
+static void test_long_windows(void **state)
+{
+    static struct scenario sc;
+    static const enum ks_promql_func_id funcs[] = {KS_FN_QUANTILE_OVER_TIME, KS_FN_MAD_OVER_TIME,
+                                                   KS_FN_MEDIAN_OVER_TIME, KS_FN_DISTINCT_OVER_TIME};
+    struct ks_rollup_scratch scratch = {0};
+    uint64_t rng = 99;
+    sc.s.n = 9000;
+    for (size_t i = 0; i < sc.s.n; i++) {
+        sc.s.t[i] = 1000 * (int64_t)i;
+        sc.s.v[i] = (double)ks_rng_below(&rng, 4000);
+    }
+    sc.cfg = (struct ks_rollup_config){.start_ms = 5000000, .step_ms = 40000, .window_ms = 4500000, .args = sc.args};
+    sc.cfg.end_ms = sc.cfg.start_ms + 99 * sc.cfg.step_ms;
+    for (size_t k = 0; k < 100; k++) /* ranks without remainder */
+        sc.steps[0][k] = (double)(k * 45) / 4499;
+    sc.args[0].steps = sc.steps[0];
+    for (size_t f = 0; f < 4; f++) {
+        sc.cfg.func = funcs[f];
+        sc.cfg.arg_count = f == 0;
+        check_one(&sc, &scratch, 99);
+    }
+    ks_rollup_scratch_done(&scratch);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_metricsql_equals_definition),
         cmocka_unit_test(test_strict_equals_definition),
+        cmocka_unit_test(test_long_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,9 +59,10 @@ static void make_series(uint64_t *rng, enum shape shape, bool holes)
     struct series *s = &series;
     int64_t t = 1000000;
     double v = 5;
+    bool uneven = ks_rng_below(rng, 2);
     s->n = 200 + ks_rng_below(rng, SAMPLES - 200);
     for (size_t i = 0; i < s->n; i++) {
-        t += 15000 + (int64_t)ks_rng_below(rng, 20) + (ks_rng_below(rng, 200) ? 0 : 3600000);
+        t += (uneven ? 1000 + (int64_t)ks_rng_below(rng, 30000) : 15000 + (int64_t)ks_rng_below(rng, 20)) + (ks_rng_below(rng, 100) ? 0 : (int64_t)ks_rng_below(rng, 60000));
         v = shape == INTEGERS ? (double)ks_rng_below(rng, 1000)
             : shape == FRACTIONS ? ks_rng_double(rng)
             : shape == RESETS && ks_rng_below(rng, 100) == 0 ? v * ks_rng_double(rng) : v + (double)ks_rng_below(rng, 20);
