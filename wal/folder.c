@@ -90,6 +90,11 @@ static ks_err read_header(struct ks_vfs *vfs, const char *dir, struct ksi_wal_fo
     return err;
 }
 
+ks_err ksi_wal_folder_add_spare(struct ksi_wal_folder *f, uint64_t id)
+{
+    return push_id(&f->spare_ids, &f->spare_count, &f->spare_cap, id);
+}
+
 ks_err ksi_wal_folder_read(struct ks_vfs *vfs, const char *path, struct ksi_wal_folder *ret)
 {
     *ret = (struct ksi_wal_folder){0};

@@ -27,6 +27,7 @@ struct ksi_wal_folder {
 
 /* Damaged headers are an outcome (readable = false); errors are KS_EIO, KS_ENOMEM, KS_EUNSUPPORTED. Always _done it. */
 KS_NODISCARD ks_err ksi_wal_folder_read(struct ks_vfs *vfs, const char *path, struct ksi_wal_folder *ret);
+KS_NODISCARD ks_err ksi_wal_folder_add_spare(struct ksi_wal_folder *f, uint64_t id);
 void ksi_wal_folder_done(struct ksi_wal_folder *f);
 
 #endif

@@ -167,8 +167,8 @@ static ks_err settle_tail(struct recovery *r)
     KS_TRY(err);
     if (last->first_lsn == last->end_lsn) {
         KS_TRY(ksi_wal_path(wal->dir, "spare", last->epoch, "seg", to));
-        KS_TRY(r->vfs->ops->rename(r->vfs, path, to));
-        KS_TRY(ksi_wal_put_spare(wal, (struct ksi_wal_spare){last->epoch, last->file_bytes}));
+        KS_TRY(r->vfs->ops->rename(r->vfs, path, to)); /* adopt_spares judges its size */
+        KS_TRY(ksi_wal_folder_add_spare(&r->dir, last->epoch));
         wal->live_count--;
     }
     return r->vfs->ops->sync_dir(r->vfs, wal->dir);

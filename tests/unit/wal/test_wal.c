@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "sys/clock.h"
 #include "sys/rand.h"
+#include "wal/inspect.h"
 #include "wal/wal.h"
 
 static char dir[256];
@@ -273,6 +274,121 @@ static void test_replay_error_is_passed(void **state)
     assert_int_equal(ks_wal_close(wal), KS_OK);
 }
 
+struct dump {
+    uint64_t segments, frames, last_offset, payload;
+    ks_lsn last;
+};
+
+static bool dump_segment(void *arg, const struct ks_wal_segment_info *info)
+{
+    struct dump *d = arg;
+    assert_null(info->why);
+    assert_non_null(strstr(info->path, "/wal-"));
+    assert_int_equal(info->file_bytes, info->segment_bytes);
+    d->segments++;
+    d->last_offset = 0;
+    return true;
+}
+
+static ks_err dump_frame(void *arg, const struct ks_wal_record *rec, uint64_t offset)
+{
+    struct dump *d = arg;
+    assert_true(offset > d->last_offset);
+    assert_int_equal(rec->lsn, d->last + 1);
+    d->last = rec->lsn;
+    d->last_offset = offset;
+    d->frames++;
+    return KS_OK;
+}
+
+static void dump_end(void *arg, const struct ks_wal_segment_info *info, const struct ks_wal_segment_end *end)
+{
+    assert_int_equal(end->state, KS_WAL_CLEAN);
+    assert_true(end->frames > 0 && end->commits > 0);
+    assert_null(end->why);
+    ((struct dump *)arg)->payload += end->payload_bytes;
+}
+
+static void test_inspect(void **state)
+{
+    struct seen seen;
+    ks_lsn lsn;
+    struct ks_wal *wal = open_wal(small_opts(), 0, &seen);
+    for (uint64_t i = 0; i < 500; i++) {
+        assert_int_equal(put(wal, i, &lsn), KS_OK);
+        if (i % 10 == 0)
+            assert_int_equal(ks_wal_wait(wal, lsn), KS_OK);
+    }
+    assert_int_equal(ks_wal_sync(wal), KS_OK);
+    for (int round = 0; round < 2; round++) { /* beside the running log, and after it */
+        struct dump d = {0};
+        enum ks_wal_state worst;
+        struct ks_wal_inspector in = {&d, dump_segment, dump_frame, dump_end};
+        assert_int_equal(ks_wal_inspect(ks_vfs_posix(), dir, &in, &worst), KS_OK);
+        assert_int_equal(worst, KS_WAL_CLEAN);
+        assert_int_equal(d.frames, 500);
+        assert_true(d.segments > 3 && d.payload > 300000);
+        if (round == 0)
+            assert_int_equal(ks_wal_close(wal), KS_OK);
+    }
+    enum ks_wal_state worst;
+    struct ks_wal_inspector in = {0};
+    assert_int_equal(ks_wal_inspect(ks_vfs_posix(), "no-such-folder", &in, &worst), KS_ENOTFOUND);
+}
+
+/* The n-th allocation fails: a clean error, no leak, and the log opens afterwards. */
+static void test_no_memory(void **state)
+{
+    struct seen seen;
+    struct ks_wal_opts o = small_opts();
+    o.no_thread = true;
+    for (uint64_t n = 1;; n++) {
+        struct ks_wal *wal;
+        ks_lsn lsn;
+        uint64_t done = 0;
+        setup(NULL);
+        memset(&seen, 0, sizeof seen);
+        ks_mem_fail_after(n, 0);
+        ks_err err = ks_wal_open(&o, 0, on_record, &seen, &wal);
+        if (err == KS_OK) {
+            for (int i = 0; i < 60 && err == KS_OK; i++) {
+                err = put(wal, done, &lsn);
+                done += err == KS_OK;
+            }
+            bool was_memory = err == KS_OK || err == KS_ENOMEM;
+            assert_true(was_memory);
+            assert_int_equal(ks_wal_close(wal), KS_OK);
+        } else {
+            assert_int_equal(err, KS_ENOMEM);
+        }
+        bool hit = ks_mem_fail_hit();
+        ks_mem_fail_after(0, 0);
+        wal = open_wal(o, 0, &seen);
+        assert_int_equal(seen.count, done);
+        assert_int_equal(ks_wal_close(wal), KS_OK);
+        if (!hit)
+            break;
+        assert_true(n < 500);
+    }
+}
+
+/* A first start writes nothing; the first append needs a few milliseconds. */
+static void test_first_start_is_quick(void **state)
+{
+    struct seen seen;
+    ks_lsn lsn;
+    struct ks_wal_opts o = {.vfs = ks_vfs_posix(), .dir = dir};
+    int64_t t = ks_mono_us();
+    struct ks_wal *wal = open_wal(o, 0, &seen);
+    int64_t opened = ks_mono_us() - t;
+    assert_int_equal(put(wal, 0, &lsn), KS_OK);
+    assert_int_equal(ks_wal_wait(wal, lsn), KS_OK);
+    print_message("open %lld us, first commit after %lld us\n", (long long)opened,
+                  (long long)(ks_mono_us() - t));
+    assert_true(ks_wal_disk_bytes(wal) <= 4 << 20);
+    assert_int_equal(ks_wal_close(wal), KS_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +400,9 @@ int main(void)
         cmocka_unit_test_setup(test_policy_os, setup),
         cmocka_unit_test_setup(test_recycle, setup),
         cmocka_unit_test_setup(test_replay_error_is_passed, setup),
+        cmocka_unit_test_setup(test_inspect, setup),
+        cmocka_unit_test_setup(test_no_memory, setup),
+        cmocka_unit_test_setup(test_first_start_is_quick, setup),
     };
     return cmocka_run_group_tests(tests, NULL, teardown);
 }

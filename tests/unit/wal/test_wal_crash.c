@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "sys/clock.h"
@@ -647,6 +648,42 @@ static void test_crash_threads(void **state)
     }
 }
 
+/* A log at rest attests its last commit, so that damage to that one is seen too. */
+static void test_idle_attests(void **state)
+{
+    struct model *m = must_alloc(sizeof *m);
+    m->max_len = 300;
+    struct ks_simdisk *d;
+    assert_int_equal(ks_simdisk_new(&d), KS_OK);
+    struct ks_wal_opts o = sim_opts(d);
+    o.no_thread = false;
+    o.segment_bytes = 256 << 10; /* so that no spare is wanted: the next write is the attesting one */
+    struct check c = {.m = m};
+    struct ks_wal *wal;
+    ks_lsn lsn;
+    assert_int_equal(ks_wal_open(&o, 0, check_record, &c, &wal), KS_OK);
+    assert_int_equal(append_one(wal, m, 1, &lsn), KS_OK);
+    assert_int_equal(ks_wal_wait(wal, lsn), KS_OK);
+    uint64_t writes = ks_simdisk_calls(d, KS_SIM_WRITE);
+    for (int64_t t = ks_mono_ms(); ks_simdisk_calls(d, KS_SIM_WRITE) == writes;) {
+        assert_true(ks_mono_ms() - t < 20000);
+        struct timespec pause = {0, 20000000};
+        nanosleep(&pause, NULL);
+    }
+    ks_simdisk_stop_at(d, 1); /* killed */
+    (void)!ks_wal_close(wal);
+    struct ks_simdisk *after;
+    assert_int_equal(ks_simdisk_crash(d, 1, &after), KS_OK);
+    struct names seg = segments(after);
+    assert_int_equal(seg.count, 1);
+    assert_int_equal(ks_simdisk_flip(after, seg.name[0], (4096 + 48 + 24) * 8 + 3), KS_OK);
+    o = sim_opts(after);
+    assert_int_equal(ks_wal_open(&o, 0, check_record, &c, &wal), KS_ECORRUPT);
+    ks_simdisk_free(after);
+    ks_simdisk_free(d);
+    ks_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -656,6 +693,7 @@ int main(void)
         cmocka_unit_test(test_cut_everywhere),   cmocka_unit_test(test_missing_segment),
         cmocka_unit_test(test_every_call_fails), cmocka_unit_test(test_disk_full),
         cmocka_unit_test(test_stale_frames),     cmocka_unit_test(test_crash_threads),
+        cmocka_unit_test(test_idle_attests),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
