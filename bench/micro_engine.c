@@ -1,0 +1,181 @@
+/*
+ * The engine without HTTP: micro_engine [SERIES] [ROUNDS] [DIR]
+ * Writes ROUNDS samples of each of SERIES series (20 k8s-like labels) in batches of 2000, and prints CPU per new series and per
+ * sample, resident bytes per series, and the time of selecting and reading back.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "sys/clock.h"
+#include "sys/rand.h"
+
+enum { BATCH = 2000 };
+
+static double cpu_s(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+}
+
+/* Labels of series i as name/value pairs: 40 series a pod, 8 pods a node, 50 metric names. */
+static ks_err labels_of(size_t i, struct ks_arena *a, struct ks_labels *ret)
+{
+    size_t pod = i / 40, node = pod / 8, metric = i % 40;
+    struct ks_label l[] = {
+        {KS_NAME_LABEL, ks_arena_printf(a, "container_metric_%zu_total", metric)},
+        {KS_SLICE_LIT("job"), KS_SLICE_LIT("kubelet")},
+        {KS_SLICE_LIT("instance"), ks_arena_printf(a, "10.0.%zu.%zu:10250", node / 250, node % 250)},
+        {KS_SLICE_LIT("cluster"), KS_SLICE_LIT("region-one")},
+        {KS_SLICE_LIT("clusterNamespace"), KS_SLICE_LIT("kcm-system")},
+        {KS_SLICE_LIT("tenant"), KS_SLICE_LIT("PLATFORM")},
+        {KS_SLICE_LIT("namespace"), ks_arena_printf(a, "team-%zu", pod % 37)},
+        {KS_SLICE_LIT("pod"), ks_arena_printf(a, "app-%zu-7d9c%04zx-x%zu", pod % 300, pod * 2654435761u % 65536, pod)},
+        {KS_SLICE_LIT("container"), ks_arena_printf(a, "c%zu", pod % 5)},
+        {KS_SLICE_LIT("node"), ks_arena_printf(a, "ip-10-0-%zu-%zu.internal", node / 250, node % 250)},
+        {KS_SLICE_LIT("endpoint"), KS_SLICE_LIT("https-metrics")},
+        {KS_SLICE_LIT("metrics_path"), KS_SLICE_LIT("/metrics/cadvisor")},
+        {KS_SLICE_LIT("service"), KS_SLICE_LIT("kubelet")},
+        {KS_SLICE_LIT("image"), ks_arena_printf(a, "registry.example/team/app-%zu:v1.%zu", pod % 300, pod % 9)},
+        {KS_SLICE_LIT("id"), ks_arena_printf(a, "/kubepods/burstable/pod%08zx-%zu", pod * 40503u, pod)},
+        {KS_SLICE_LIT("name"), ks_arena_printf(a, "%016zx", pod * 0x9e3779b97f4a7c15u)},
+        {KS_SLICE_LIT("app_kubernetes_io_name"), ks_arena_printf(a, "app-%zu", pod % 300)},
+        {KS_SLICE_LIT("app_kubernetes_io_part_of"), KS_SLICE_LIT("platform")},
+        {KS_SLICE_LIT("le"), ks_arena_printf(a, "%zu", metric % 12)},
+        {KS_SLICE_LIT("cpu"), ks_arena_printf(a, "cpu%02zu", metric % 4)},
+    };
+    size_t n = sizeof l / sizeof *l;
+    KS_TRY(ks_arena_grow(a, (void **)&ret->items, &ret->cap, n, sizeof *ret->items));
+    memcpy(ret->items, l, sizeof l);
+    ret->count = n;
+    return KS_OK;
+}
+
+static ks_err resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret)
+{
+    return labels_of((size_t)b->series[i].raw.len, b->arena, ret);
+}
+
+static double value_of(size_t i, size_t round)
+{
+    uint64_t h = ks_mix64(i * 1315423911u + round);
+    if (i % 10 < 4)
+        return (double)(i % 7);                                        /* constant */
+    if (i % 10 < 7)
+        return (double)(round * (1 + i % 50)) + (double)(h % (1 + i % 5)); /* counter */
+    if (i % 10 < 9)
+        return (double)(h % 100000) / 100;                             /* gauge with two decimals */
+    return (double)(h % 4096) * 4096;                                  /* bytes */
+}
+
+static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t series, size_t round, int64_t ts)
+{
+    struct ks_write_result r;
+    for (size_t at = 0; at < series; at += BATCH) {
+        ks_write_batch_reset(b);
+        ks_arena_reset(b->arena);
+        if (ks_write_batch_reserve(b, BATCH, BATCH) != KS_OK)
+            abort();
+        for (size_t i = at; i < at + BATCH && i < series; i++) {
+            /* The hash stands for hashing ~400 bytes of labels: one buffer is hashed for each series. */
+            static char raw[400];
+            memcpy(raw, &i, sizeof i);
+            b->series[b->series_count++] = (struct ks_write_series){
+                .raw_key = ks_raw_key((struct ks_tenant){0, 0}, ks_slice(NULL, 0), ks_slice(raw, sizeof raw)),
+                .raw = ks_slice(raw, i),
+                .first_sample = (uint32_t)b->sample_count,
+                .sample_count = 1};
+            b->samples[b->sample_count++] = (struct ks_write_sample){ts, value_of(i, round)};
+        }
+        if (ks_engine_write(e, b, &r) != KS_OK) {
+            fprintf(stderr, "write: %s\n", ks_err_text());
+            exit(1);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    size_t series = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000, rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20;
+    const char *dir = argc > 3 ? argv[3] : "scratch/micro_engine";
+    struct ks_engine_opts o = {.dir = dir, .flush_interval_ms = 86400000};
+    struct ks_engine *e;
+    struct ks_write_batch b = {.resolve = resolve};
+    struct ks_arena arena;
+    (void)!ks_vfs_remove_tree(ks_vfs_posix(), dir);
+    ks_arena_init(&arena, 1 << 30);
+    b.arena = &arena;
+    ks_log_set_level(KS_LOG_WARN);
+    if (ks_engine_open(&o, &e) != KS_OK) {
+        fprintf(stderr, "open: %s\n", ks_err_text());
+        return 1;
+    }
+    size_t rss0 = ks_memory_resident_bytes();
+    int64_t start = ks_now_ms() - (int64_t)rounds * 15000;
+    double c0 = cpu_s();
+    write_round(e, &b, series, 0, start);
+    double c1 = cpu_s();
+    printf("new series   %8.2f us CPU each\n", (c1 - c0) / (double)series * 1e6);
+    int64_t t0 = ks_mono_ms();
+    for (size_t r = 1; r < rounds; r++)
+        write_round(e, &b, series, r, start + (int64_t)r * 15000);
+    double c2 = cpu_s();
+    double n = (double)series * (double)(rounds - 1);
+    printf("known series %8.3f us CPU per sample, %.2f M samples/s wall\n", (c2 - c1) / n * 1e6,
+           n / (double)(ks_mono_ms() - t0) / 1e3);
+    printf("resident     %8.0f bytes per series\n", (double)(ks_memory_resident_bytes() - rss0) / (double)series);
+    struct ks_matcher m = {KS_NAME_LABEL, KS_SLICE_LIT("container_metric_7_total"), KS_MATCH_EQ};
+    struct ks_selector sel = {&m, 1};
+    struct ks_tenant tenant = {0, 0};
+    struct ks_select_opts so = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1,
+                                .min_ms = start, .max_ms = ks_now_ms()};
+    for (int flushed = 0; flushed < 2; flushed++) {
+        struct ks_series_set *set;
+        struct ks_samples s = {0};
+        for (int warm = 0; warm < 2; warm++) {
+            int64_t u0 = ks_mono_us();
+            if (ks_engine_select(e, &so, &set) != KS_OK)
+                return 1;
+            int64_t u1 = ks_mono_us();
+            uint64_t total = 0;
+            for (size_t i = 0; i < ks_series_set_count(set); i++) {
+                if (ks_series_read(set, i, so.min_ms, so.max_ms, &s) != KS_OK)
+                    return 1;
+                total += s.count;
+            }
+            int64_t u2 = ks_mono_us();
+            printf("%s select %zu series %.2f us each, read %llu samples %.1f ns each\n", flushed ? "parts" : "head ",
+                   ks_series_set_count(set), (double)(u1 - u0) / (double)ks_series_set_count(set),
+                   (unsigned long long)total, (double)(u2 - u1) * 1e3 / (double)total);
+            ks_series_set_free(set);
+        }
+        ks_samples_done(&s);
+        int64_t f0 = ks_mono_ms();
+        if (!flushed && ks_engine_merge(e, "") != KS_OK) {
+            fprintf(stderr, "flush: %s\n", ks_err_text());
+            return 1;
+        }
+        if (!flushed)
+            printf("flush+merge  %lld ms\n", (long long)(ks_mono_ms() - f0));
+    }
+    struct ks_engine_stats st;
+    ks_engine_get_stats(e, &st);
+    printf("parts %llu: data %.2f bytes/sample, index %.1f bytes/series\n", (unsigned long long)st.part_count,
+           (double)st.data_bytes / (double)(st.part_samples ? st.part_samples : 1), (double)st.index_bytes / (double)series);
+    int64_t k0 = ks_mono_ms();
+    ks_engine_close(e);
+    int64_t k1 = ks_mono_ms();
+    if (ks_engine_open(&o, &e) != KS_OK)
+        return 1;
+    printf("close %lld ms, open %lld ms\n", (long long)(k1 - k0), (long long)(ks_mono_ms() - k1));
+    ks_engine_close(e);
+    ks_write_batch_done(&b);
+    ks_arena_done(&arena);
+    (void)!ks_vfs_remove_tree(ks_vfs_posix(), dir);
+    return 0;
+}
