@@ -100,15 +100,24 @@ ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_
 static ks_err load_labels_page(struct ks_engine *e, struct ksi_shard *s, struct ks_slice raw)
 {
     struct ks_reader r = ks_reader(raw);
-    while (ks_reader_left(&r)) {
+    struct ks_live_add *adds = NULL;
+    size_t count = 0, cap = 0;
+    ks_err err = KS_OK;
+    while (ks_reader_left(&r) && err == KS_OK) {
         uint64_t sid = ks_read_varint(&r), account = ks_read_varint(&r), project = ks_read_varint(&r);
         struct ks_slice labels = ks_read_lp(&r);
-        if (r.bad || sid >= UINT32_MAX || sid % s->count_all != s->index)
-            return ks_fail(KS_ECORRUPT, "series list of the checkpoint is malformed");
-        struct ks_tenant t = {(uint32_t)account, (uint32_t)project};
-        KS_TRY(ksi_restore_series(e, s, (uint32_t)sid, t, labels));
+        if (r.bad || sid >= UINT32_MAX)
+            err = ks_fail(KS_ECORRUPT, "series list of the checkpoint is malformed");
+        if (err == KS_OK)
+            err = ks_array_reserve((void **)&adds, &cap, count + 1, sizeof *adds);
+        if (err == KS_OK)
+            adds[count++] = (struct ks_live_add){
+                (uint32_t)sid, {(uint32_t)account, (uint32_t)project}, labels};
     }
-    return KS_OK;
+    if (err == KS_OK)
+        err = ksi_restore_series(e, s, adds, count);
+    ks_free(adds);
+    return err;
 }
 
 static ks_err load_state(struct ksi_shard *s, struct ks_slice raw)

@@ -64,13 +64,11 @@ static inline struct ksi_shard *ksi_shard_of_sid(struct ks_engine *e, uint32_t s
 }
 
 /* engine/write.c */
-/* Makes a series: shard, live index and fp table; all or nothing. Under the shard's lock, not logged. */
-KS_NODISCARD ks_err ksi_create_series(struct ks_engine *e, struct ksi_shard *s, struct ks_tenant tenant,
-                                      struct ks_slice label_bytes, ks_hash128 fp, uint32_t *ret_local);
-void ksi_forget_series(struct ks_engine *e, struct ksi_shard *s, uint32_t local, ks_hash128 fp);
-/* Recovery: a series under the sid it had. One that is there already with the same labels is fine. */
-KS_NODISCARD ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, uint32_t sid, struct ks_tenant tenant,
-                                       struct ks_slice label_bytes);
+/*
+ * Recovery: series under the sids they had, many at a time. One that is there already with the same labels is fine. adds is
+ * reordered. After an error the engine is only good for closing.
+ */
+KS_NODISCARD ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_live_add *adds, size_t count);
 
 /* engine/checkpoint.c */
 /* Appends the state of a shard's series, under its lock. */

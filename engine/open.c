@@ -92,12 +92,23 @@ struct replay {
     struct ksi_shard *s; /* of the record at hand */
     const ks_lsn *cuts;
     uint64_t records, samples;
+    struct ks_live_add *adds; /* of one record */
+    size_t add_count, add_cap;
 };
 
 static ks_err replay_series(void *arg, uint32_t sid, struct ks_tenant tenant, struct ks_slice labels)
 {
     struct replay *r = arg;
-    return ksi_restore_series(r->e, r->s, sid, tenant, labels);
+    KS_TRY(ks_array_reserve((void **)&r->adds, &r->add_cap, r->add_count + 1, sizeof *r->adds));
+    r->adds[r->add_count++] = (struct ks_live_add){sid, tenant, labels};
+    return KS_OK;
+}
+
+static ks_err replay_series_record(struct replay *r, struct ks_slice payload)
+{
+    r->add_count = 0;
+    KS_TRY(ksi_rec_series_read(payload, replay_series, r));
+    return ksi_restore_series(r->e, r->s, r->adds, r->add_count);
 }
 
 static ks_err replay_sample(void *arg, uint32_t sid, int64_t ts, uint64_t bits)
@@ -125,7 +136,7 @@ static ks_err replay_record(void *arg, const struct ks_wal_record *rec)
     ks_err err = KS_OK;
     switch (rec->type) {
     case KS_REC_SERIES:
-        err = ksi_rec_series_read(rec->payload, replay_series, r);
+        err = replay_series_record(r, rec->payload);
         break;
     case KS_REC_SAMPLES:
         err = ksi_rec_samples_read(rec->payload, replay_sample, r);
@@ -171,6 +182,7 @@ static ks_err recover(struct ks_engine *e)
                                 .repair = e->opts.wal_repair};
         struct replay r = {.e = e, .cuts = cuts};
         err = ks_wal_open(&w, from, replay_record, &r, &e->wal);
+        ks_free(r.adds);
         if (err == KS_OK)
             ks_log(KS_LOG_INFO, "engine", "recovered parts=%zu series=%llu replayed_records=%llu samples=%llu wal=%s ms=%lld",
                    e->manifest.part_count, (unsigned long long)ksi_series_in_use(e), (unsigned long long)r.records,

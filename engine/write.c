@@ -101,122 +101,162 @@ static void group_by_shard(struct write_op *w, uint32_t *starts)
 
 /* --- series creation, under the shard's lock ---------------------------------------------------------------------- */
 
-struct same_arg {
-    struct ks_engine *e;
+/* Series of one shard being made: in the fp table already, not yet in the live index. */
+struct making {
+    struct write_op *w;
     struct ksi_shard *s;
+    const uint32_t *made; /* batch indexes */
+    size_t count;
+    const struct miss *wanted;
     struct ks_tenant tenant;
-    struct ks_slice labels;
 };
 
 static bool same_series(void *arg, uint32_t local)
 {
-    struct same_arg *a = arg;
-    return ks_live_index_equals(a->e->live, ksi_sid(a->s, local), a->tenant, a->labels);
+    struct making *k = arg;
+    uint32_t sid = ksi_sid(k->s, local);
+    for (size_t i = k->count; i-- > 0;) {
+        uint32_t x = k->made[i];
+        if (k->w->sids[x] == sid)
+            return ks_slice_eq(k->w->misses[k->w->miss_of[x]].labels, k->wanted->labels) &&
+                   ks_tenant_eq(k->w->batch->series[x].tenant, k->tenant);
+    }
+    return ks_live_index_equals(k->w->e->live, sid, k->tenant, k->wanted->labels);
 }
 
-ks_err ksi_create_series(struct ks_engine *e, struct ksi_shard *s, struct ks_tenant tenant, struct ks_slice label_bytes,
-                         ks_hash128 fp, uint32_t *ret_local)
+/* A local id with the series in shard and fp table; the live index is told later, many at a time. */
+static ks_err make_local(struct ksi_shard *s, struct ks_tenant tenant, const struct miss *m, uint32_t *ret)
 {
     uint32_t local;
-    KS_TRY(ksi_series_new(s, ksi_phase_key(tenant, label_bytes), &local));
-    struct ks_live_add add = {ksi_sid(s, local), tenant, label_bytes};
-    ks_err err = ks_live_index_add(e->live, &add, 1);
-    if (err == KS_OK && (err = ksi_fp_add(s, fp, local)) != KS_OK)
-        (void)!ks_live_index_remove(e->live, &add.sid, 1);
+    KS_TRY(ksi_series_new(s, ksi_phase_key(tenant, m->labels), &local));
+    ks_err err = ksi_fp_add(s, m->fp, local);
     if (err != KS_OK) {
         ksi_series_drop(s, local);
         ksi_series_recycle(s, local);
         return err;
     }
-    *ret_local = local;
+    *ret = local;
     return KS_OK;
 }
 
-void ksi_forget_series(struct ks_engine *e, struct ksi_shard *s, uint32_t local, ks_hash128 fp)
+static void forget_locals(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count)
 {
-    uint32_t sid = ksi_sid(s, local);
-    ksi_fp_remove(s, fp, local);
-    (void)!ks_live_index_remove(e->live, &sid, 1);
-    ksi_series_drop(s, local);
-    ksi_series_recycle(s, local);
-}
-
-ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, uint32_t sid, struct ks_tenant tenant,
-                          struct ks_slice label_bytes)
-{
-    uint32_t local = sid / s->count_all;
-    if (sid % s->count_all != s->index)
-        return ks_fail(KS_ECORRUPT, "series %u does not belong to shard %u", sid, s->index);
-    if (local < s->local_end && ksi_series_at(s, local)->slab)
-        return ks_live_index_equals(e->live, sid, tenant, label_bytes)
-                   ? KS_OK
-                   : ks_fail(KS_ECORRUPT, "series %u is logged twice with different labels", sid);
-    if (local > s->local_end + (64u << 20))
-        return ks_fail(KS_ECORRUPT, "series id %u is out of range", sid);
-    KS_TRY(ksi_series_new_at(s, local, ksi_phase_key(tenant, label_bytes)));
-    struct ks_live_add add = {sid, tenant, label_bytes};
-    ks_err err = ks_live_index_add(e->live, &add, 1);
-    if (err == KS_OK && (err = ksi_fp_add(s, ks_series_fp(tenant, label_bytes), local)) != KS_OK)
-        (void)!ks_live_index_remove(e->live, &sid, 1);
-    if (err != KS_OK)
+    for (size_t i = 0; i < count; i++) {
+        uint32_t local = w->sids[made[i]] / s->count_all;
+        ksi_fp_remove(s, w->misses[w->miss_of[made[i]]].fp, local);
         ksi_series_drop(s, local);
-    return err;
+        ksi_series_recycle(s, local);
+    }
 }
 
-/* Logs the series made since *from and forgets them again when the log does not take them. */
-static ks_err log_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count)
+static ks_err index_series(struct write_op *w, const uint32_t *made, size_t count)
 {
-    struct ks_write_series *series = w->batch->series;
-    ks_err err = KS_OK;
-    size_t logged = 0;
-    for (size_t i = 0; i < count && err == KS_OK;) {
+    struct ks_live_add *adds = ks_arena_array(w->batch->arena, count, sizeof *adds);
+    if (!adds)
+        return ks_arena_err(w->batch->arena);
+    for (size_t i = 0; i < count; i++)
+        adds[i] = (struct ks_live_add){w->sids[made[i]], w->batch->series[made[i]].tenant,
+                                       w->misses[w->miss_of[made[i]]].labels};
+    return ks_live_index_add(w->e->live, adds, count);
+}
+
+/* Logs the series made; ret_logged of them are in the log whatever is returned. */
+static ks_err log_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count, size_t *ret_logged)
+{
+    *ret_logged = 0;
+    for (size_t i = 0; i < count;) {
         ks_buf_reset(&w->frame);
         for (; i < count && w->frame.len < FRAME_SOFT; i++) {
             const struct miss *m = &w->misses[w->miss_of[made[i]]];
-            ksi_rec_series_add(&w->frame, w->sids[made[i]], series[made[i]].tenant, m->labels);
+            ksi_rec_series_add(&w->frame, w->sids[made[i]], w->batch->series[made[i]].tenant, m->labels);
         }
-        err = ks_buf_status(&w->frame);
-        if (err == KS_OK)
-            err = ks_wal_append(w->e->wal, KS_REC_SERIES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn);
-        if (err == KS_OK)
-            logged = i;
+        KS_TRY(ks_buf_status(&w->frame));
+        KS_TRY(ks_wal_append(w->e->wal, KS_REC_SERIES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn));
+        *ret_logged = i;
     }
+    return KS_OK;
+}
+
+/* Makes the new series known to index and log; those that could not be logged are forgotten again. */
+static ks_err finish_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count)
+{
+    size_t logged = 0;
+    ks_err err = index_series(w, made, count);
+    if (err != KS_OK) {
+        forget_locals(w, s, made, count);
+        return err;
+    }
+    err = log_series(w, s, made, count, &logged);
     for (size_t i = logged; i < count; i++)
-        ksi_forget_series(w->e, s, w->sids[made[i]] / s->count_all, w->misses[w->miss_of[made[i]]].fp);
+        (void)!ks_live_index_remove(w->e->live, &w->sids[made[i]], 1);
+    forget_locals(w, s, made + logged, count - logged);
     w->result->series_created += logged;
     return err;
 }
 
+static bool series_allowed(struct write_op *w, const struct ksi_shard *s)
+{
+    bool limit = w->e->opts.max_series && s->in_use >= w->e->opts.max_series / w->e->shard_count;
+    if (!limit && !atomic_load(&w->e->memory_full))
+        return true;
+    w->result->series_refused++;
+    w->memory_short |= !limit;
+    return false;
+}
+
 static ks_err find_or_create(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
 {
-    struct ks_engine *e = w->e;
     uint32_t *made = ks_arena_array(w->batch->arena, count, sizeof *made);
-    size_t made_count = 0;
+    struct making k = {.w = w, .s = s, .made = made};
     ks_err err = made ? KS_OK : ks_arena_err(w->batch->arena);
-    for (size_t k = 0; k < count && err == KS_OK; k++) {
-        uint32_t i = idx[k];
+    for (size_t n = 0; n < count && err == KS_OK; n++) {
+        uint32_t i = idx[n], local;
         if (w->miss_of[i] == UINT32_MAX)
             continue;
-        const struct miss *m = &w->misses[w->miss_of[i]];
-        struct same_arg a = {e, s, w->batch->series[i].tenant, m->labels};
-        uint32_t local = ksi_fp_find(s, m->fp, same_series, &a);
+        k.wanted = &w->misses[w->miss_of[i]];
+        k.tenant = w->batch->series[i].tenant;
+        local = ksi_fp_find(s, k.wanted->fp, same_series, &k);
         if (local == UINT32_MAX) {
-            bool limit = e->opts.max_series && s->in_use >= e->opts.max_series / e->shard_count;
-            if (limit || atomic_load(&e->memory_full)) {
+            if (!series_allowed(w, s)) {
                 w->sids[i] = SID_DROPPED;
-                w->result->series_refused++;
-                w->memory_short |= !limit;
                 continue;
             }
-            err = ksi_create_series(e, s, a.tenant, m->labels, m->fp, &local);
-            if (err != KS_OK)
+            if ((err = make_local(s, k.tenant, k.wanted, &local)) != KS_OK)
                 break;
-            made[made_count++] = i;
+            made[k.count++] = i;
         }
         w->sids[i] = ksi_sid(s, local);
     }
-    ks_err logged = made_count ? log_series(w, s, made, made_count) : KS_OK;
-    return err == KS_OK ? logged : err;
+    ks_err finished = k.count ? finish_series(w, s, made, k.count) : KS_OK;
+    return err == KS_OK ? finished : err;
+}
+
+static ks_err restore_local(struct ksi_shard *s, const struct ks_live_add *x)
+{
+    uint32_t local = x->sid / s->count_all;
+    if (local > s->local_end + (64u << 20))
+        return ks_fail(KS_ECORRUPT, "series id %u is out of range", x->sid);
+    KS_TRY(ksi_series_new_at(s, local, ksi_phase_key(x->tenant, x->label_bytes)));
+    return ksi_fp_add(s, ks_series_fp(x->tenant, x->label_bytes), local);
+}
+
+ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_live_add *adds, size_t count)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct ks_live_add x = adds[i];
+        uint32_t local = x.sid / s->count_all;
+        if (x.sid % s->count_all != s->index)
+            return ks_fail(KS_ECORRUPT, "series %u does not belong to shard %u", x.sid, s->index);
+        if (local < s->local_end && ksi_series_at(s, local)->slab) {
+            if (!ks_live_index_equals(e->live, x.sid, x.tenant, x.label_bytes))
+                return ks_fail(KS_ECORRUPT, "series %u is logged twice with different labels", x.sid);
+            continue;
+        }
+        KS_TRY(restore_local(s, &x));
+        adds[n++] = x;
+    }
+    return n ? ks_live_index_add(e->live, adds, n) : KS_OK;
 }
 
 /* --- samples, under the shard's lock ------------------------------------------------------------------------------ */
