@@ -301,7 +301,7 @@ ks_err ksi_lex_strict(struct ksi_lexer *lx, struct ksi_token *ret)
                              rune_text(lx, lx->pos + 1, out));
     enum ksi_tok kind;
     size_t n = ksi_lex_punct(ks_slice_from(lx->text, lx->pos), &kind);
-    if (!n)
+    if (!n || kind == KSI_TOK_RBRACE)
         return ksi_lex_error(lx, lx->pos, "unexpected character: %s", rune_text(lx, lx->pos, out));
     if (kind == KSI_TOK_LPAREN || kind == KSI_TOK_RPAREN)
         return parenthesis(lx, kind, ret);

@@ -2,8 +2,10 @@
  * Strict PromQL: expressions, calls, aggregates, operators. Selectors, ranges and durations are in parse_strict_selector.c,
  * types are checked afterwards by check_strict.c. Errors are worded as Prometheus words them. Thread role: any.
  */
+#include <math.h>
 #include <stdio.h>
 
+#include "base/num.h"
 #include "query/promql/parser_priv.h"
 
 /* ---- errors ---- */
@@ -204,9 +206,10 @@ static ks_err number(struct ksi_parser *p, struct ks_expr **ret)
             return ksi_error(p, p->tok.start, "not a valid duration string: %s", ksi_quote(q, text));
         v /= 1000;
     } else if (!ksi_number_parse(KS_PROMQL_STRICT, text, &v)) {
+        bool large = ks_f64_parse(text, &v) && isinf(v);
         return ksi_error(p, p->tok.start,
-                         "error parsing number: strconv.ParseFloat: parsing %s: invalid syntax",
-                         ksi_quote(q, text));
+                         "error parsing number: strconv.ParseFloat: parsing %s: %s",
+                         ksi_quote(q, text), large ? "value out of range" : "invalid syntax");
     }
     KS_TRY(ksi_number_node(p, v, p->tok.start, p->tok.end, ret));
     (*ret)->number.is_duration = duration;

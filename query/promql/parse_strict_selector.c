@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/labels.h"
+#include "base/num.h"
 #include "query/promql/parser_priv.h"
 
 /* ---- {matchers} ---- */
@@ -318,8 +319,12 @@ static ks_err at_timestamp(struct ksi_parser *p, const struct ks_expr *target, s
                  : ksi_duration_parse(KS_PROMQL_STRICT, ksi_text(p), false, &v, &steps)))
         return ksi_strict_unexpected(p, "@", "timestamp");
     v = (number ? v : v / 1000) * (negative ? -1 : 1);
-    if (!(fabs(v) < 9223372036854775807.0))
-        return ksi_error(p, target->start, "timestamp out of bounds for @ modifier: %f", v);
+    if (!(fabs(v) < 9223372036854775807.0)) {
+        char text[KS_F64_TEXT_MAX];
+        size_t n = ks_f64_format_fixed(text, v);
+        return ksi_error(p, target->start, "timestamp out of bounds for @ modifier: %.*s", (int)n,
+                         text);
+    }
     KS_TRY(ksi_number_node(p, v, start, p->tok.end, ret));
     return ksi_advance(p);
 }

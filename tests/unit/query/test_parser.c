@@ -572,6 +572,9 @@ static void test_strict_refuses(void **state)
         {"sum(1)", "expected type instant vector in aggregation expression, got scalar"},
         {"foo{a=\"b\"}[1h:5m:1m]", "unexpected repeated colon in duration expression"},
         {"foo{a=~\"[\"}", "error parsing regexp"},
+        {"foo}", "1:4: parse error: unexpected character: '}'"},
+        {"1e999", "value out of range"},
+        {"foo @ -Inf", "timestamp out of bounds for @ modifier: -Inf"},
         {"a[5m] anchored", "unexpected identifier \"anchored\""},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
