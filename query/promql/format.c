@@ -1,23 +1,9 @@
-/* The text services of promql.h: selectors for match[] and filters, formatting, the tree as JSON. Thread role: any. */
+/* The text services of promql.h: formatting, and the tree as JSON. Thread role: any. */
 #include "query/promql/parser.h"
 #include "query/promql/print.h"
 #include "query/promql/promql.h"
 
 #define FORMAT_ARENA_MAX (64u << 20)
-
-ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_arena *arena, struct ks_selector **ret,
-                                size_t *ret_count)
-{
-    struct ks_promql_parse_opts opts = {.dialect = KS_METRICSQL};
-    struct ks_expr *e;
-    KS_TRY(ks_promql_parse(text, &opts, arena, &e));
-    if (e->kind != KS_EXPR_SELECTOR)
-        return ks_fail(KS_EPARSE, "1:1: parse error: expected a series selector like {a=\"b\"}, got %.*s",
-                       (int)(text.len < 200 ? text.len : 200), text.ptr);
-    *ret = e->selector.or_lists;
-    *ret_count = e->selector.or_count;
-    return KS_OK;
-}
 
 /* Parses query and hands the tree to print within one arena. */
 static ks_err with_tree(struct ks_slice query, enum ks_dialect dialect, int what, struct ks_buf *out)
