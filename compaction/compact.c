@@ -83,8 +83,7 @@ static int by_time(const void *pa, const void *pb)
 
 static bool equal_pieces(const struct piece *a, const struct piece *b)
 {
-    return a->ref.meta.content_hash == b->ref.meta.content_hash && a->ref.meta.min_ms == b->ref.meta.min_ms &&
-           a->ref.meta.max_ms == b->ref.meta.max_ms && a->ref.meta.sample_count == b->ref.meta.sample_count;
+    return ks_chunk_same(&a->ref.meta, &b->ref.meta);
 }
 
 static ks_err take_chunks(struct merge *m, const struct side *s)

@@ -92,6 +92,7 @@ struct part_scan {
     struct ks_series_set *set;
     const struct ks_select_opts *o;
     struct ksi_part *part;
+    struct ks_mdata_cursor *cursor;
     struct ks_chunk_ref *refs;
     size_t ref_cap;
     struct ks_buf labels;
@@ -103,7 +104,7 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
     struct ks_tenant tenant;
     size_t n = 0;
     uint32_t series;
-    KS_TRY(ks_mdata_chunks(p->part->p.data, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n, &p->ref_cap));
+    KS_TRY(ks_mdata_cursor_chunks(p->cursor, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n, &p->ref_cap));
     if (!n)
         return KS_OK;
     ks_buf_reset(&p->labels);
@@ -131,13 +132,14 @@ static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *
     KS_TRY(ksi_part_matching(v, o, tenant, &rows));
     ks_buf_init(&p.labels, 16 << 20);
     roaring_uint32_iterator_t it;
-    ks_err err = KS_OK;
+    ks_err err = ks_mdata_cursor_new(v->part->p.data, &p.cursor);
     size_t seen = 0;
     for (roaring_init_iterator(rows, &it); it.has_value && err == KS_OK; roaring_advance_uint32_iterator(&it)) {
         err = scan_row(&p, it.current_value);
         if (err == KS_OK && ++seen % CHECK_EVERY == 0)
             err = ks_read_ctx_check(o->ctx);
     }
+    ks_mdata_cursor_free(p.cursor);
     ks_free(p.refs);
     ks_buf_done(&p.labels);
     roaring_bitmap_free(rows);
@@ -158,9 +160,7 @@ static int by_time(const void *pa, const void *pb)
 
 static bool same_chunk(const struct set_chunk *a, const struct set_chunk *b)
 {
-    return a->source <= SET_SEALED && b->source <= SET_SEALED && a->meta->content_hash == b->meta->content_hash &&
-           a->meta->min_ms == b->meta->min_ms && a->meta->max_ms == b->meta->max_ms &&
-           a->meta->sample_count == b->meta->sample_count;
+    return a->source <= SET_SEALED && b->source <= SET_SEALED && ks_chunk_same(a->meta, b->meta);
 }
 
 /* Sorts a series' chunks, leaves out copies, marks what overlaps. Returns the new count. */

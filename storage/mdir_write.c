@@ -48,6 +48,14 @@ uint32_t ks_chunk_content_hash(uint32_t sample_count, uint8_t times_encoding, st
                             ksi_values_hash(values_encoding, values));
 }
 
+bool ks_chunk_same(const struct ks_chunk_meta *a, const struct ks_chunk_meta *b)
+{
+    return a->content_hash == b->content_hash && a->min_ms == b->min_ms && a->max_ms == b->max_ms &&
+           a->sample_count == b->sample_count && a->kind == b->kind &&
+           a->resolution == b->resolution && a->values_encoding == b->values_encoding &&
+           a->times_encoding == b->times_encoding && memcmp(&a->agg, &b->agg, sizeof a->agg) == 0;
+}
+
 /* Width and base to the page's head, the values to `body`. */
 static void put_column(struct ks_buf *head, struct ks_buf *body, const int64_t *v, size_t n)
 {

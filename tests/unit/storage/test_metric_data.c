@@ -207,6 +207,32 @@ static void check_meta(const struct chunk *c, const struct ks_chunk_meta *m)
                                            ks_slice(c->vbytes, c->vlen)));
 }
 
+/* ks_chunk_encode says of a chunk what the directory will say. */
+static void test_encode_agrees_with_the_directory(void **state)
+{
+    struct model m;
+    model_make(9, 40, &m);
+    for (size_t i = 0; i < m.count; i++) {
+        struct chunk *c = &m.chunks[i];
+        struct ks_chunk_meta meta;
+        struct ks_buf b;
+        size_t times_bytes;
+        ks_buf_init(&b, 1 << 20);
+        assert_int_equal(
+            ks_chunk_encode(c->times, c->values, c->meta.sample_count, &b, &meta, &times_bytes),
+            KS_OK);
+        assert_int_equal(times_bytes, c->tlen);
+        meta.resolution = c->meta.resolution;
+        check_meta(c, &meta);
+        c->meta.content_hash = meta.content_hash;
+        assert_true(ks_chunk_same(&meta, &c->meta));
+        meta.agg.sum = -meta.agg.sum;
+        assert_false(ks_chunk_same(&meta, &c->meta));
+        ks_buf_done(&b);
+    }
+    model_free(&m);
+}
+
 static ks_err check_payload(struct ks_mdata *d, const struct chunk *c,
                             const struct ks_chunk_ref *ref, struct ks_times_memo *memo)
 {
@@ -591,6 +617,7 @@ int main(void)
         cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_disk_faults),
         cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_encode_agrees_with_the_directory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
