@@ -157,6 +157,8 @@ struct ks_engine_stats {
 };
 void ks_engine_get_stats(struct ks_engine *e, struct ks_engine_stats *ret);
 int64_t ks_engine_min_time_ms(struct ks_engine *e); /* start of retention */
+/* The pool given at open, for queries to spread over; may be NULL. */
+struct ks_pool *ks_engine_pool(struct ks_engine *e);
 
 /* Changes whenever past data may have changed (backfill, delete): keys of result caches contain it. */
 uint64_t ks_engine_past_version(struct ks_engine *e);

@@ -55,3 +55,8 @@ void ks_engine_get_stats(struct ks_engine *e, struct ks_engine_stats *ret)
     ret->recovery_ms = e->recovery_ms;
     ret->read_only = atomic_load(&e->read_only);
 }
+
+struct ks_pool *ks_engine_pool(struct ks_engine *e)
+{
+    return e->opts.pool;
+}

@@ -65,7 +65,7 @@ static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_se
     return KS_OK;
 }
 
-ks_err ksi_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
+ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
                   struct ks_source_set **ret)
 {
     struct ksi_query *q = ctx->q;
@@ -414,7 +414,7 @@ static ks_err select_for(const struct ksi_ctx *ctx, const struct plan *p, struct
 {
     *r = (struct run){.ctx = ctx, .plan = p, .points = ks_rollup_points(&p->cfg)};
     ks_rollup_fetch_range(&p->cfg, &r->min_ms, &r->max_ms);
-    KS_TRY(ksi_select(ctx, &p->arg->selector, r->min_ms, r->max_ms, &r->set));
+    KS_TRY(ksi_eval_select(ctx, &p->arg->selector, r->min_ms, r->max_ms, &r->set));
     r->series = ctx->q->src->count(r->set);
     return KS_OK;
 }
@@ -761,7 +761,7 @@ ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct k
     if (selects_nothing(&p.arg->selector))
         return KS_OK;
     struct ks_source_set *set;
-    KS_TRY(ksi_select(ctx, &p.arg->selector, min_ms, max_ms < min_ms ? min_ms : max_ms, &set));
+    KS_TRY(ksi_eval_select(ctx, &p.arg->selector, min_ms, max_ms < min_ms ? min_ms : max_ms, &set));
     size_t n = q->src->count(set);
     ret->series = ks_arena_array(q->arena, n + 1, sizeof *ret->series);
     if (!ret->series)

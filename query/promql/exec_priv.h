@@ -172,7 +172,7 @@ KS_NODISCARD ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_ex
 bool ksi_is_raw(const struct ksi_query *q, const struct ks_expr *e);
 KS_NODISCARD ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks_promql_result *ret);
 /* Series selected by a selector node in [min, max]; pinned until the query ends. */
-KS_NODISCARD ks_err ksi_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
+KS_NODISCARD ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
                                struct ks_source_set **ret);
 /* Label bytes of a selected series, with tenant labels when the query asks for them. */
 KS_NODISCARD ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i, struct ks_slice *ret);

@@ -32,6 +32,7 @@ struct ks_query_source ks_query_source_engine(struct ks_engine *e)
 {
     return (struct ks_query_source){
         .arg = e,
+        .pool = ks_engine_pool(e),
         .select = engine_select,
         .set_free = engine_free,
         .count = engine_count,
