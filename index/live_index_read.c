@@ -121,7 +121,7 @@ static ks_err select_one(struct ks_live_index *x, const roaring_bitmap_t *tenant
     KS_TRY(ks_cselector_compile(s, &c));
     struct ksi_source src = {x, live_has, live_in};
     roaring_bitmap_t *rows = NULL;
-    ks_err err = ksi_select(&src, c.items, c.count, tenant_rows, &rows);
+    ks_err err = ksi_index_select(&src, c.items, c.count, tenant_rows, &rows);
     ks_cselector_done(&c);
     KS_TRY(err);
     if (!rows) {

@@ -108,7 +108,7 @@ static roaring_bitmap_t *combine(struct plan *p, const roaring_bitmap_t *univers
     return out;
 }
 
-ks_err ksi_select(const struct ksi_source *src, const struct ks_cmatcher *ms, size_t count,
+ks_err ksi_index_select(const struct ksi_source *src, const struct ks_cmatcher *ms, size_t count,
                   const roaring_bitmap_t *universe, roaring_bitmap_t **ret)
 {
     struct plan p = {0};

@@ -33,7 +33,7 @@ struct ksi_source {
  * Rows that meet all matchers, from `universe` on (borrowed; all rows there are). *ret is a fresh bitmap, or NULL when no matcher
  * restricts anything.
  */
-KS_NODISCARD ks_err ksi_select(const struct ksi_source *src, const struct ks_cmatcher *ms, size_t count,
+KS_NODISCARD ks_err ksi_index_select(const struct ksi_source *src, const struct ks_cmatcher *ms, size_t count,
                                const roaring_bitmap_t *universe, roaring_bitmap_t **ret);
 
 #endif

@@ -289,7 +289,7 @@ static ks_err bases_of(struct ks_sindex *x, const struct ks_cmatcher *ms, size_t
     if (!all)
         return no_memory();
     struct ksi_source src = {x, part_has, part_in};
-    ks_err err = ksi_select(&src, ms, count, all, ret);
+    ks_err err = ksi_index_select(&src, ms, count, all, ret);
     roaring_bitmap_free(all);
     return err;
 }
