@@ -200,7 +200,7 @@ ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_v
     case KS_EXPR_AGGREGATE:
         return ksi_eval_aggregate(ctx, e, ret);
     case KS_EXPR_BINARY:
-        return ksi_eval_binary(&plain, e, ret);
+        return ksi_eval_binary(ctx, e, ret);
     case KS_EXPR_UNARY:
         return eval_unary(ctx, e, ret);
     case KS_EXPR_PARENS:

@@ -334,16 +334,16 @@ static ks_err match_groups(struct match *m)
 }
 
 /* --- the operator --------------------------------------------------------------------------------------------------- */
-static bool is_scalar_expr(const struct ks_expr *e)
+bool ksi_is_scalar_expr(const struct ks_expr *e)
 {
     e = ksi_strip(e);
     switch (e->kind) {
     case KS_EXPR_NUMBER:
         return true;
     case KS_EXPR_UNARY:
-        return is_scalar_expr(e->unary.expr);
+        return ksi_is_scalar_expr(e->unary.expr);
     case KS_EXPR_BINARY:
-        return is_scalar_expr(e->binary.lhs) && is_scalar_expr(e->binary.rhs);
+        return ksi_is_scalar_expr(e->binary.lhs) && ksi_is_scalar_expr(e->binary.rhs);
     case KS_EXPR_CALL:
         switch (e->call.func->id) {
         case KS_FN_NOW:
@@ -370,7 +370,7 @@ static bool is_vector_comparison(const struct ks_expr *e)
     if (e->kind == KS_EXPR_ROLLUP && !e->rollup.window.set && !ks_rollup_is_subquery(&e->rollup))
         e = ksi_strip(e->rollup.expr);
     return e->kind == KS_EXPR_BINARY && ks_op_is_comparison(e->binary.op) &&
-           !(is_scalar_expr(e->binary.lhs) && is_scalar_expr(e->binary.rhs));
+           !(ksi_is_scalar_expr(e->binary.lhs) && ksi_is_scalar_expr(e->binary.rhs));
 }
 
 static bool has_value(const struct ksi_vec *list, double v, size_t i)
@@ -457,6 +457,27 @@ static ks_err apply(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, s
     return KS_OK;
 }
 
+/*
+ * Both sides; the one that usually has fewer series first, to narrow the other. *ret_done: one side is empty and so is the
+ * result.
+ */
+static ks_err eval_sides(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, struct ksi_vec *r,
+                         bool *ret_done)
+{
+    bool right_first = b->op == KS_OP_AND || b->op == KS_OP_IF;
+    struct ksi_vec *first = right_first ? r : l, *second = right_first ? l : r;
+    const struct ks_expr *e1 = right_first ? b->rhs : b->lhs, *e2 = right_first ? b->lhs : b->rhs;
+    struct ksi_ctx c2 = *ctx;
+    KS_TRY(ksi_eval(ctx, e1, first));
+    bool needs_first = !b->has_fill_left && b->op != KS_OP_OR && b->op != KS_OP_DEFAULT;
+    *ret_done = !first->count && needs_first && !ctx->q->strict;
+    if (*ret_done)
+        return KS_OK;
+    if (!ctx->q->strict && !ksi_is_scalar_expr(e1) && !ksi_is_scalar_expr(e2))
+        KS_TRY(ksi_push_filters(ctx, b, first, &c2));
+    return ksi_eval(&c2, e2, second);
+}
+
 ks_err ksi_eval_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
 {
     struct ks_expr_binary b = e->binary;
@@ -469,11 +490,13 @@ ks_err ksi_eval_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, struc
         b.rhs = t;
         b.op = mirrored(b.op);
     }
+    struct ksi_ctx in;
+    KS_TRY(ksi_push_through(ctx, &b, &in));
     struct ksi_vec l, r;
-    KS_TRY(ksi_eval(ctx, b.lhs, &l));
-    if (!l.count && !b.has_fill_left && b.op != KS_OP_OR && b.op != KS_OP_DEFAULT && !ctx->q->strict)
+    bool done = false;
+    KS_TRY(eval_sides(&in, &b, &l, &r, &done));
+    if (done)
         return KS_OK;
-    KS_TRY(ksi_eval(ctx, b.rhs, &r));
     if (b.op <= KS_OP_UNLESS)
         return ksi_binary_set(ctx, &b, &l, &r, ret);
     return apply(ctx, &b, &l, &r, ret);

@@ -207,6 +207,13 @@ KS_NODISCARD ks_err ksi_eval_binary(const struct ksi_ctx *ctx, const struct ks_e
 KS_NODISCARD ks_err ksi_binary_set(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l,
                                    struct ksi_vec *r, struct ksi_vec *ret);
 struct ksi_label_filter ksi_match_filter(const struct ks_expr_binary *b);
+/* A scalar whatever the data: numbers, time(), scalar(…) and arithmetic of them. */
+bool ksi_is_scalar_expr(const struct ks_expr *e);
+/* binary_push.c: may filters found on one side narrow the other; adds those of `first` to ret; lets outer ones through. */
+bool ksi_may_push(const struct ks_expr_binary *b);
+KS_NODISCARD ks_err ksi_push_filters(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, const struct ksi_vec *first,
+                                     struct ksi_ctx *ret);
+KS_NODISCARD ks_err ksi_push_through(const struct ksi_ctx *outer, const struct ks_expr_binary *b, struct ksi_ctx *ret);
 
 /* --- transforms ----------------------------------------------------------------------------------------------------- */
 struct ksi_call {

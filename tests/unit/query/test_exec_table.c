@@ -245,6 +245,37 @@ static void test_round_digits(void **state)
     check("vector(10/3)", &h, "{} 3.33");
 }
 
+/* The side read first narrows the other; the answer stays. */
+static void test_join_filters(void **state)
+{
+    static const struct {
+        const char *query;
+        uint64_t fetched;
+    } cases[] = {
+        {"up{instance='b'} * on (instance) http_requests", 2},
+        {"up{instance='b'} * ignoring (instance) group_right () http_requests", 3},
+        {"http_requests and on (instance) up{instance='b'}", 2},
+        {"up{instance='b'} or http_requests", 4},
+        {"up * on (job, instance) group_left () (http_requests - on (job, instance) http_requests)", 6},
+        {"sum(up{instance='b'}) * sum(http_requests)", 4},
+        {"sum by (instance) (up{instance='b'}) * on (instance) sum by (instance) (http_requests)", 2},
+        {"up{instance='b'} > 0.5", 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ks_query_source src = memory_source_view(&data);
+        struct ks_arena arena;
+        struct ks_promql_result r;
+        struct ks_promql_request req = {.query = ks_slice_str(cases[i].query), .start_ms = 300000, .end_ms = 300000,
+                                        .step_ms = 300000, .no_cache = true, .round_digits = 100};
+        ks_arena_init(&arena, 1 << 24);
+        assert_int_equal(ks_promql_exec_source(&src, &req, &arena, &r), KS_OK);
+        if (r.series_fetched != cases[i].fetched)
+            print_message("query: %s\n", cases[i].query);
+        assert_int_equal(r.series_fetched, cases[i].fetched);
+        ks_arena_done(&arena);
+    }
+}
+
 /* Many series in chunks: the pushed-down sum equals the one over materialised series, whatever the grouping. */
 static void test_pushdown_equals_plain(void **state)
 {
@@ -287,7 +318,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_range),          cmocka_unit_test(test_instant), cmocka_unit_test(test_latency_offset),
         cmocka_unit_test(test_alignment),      cmocka_unit_test(test_extra_filters), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_round_digits),   cmocka_unit_test(test_pushdown_equals_plain),
+        cmocka_unit_test(test_round_digits),   cmocka_unit_test(test_join_filters),
+          cmocka_unit_test(test_pushdown_equals_plain),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
