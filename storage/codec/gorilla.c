@@ -119,14 +119,14 @@ struct cursor {
     unsigned lead, sig;
 };
 
-static inline __attribute__((always_inline)) bool get_xor(struct cursor *c, bool fresh)
+/* x holds the stream from a window, if fresh, or from the XOR itself. No branch on fresh: it is
+ * hard to predict. */
+static inline __attribute__((always_inline)) bool get_xor(struct cursor *c, uint64_t x, bool fresh)
 {
-    if (fresh) {
-        uint64_t x = ksi_peek_bits(c->buf, c->len, c->pos);
-        c->lead = x & 63;
-        c->sig = (x >> 6 & 63) + 1;
-        c->pos += 12;
-    }
+    unsigned lead = x & 63, sig = (x >> 6 & 63) + 1;
+    c->lead = fresh ? lead : c->lead;
+    c->sig = fresh ? sig : c->sig;
+    c->pos += fresh ? KSI_XOR_WINDOW_BITS : 0;
     if (KS_UNLIKELY(c->sig == 0 || c->lead + c->sig > 64))
         return false;
     c->bits ^= ksi_get_bits(c->buf, c->len, c->pos, c->sig) << (64 - c->lead - c->sig);
@@ -147,7 +147,7 @@ static inline __attribute__((always_inline)) bool get_delta_token(struct cursor 
         return true;
     }
     c->pos += 2;
-    return get_xor(c, x & 2);
+    return get_xor(c, x >> 2, x & 2);
 }
 
 /* Decodes up to n samples from the stream; returns how many before the first malformed token. */
@@ -161,7 +161,7 @@ static size_t decode_stream(struct cursor *c, size_t n, int64_t *ts, double *val
             bool fresh = x & 1;
             k.pos += 1 + fresh;
             k.ts += k.delta;
-            if (!get_xor(&k, fresh))
+            if (!get_xor(&k, x >> 2, fresh))
                 break;
         } else if (x & 4) {
             if (!get_delta_token(&k, x))

@@ -7,7 +7,7 @@
 #include "storage/codec/bits_priv.h"
 #include "storage/codec/chunk.h"
 
-#define SAMPLE_COUNT 64
+#define SAMPLE_COUNT 32
 
 static unsigned index_bits(unsigned dict_count)
 {

@@ -308,6 +308,52 @@ static void test_aggregate_increase(void **state)
     assert_int_equal(AGG(5, 0).flags, KS_CHUNK_HAS_RESET);
 }
 
+/* The definition written out: VictoriaMetrics' loop over the whole array, kept apart from the
+ * product's. */
+static double naive_increase(const double *v, size_t n)
+{
+    double *w = malloc(n * sizeof *w), correction = 0, prev = v[0];
+    for (size_t i = 0; i < n; i++) {
+        double d = v[i] - prev;
+        if (d < 0)
+            correction += -d * 8 < prev ? prev - v[i] : prev;
+        prev = v[i];
+        w[i] = v[i] + correction;
+        if (i > 0 && w[i] < w[i - 1])
+            w[i] = w[i - 1];
+    }
+    double increase = w[n - 1] - v[0];
+    free(w);
+    return increase;
+}
+
+static void test_aggregate_against_model(void **state)
+{
+    double v[500];
+    for (int kind = 0; kind < SHAPE_COUNT; kind++)
+        for (uint64_t seed = 0; seed < 20; seed++) {
+            size_t n = 0;
+            double min = INFINITY, max = -INFINITY, sum = 0;
+            shape_values(kind, seed, 500, v);
+            for (size_t i = 0; i < 500; i++)
+                if (isfinite(v[i]))
+                    v[n++] = v[i];
+            if (n == 0)
+                continue;
+            for (size_t i = 0; i < n; i++) {
+                min = v[i] < min ? v[i] : min;
+                max = v[i] > max ? v[i] : max;
+                sum += v[i];
+            }
+            struct ks_chunk_agg a = aggregate(v, n);
+            double want = naive_increase(v, n);
+            assert_true(a.count == n && a.first == v[0] && a.last == v[n - 1]);
+            assert_true(a.min == min && a.max == max);
+            assert_true(a.sum == sum || (isnan(a.sum) && isnan(sum)));
+            assert_true(a.increase == want || (isnan(a.increase) && isnan(want)));
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_aggregate_plain),
         cmocka_unit_test(test_aggregate_special),
         cmocka_unit_test(test_aggregate_increase),
+        cmocka_unit_test(test_aggregate_against_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
