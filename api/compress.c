@@ -142,8 +142,10 @@ static ks_err unzstd_stream(ZSTD_DCtx *d, struct ks_slice in, size_t limit, stru
             return ks_fail(KS_EPARSE, "the body is not valid zstd: %s", ZSTD_getErrorName(state));
         made_total += ob.pos;
         out->len += ob.pos;
-        if (made_total > limit)
+        if (made_total > limit) {
+            out->len -= made_total - limit; /* one byte more was allowed, to notice */
             return too_big(KS_ENC_ZSTD, limit);
+        }
         if (ob.pos == 0 && ib.pos == in_before && state != 0)
             return ks_fail(KS_EPARSE, "the zstd body is cut short");
     }

@@ -193,9 +193,9 @@ static bool keep_known(void *arg, const struct ks_metadata *known)
     ks_buf_slice(&g->text, known->help);
     ks_buf_slice(&g->text, known->unit);
     if (ks_buf_status(&g->text) == KS_OK) {
-        if (!g->m.help.len)
+        if (!g->m.help.len && help_len)
             g->m.help = ks_slice(g->text.ptr, help_len);
-        if (!g->m.unit.len)
+        if (!g->m.unit.len && known->unit.len)
             g->m.unit = ks_slice(g->text.ptr + help_len, known->unit.len);
     }
     return false;

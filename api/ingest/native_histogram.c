@@ -195,7 +195,7 @@ static ks_err positive_buckets(struct ks_ingest *in, const struct ksi_pb *pb, st
 ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw, struct ks_slice message)
 {
     const uint8_t *p = (const uint8_t *)message.ptr, *end = p + message.len;
-    struct histogram h = {.spans_start = p, .spans_end = end};
+    struct histogram h = {.deltas = KS_SLICE_LIT(""), .counts = KS_SLICE_LIT(""), .spans_start = p, .spans_end = end};
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
