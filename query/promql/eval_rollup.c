@@ -11,7 +11,7 @@
 #include "base/time.h"
 #include "query/promql/exec_priv.h"
 #include "query/promql/parser.h"
-#include "query/promql/rollup.h"
+#include "query/promql/rollup_chunks.h"
 
 /* A rollup ready to run on one grid. */
 struct plan {
@@ -23,109 +23,6 @@ struct plan {
     int64_t at_ms;
     bool has_at;
 };
-
-/* MetricsQL's {}. */
-static bool selects_nothing(const struct ks_expr_selector *s)
-{
-    return s->or_count == 0 || (s->or_count == 1 && s->or_lists[0].count == 0);
-}
-
-/* --- selecting ------------------------------------------------------------------------------------------------------ */
-/* The cross product of the selector's lists, the request's filters and the join filters. */
-static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, struct ks_selector **ret,
-                              size_t *ret_count)
-{
-    const struct ks_promql_request *req = ctx->q->req;
-    size_t extra = req->extra_filter_count ? req->extra_filter_count : 1;
-    if (!req->extra_filter_count && !ctx->push_count) {
-        *ret = sel->or_lists;
-        *ret_count = sel->or_count;
-        return KS_OK;
-    }
-    struct ks_selector *out = ks_arena_array(ctx->q->arena, sel->or_count * extra, sizeof *out);
-    if (!out)
-        return ks_arena_err(ctx->q->arena);
-    size_t n = 0;
-    for (size_t i = 0; i < sel->or_count; i++)
-        for (size_t k = 0; k < extra; k++) {
-            const struct ks_selector *a = &sel->or_lists[i];
-            const struct ks_selector *b = req->extra_filter_count ? &req->extra_filters[k] : NULL;
-            size_t bn = b ? b->count : 0, total = a->count + bn + ctx->push_count;
-            struct ks_matcher *m = ks_arena_array(ctx->q->arena, total + 1, sizeof *m);
-            if (!m)
-                return ks_arena_err(ctx->q->arena);
-            for (size_t x = 0; x < total; x++)
-                m[x] = x < a->count        ? a->matchers[x]
-                       : x < a->count + bn ? b->matchers[x - a->count]
-                                           : ctx->push[x - a->count - bn];
-            out[n++] = (struct ks_selector){m, total};
-        }
-    *ret = out;
-    *ret_count = n;
-    return KS_OK;
-}
-
-ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
-                  struct ks_source_set **ret)
-{
-    struct ksi_query *q = ctx->q;
-    struct ks_select_opts opts = {.tenants = q->req->tenants,
-                                  .tenant_count = q->req->tenant_count,
-                                  .min_ms = min_ms,
-                                  .max_ms = max_ms,
-                                  .ctx = &q->read};
-    struct ks_selector *list;
-    KS_TRY(build_selectors(ctx, sel, &list, &opts.selector_count));
-    opts.selectors = list;
-    struct ksi_pinned *pin = ks_arena_alloc(q->arena, sizeof *pin);
-    if (!pin)
-        return ks_arena_err(q->arena);
-    KS_TRY(q->src->select(q->src->arg, &opts, &pin->set));
-    pin->next = q->pinned;
-    q->pinned = pin;
-    *ret = pin->set;
-    size_t n = q->src->count(pin->set);
-    q->series_fetched += n;
-    if (n > q->max_series)
-        return ks_fail(KS_ELIMIT,
-                       "the number of matching timeseries exceeds %llu; either narrow down the search or increase "
-                       "-search.maxUniqueTimeseries",
-                       (unsigned long long)q->max_series);
-    return KS_OK;
-}
-
-ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i, struct ks_slice *ret)
-{
-    *ret = q->src->labels(set, i);
-    if (!q->req->multitenant)
-        return KS_OK;
-    struct ks_tenant t = q->src->tenant(set, i);
-    char text[20];
-    KS_TRY(ksi_labels_set(q, ret, KS_SLICE_LIT("vm_account_id"), ks_slice(text, ks_u64_format(text, t.account))));
-    return ksi_labels_set(q, ret, KS_SLICE_LIT("vm_project_id"), ks_slice(text, ks_u64_format(text, t.project)));
-}
-
-ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret)
-{
-    KS_TRY(ksi_vec_number(ctx, 1, ret));
-    arg = ksi_strip(arg);
-    if (arg->kind == KS_EXPR_ROLLUP && ctx->q->strict)
-        arg = ksi_strip(arg->rollup.expr);
-    if (arg->kind != KS_EXPR_SELECTOR || arg->selector.or_count != 1)
-        return KS_OK;
-    const struct ks_selector *s = &arg->selector.or_lists[0];
-    struct ks_slice *labels = &ret->items[0].labels;
-    for (size_t i = 0; i < s->count; i++) {
-        const struct ks_matcher *m = &s->matchers[i];
-        if (ks_slice_eq(m->name, KS_NAME_LABEL))
-            continue;
-        if (m->op == KS_MATCH_EQ && !(ctx->q->strict && ks_labels_get(*labels, m->name).len))
-            KS_TRY(ksi_labels_set(ctx->q, labels, m->name, m->value));
-        else if (ctx->q->strict)
-            KS_TRY(ksi_labels_remove(ctx->q, labels, m->name));
-    }
-    return KS_OK;
-}
 
 /* --- planning ------------------------------------------------------------------------------------------------------- */
 static ks_err plan_at(const struct ksi_ctx *ctx, struct plan *p)
@@ -285,6 +182,7 @@ struct run {
     struct ks_source_set *set;
     int64_t min_ms, max_ms;
     size_t series, chunk_size, points;
+    bool by_chunks; /* aggregates of chunks may stand for samples */
     struct chunk *chunks;
     double *out; /* without aggregate: series × points */
     const struct ks_expr_aggregate *aggr;
@@ -292,9 +190,31 @@ struct run {
     _Atomic int failed;
 };
 
+/* One series of the set, as the rollup wants to see its chunks. */
+struct one_series {
+    const struct ks_query_source *src;
+    struct ks_source_set *set;
+    size_t i;
+};
+static struct ks_chunk_view one_chunk(void *arg, size_t chunk)
+{
+    const struct one_series *s = arg;
+    return s->src->chunk(s->set, s->i, chunk);
+}
+static ks_err one_read(void *arg, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
+{
+    const struct one_series *s = arg;
+    return s->src->read(s->set, s->i, min_ms, max_ms, out);
+}
+
 static ks_err run_series(struct run *r, struct worker *w, size_t i, double *out)
 {
     struct ksi_query *q = r->ctx->q;
+    if (r->by_chunks) {
+        struct one_series one = {q->src, r->set, i};
+        struct ks_rollup_source src = {q->src->chunk_count(r->set, i), one_chunk, one_read, &one};
+        return ks_rollup_run_source(&r->plan->cfg, &src, &w->samples, &w->scratch, out, NULL);
+    }
     KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
     return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count, &w->scratch, out);
 }
@@ -385,6 +305,7 @@ static size_t pick_chunk_size(const struct run *r)
 static ks_err run_all(struct run *r)
 {
     struct ksi_query *q = r->ctx->q;
+    r->by_chunks = q->src->chunk && ks_rollup_takes_chunks(&r->plan->cfg);
     r->chunk_size = pick_chunk_size(r);
     size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
     r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
@@ -488,7 +409,7 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct plan *p, s
 {
     struct ksi_query *q = ctx->q;
     const struct ks_expr_selector *sel = &p->arg->selector;
-    if (!q->strict && selects_nothing(sel))
+    if (!q->strict && ksi_selects_nothing(sel))
         return ksi_vec_number(ctx, ksi_absent(), ret); /* {} selects nothing */
     struct run r;
     KS_TRY(select_for(ctx, p, &r));
@@ -700,7 +621,7 @@ ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_
     if (p.subquery || ks_rollup_is_multi(&p.cfg))
         return KS_OK;
     const struct ks_expr_selector *sel = &p.arg->selector;
-    if (selects_nothing(sel))
+    if (ksi_selects_nothing(sel))
         return KS_OK;
     struct run r;
     *ret_done = true;
@@ -758,7 +679,7 @@ ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct k
     int64_t max_ms = (p.has_at ? p.at_ms : ctx->start_ms) - p.cfg.offset_ms, min_ms = max_ms - p.cfg.window_ms + 1;
     ret->raw = true;
     ret->type = KS_VALUE_MATRIX;
-    if (selects_nothing(&p.arg->selector))
+    if (ksi_selects_nothing(&p.arg->selector))
         return KS_OK;
     struct ks_source_set *set;
     KS_TRY(ksi_eval_select(ctx, &p.arg->selector, min_ms, max_ms < min_ms ? min_ms : max_ms, &set));

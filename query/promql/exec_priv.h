@@ -171,6 +171,12 @@ KS_NODISCARD ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_ex
 /* foo[5m] at an instant: samples as stored; false when the expression is none. */
 bool ksi_is_raw(const struct ksi_query *q, const struct ks_expr *e);
 KS_NODISCARD ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks_promql_result *ret);
+/* --- eval_select.c -------------------------------------------------------------------------------------------------- */
+/* MetricsQL's {}. */
+static inline bool ksi_selects_nothing(const struct ks_expr_selector *s)
+{
+    return s->or_count == 0 || (s->or_count == 1 && s->or_lists[0].count == 0);
+}
 /* Series selected by a selector node in [min, max]; pinned until the query ends. */
 KS_NODISCARD ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
                                struct ks_source_set **ret);

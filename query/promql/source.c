@@ -28,6 +28,15 @@ static ks_err engine_read(struct ks_source_set *set, size_t i, int64_t min_ms, i
     return ks_series_read((struct ks_series_set *)set, i, min_ms, max_ms, out);
 }
 
+static size_t engine_chunk_count(const struct ks_source_set *set, size_t i)
+{
+    return ks_series_chunk_count((const struct ks_series_set *)set, i);
+}
+static struct ks_chunk_view engine_chunk(const struct ks_source_set *set, size_t i, size_t chunk)
+{
+    return ks_series_chunk((const struct ks_series_set *)set, i, chunk);
+}
+
 struct ks_query_source ks_query_source_engine(struct ks_engine *e)
 {
     return (struct ks_query_source){
@@ -39,6 +48,8 @@ struct ks_query_source ks_query_source_engine(struct ks_engine *e)
         .labels = engine_labels,
         .tenant = engine_tenant,
         .read = engine_read,
+        .chunk_count = engine_chunk_count,
+        .chunk = engine_chunk,
     };
 }
 

@@ -22,6 +22,9 @@ struct ks_query_source {
     struct ks_tenant (*tenant)(const struct ks_source_set *set, size_t i);
     /* Samples of series i in [min_ms, max_ms], ascending, unique in time; replaces what out held. */
     ks_err (*read)(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out);
+    /* The chunks of a series in order of time, whose aggregates may stand for samples. NULL: the source has none. */
+    size_t (*chunk_count)(const struct ks_source_set *set, size_t i);
+    struct ks_chunk_view (*chunk)(const struct ks_source_set *set, size_t i, size_t chunk);
 };
 
 /* The source that reads the engine. */

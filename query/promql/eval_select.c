@@ -1,0 +1,98 @@
+/* Selectors: what a query asks of the source, with the filters of the request and of joins, and labels of what it finds. */
+#include "query/promql/exec_priv.h"
+
+/* The cross product of the selector's lists, the request's filters and the join filters. */
+static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, struct ks_selector **ret,
+                              size_t *ret_count)
+{
+    const struct ks_promql_request *req = ctx->q->req;
+    size_t extra = req->extra_filter_count ? req->extra_filter_count : 1;
+    if (!req->extra_filter_count && !ctx->push_count) {
+        *ret = sel->or_lists;
+        *ret_count = sel->or_count;
+        return KS_OK;
+    }
+    struct ks_selector *out = ks_arena_array(ctx->q->arena, sel->or_count * extra, sizeof *out);
+    if (!out)
+        return ks_arena_err(ctx->q->arena);
+    size_t n = 0;
+    for (size_t i = 0; i < sel->or_count; i++)
+        for (size_t k = 0; k < extra; k++) {
+            const struct ks_selector *a = &sel->or_lists[i];
+            const struct ks_selector *b = req->extra_filter_count ? &req->extra_filters[k] : NULL;
+            size_t bn = b ? b->count : 0, total = a->count + bn + ctx->push_count;
+            struct ks_matcher *m = ks_arena_array(ctx->q->arena, total + 1, sizeof *m);
+            if (!m)
+                return ks_arena_err(ctx->q->arena);
+            for (size_t x = 0; x < total; x++)
+                m[x] = x < a->count        ? a->matchers[x]
+                       : x < a->count + bn ? b->matchers[x - a->count]
+                                           : ctx->push[x - a->count - bn];
+            out[n++] = (struct ks_selector){m, total};
+        }
+    *ret = out;
+    *ret_count = n;
+    return KS_OK;
+}
+
+ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
+                  struct ks_source_set **ret)
+{
+    struct ksi_query *q = ctx->q;
+    struct ks_select_opts opts = {.tenants = q->req->tenants,
+                                  .tenant_count = q->req->tenant_count,
+                                  .min_ms = min_ms,
+                                  .max_ms = max_ms,
+                                  .ctx = &q->read};
+    struct ks_selector *list;
+    KS_TRY(build_selectors(ctx, sel, &list, &opts.selector_count));
+    opts.selectors = list;
+    struct ksi_pinned *pin = ks_arena_alloc(q->arena, sizeof *pin);
+    if (!pin)
+        return ks_arena_err(q->arena);
+    KS_TRY(q->src->select(q->src->arg, &opts, &pin->set));
+    pin->next = q->pinned;
+    q->pinned = pin;
+    *ret = pin->set;
+    size_t n = q->src->count(pin->set);
+    q->series_fetched += n;
+    if (n > q->max_series)
+        return ks_fail(KS_ELIMIT,
+                       "the number of matching timeseries exceeds %llu; either narrow down the search or increase "
+                       "-search.maxUniqueTimeseries",
+                       (unsigned long long)q->max_series);
+    return KS_OK;
+}
+
+ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i, struct ks_slice *ret)
+{
+    *ret = q->src->labels(set, i);
+    if (!q->req->multitenant)
+        return KS_OK;
+    struct ks_tenant t = q->src->tenant(set, i);
+    char text[20];
+    KS_TRY(ksi_labels_set(q, ret, KS_SLICE_LIT("vm_account_id"), ks_slice(text, ks_u64_format(text, t.account))));
+    return ksi_labels_set(q, ret, KS_SLICE_LIT("vm_project_id"), ks_slice(text, ks_u64_format(text, t.project)));
+}
+
+ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret)
+{
+    KS_TRY(ksi_vec_number(ctx, 1, ret));
+    arg = ksi_strip(arg);
+    if (arg->kind == KS_EXPR_ROLLUP && ctx->q->strict)
+        arg = ksi_strip(arg->rollup.expr);
+    if (arg->kind != KS_EXPR_SELECTOR || arg->selector.or_count != 1)
+        return KS_OK;
+    const struct ks_selector *s = &arg->selector.or_lists[0];
+    struct ks_slice *labels = &ret->items[0].labels;
+    for (size_t i = 0; i < s->count; i++) {
+        const struct ks_matcher *m = &s->matchers[i];
+        if (ks_slice_eq(m->name, KS_NAME_LABEL))
+            continue;
+        if (m->op == KS_MATCH_EQ && !(ctx->q->strict && ks_labels_get(*labels, m->name).len))
+            KS_TRY(ksi_labels_set(ctx->q, labels, m->name, m->value));
+        else if (ctx->q->strict)
+            KS_TRY(ksi_labels_remove(ctx->q, labels, m->name));
+    }
+    return KS_OK;
+}
