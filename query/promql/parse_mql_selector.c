@@ -133,6 +133,9 @@ static ks_err filter(struct ksi_parser *p, struct builder *b)
     KS_TRY(ksi_mql_string(p, &m.value));
     if (!p->dry)
         KS_TRY(ksi_check_matcher(p, &m, pos));
+    /* VictoriaMetrics reads !~".*" as "has no such label", where the letter of the expression would match nothing at all. */
+    if (m.op == KS_MATCH_NRE && ks_slice_is(m.value, ".*") && !p->opts->no_fold)
+        m.value = KS_SLICE_LIT(".+");
     if (m.op == KS_MATCH_EQ && ks_slice_eq(name, KS_NAME_LABEL) && m.value.len)
         return set_name(p, b, m.value, pos);
     return add_matcher(p, b, &m);
