@@ -21,6 +21,11 @@ struct ks_config {
     /* insert */
     size_t max_insert_request_bytes, import_max_line_bytes, import_max_request_bytes;
     size_t max_labels_per_series, max_label_name_bytes, max_label_value_bytes;
+    const char *influx_db_label, *influx_separator; /* NULL = "" */
+    bool influx_skip_single_field, influx_skip_measurement;
+    size_t influx_max_request_bytes, otlp_max_request_bytes;
+    bool prometheus_names;      /* characters Prometheus does not know become _ in names, whatever the protocol */
+    bool otlp_prometheus_names; /* OTLP names as Prometheus' rules make them: units and _total appended */
     /* select */
     int64_t max_query_duration_ms, max_export_duration_ms, max_labels_duration_ms, max_status_duration_ms;
     int64_t latency_offset_ms, max_lookback_ms, log_slow_query_ms;

@@ -68,6 +68,30 @@ static bool format_small_integer(char *out, double v, size_t *ret_len)
     return true;
 }
 
+/*
+ * Fixed notation. C++ gives large integers all their exact digits; Go pads the shortest digits that read back with zeros
+ * (2^64 is 18446744073709552000), so those are made from the scientific form.
+ */
+static size_t format_fixed(char *out, double v)
+{
+    if (!(fabs(v) >= 9007199254740992.0))
+        return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, 0);
+    char sci[64];
+    size_t len = ks_cxx_f64_shortest(sci, sizeof sci - 1, v, 1), n = 0, digits = 0;
+    sci[len] = 0;
+    char *e = strchr(sci, 'e');
+    size_t want = (size_t)strtol(e + 1, NULL, 10) + 1;
+    for (char *p = sci; p < e; p++) {
+        if (*p == '.')
+            continue;
+        out[n++] = *p;
+        digits += *p != '-';
+    }
+    for (; digits < want; digits++)
+        out[n++] = '0';
+    return n;
+}
+
 size_t ks_f64_format_fixed(char *out, double v)
 {
     size_t n;
@@ -75,7 +99,7 @@ size_t ks_f64_format_fixed(char *out, double v)
         return format_special(out, v);
     if (format_small_integer(out, v, &n))
         return n;
-    return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, 0);
+    return format_fixed(out, v);
 }
 
 size_t ks_f64_format(char *out, double v)
@@ -87,7 +111,7 @@ size_t ks_f64_format(char *out, double v)
         return n;
     double a = fabs(v);
     if (a == 0 || (a >= 1e-4 && a < 1e21))
-        return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, 0);
+        return format_fixed(out, v);
     return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, 1);
 }
 

@@ -151,7 +151,7 @@ enum { SECRET = 1, IGNORED = 2 };
     F("dropSamplesOnOverload", BOOL, "false", IGNORED, "") \
     F("relabelConfig", STRING, "", IGNORED, "") \
     F("sortLabels", BOOL, "false", IGNORED, "") \
-    F("usePromCompatibleNaming", BOOL, "false", IGNORED, "") \
+    F("usePromCompatibleNaming", BOOL, "false", 0, "characters Prometheus does not know become _ in metric and label names") \
     F("maxIngestionRate", INT, "0", IGNORED, "") \
     F("enableTCP6", BOOL, "true", IGNORED, "") \
     F("tls", BOOL, "false", IGNORED, "") \
@@ -170,11 +170,13 @@ enum { SECRET = 1, IGNORED = 2 };
     F("filestream.disableFadvise", BOOL, "false", IGNORED, "") \
     F("fs.disableMmap", BOOL, "false", IGNORED, "") \
     F("blockcache.missesBeforeCaching", INT, "2", IGNORED, "") \
-    F("influxDBLabel", STRING, "db", IGNORED, "") \
-    F("influxMeasurementFieldSeparator", STRING, "_", IGNORED, "") \
-    F("influxSkipSingleField", BOOL, "false", IGNORED, "") \
-    F("influxSkipMeasurement", BOOL, "false", IGNORED, "") \
-    F("opentelemetry.usePrometheusNaming", BOOL, "false", IGNORED, "")
+    F("influxDBLabel", STRING, "db", 0, "label for the db argument of InfluxDB writes") \
+    F("influxMeasurementFieldSeparator", STRING, "_", 0, "between measurement and field in metric names") \
+    F("influxSkipSingleField", BOOL, "false", 0, "InfluxDB lines with one field are named by the measurement alone") \
+    F("influxSkipMeasurement", BOOL, "false", 0, "InfluxDB samples are named by the field alone") \
+    F("influx.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an InfluxDB write") \
+    F("opentelemetry.usePrometheusNaming", BOOL, "false", 0, "OTLP names as Prometheus makes them: my.metric of unit s becomes my_metric_seconds") \
+    F("opentelemetry.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an OTLP write")
 
 struct flag {
     const char *name, *fallback, *help;

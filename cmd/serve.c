@@ -79,6 +79,14 @@ static void fill_config(struct ks_config *c)
     c->max_labels_per_series = (size_t)ks_flag_int("maxLabelsPerTimeseries");
     c->max_label_name_bytes = (size_t)ks_flag_int("maxLabelNameLen");
     c->max_label_value_bytes = (size_t)ks_flag_int("maxLabelValueLen");
+    c->influx_db_label = ks_flag_str("influxDBLabel");
+    c->influx_separator = ks_flag_str("influxMeasurementFieldSeparator");
+    c->influx_skip_single_field = ks_flag_bool("influxSkipSingleField");
+    c->influx_skip_measurement = ks_flag_bool("influxSkipMeasurement");
+    c->influx_max_request_bytes = (size_t)ks_flag_int("influx.maxRequestSize");
+    c->otlp_max_request_bytes = (size_t)ks_flag_int("opentelemetry.maxRequestSize");
+    c->prometheus_names = ks_flag_bool("usePromCompatibleNaming");
+    c->otlp_prometheus_names = ks_flag_bool("opentelemetry.usePrometheusNaming");
     c->max_query_duration_ms = ks_flag_ms("search.maxQueryDuration");
     c->max_export_duration_ms = ks_flag_ms("search.maxExportDuration");
     c->max_labels_duration_ms = ks_flag_ms("search.maxLabelsAPIDuration");

@@ -136,6 +136,36 @@ static struct ks_stat *over_limit(const struct ks_config *cfg, const struct ks_l
     return cfg->max_labels_per_series && present > cfg->max_labels_per_series ? &stat_too_many_labels : NULL;
 }
 
+/* name with what Prometheus does not allow as _; colons only in metric names. Borrowed when nothing is to do. */
+static ks_err prometheus_name(struct ks_arena *arena, bool metric, struct ks_slice *s)
+{
+    char *out = NULL;
+    for (size_t i = 0; i < s->len; i++) {
+        char c = s->ptr[i], low = (char)(c | 32);
+        bool fine = (low >= 'a' && low <= 'z') || c == '_' || (metric && c == ':') || (c >= '0' && c <= '9');
+        if (fine)
+            continue;
+        if (!out) {
+            if (!(out = ks_arena_alloc(arena, s->len)))
+                return ks_arena_err(arena);
+            memcpy(out, s->ptr, s->len);
+            s->ptr = out;
+        }
+        out[i] = '_';
+    }
+    return KS_OK;
+}
+
+static ks_err prometheus_names(struct ks_ingest *in, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct ks_label *l = &in->labels[i];
+        bool metric = ks_slice_eq(l->name, KS_NAME_LABEL);
+        KS_TRY(prometheus_name(in->arena, metric, metric ? &l->value : &l->name));
+    }
+    return KS_OK;
+}
+
 static ks_err resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret)
 {
     struct ks_ingest *in = b->arg;
@@ -153,6 +183,8 @@ static ks_err resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret)
         return ks_fail(KS_EPARSE, "malformed label in series %zu of the request", i);
     for (size_t k = 0; k < in->extra_count; k++, n++)
         KS_TRY(add_label(in, n, in->extra[k]));
+    if (in->app->cfg.prometheus_names)
+        KS_TRY(prometheus_names(in, n));
     for (size_t k = 0; k < n; k++)
         present += in->labels[k].name.len && in->labels[k].value.len;
     struct ks_stat *reason = present ? over_limit(&in->app->cfg, in->labels, n) : &stat_no_labels;

@@ -1,5 +1,6 @@
 /* Where the ingestion protocols are reached. */
 #include "api/ingest/import.h"
+#include "api/ingest/influx.h"
 #include "api/ingest/remote_write.h"
 #include "api/router.h"
 
@@ -13,13 +14,19 @@ static struct ks_route routes[] = {
     INSERT("api/v1/write", PROBE, 0, ks_remote_write_handle, "promremotewrite",
            "Prometheus remote write 1.0 and 2.0 (snappy, zstd)"),
     INSERT("api/v1/push", PROBE, KS_ROUTE_HIDDEN, ks_remote_write_handle, "promremotewrite", "the same"),
-    INSERT("write", PROBE, KS_ROUTE_HIDDEN, ks_remote_write_handle, "promremotewrite", "the same"),
     INSERT("", PROBE, KS_ROUTE_HIDDEN | KS_ROUTE_CLUSTER_ONLY, ks_remote_write_handle, "promremotewrite", "the same"),
     INSERT("api/v1/import", POST, 0, ks_import_json_handle, "vmimport", "JSON lines as /api/v1/export writes them"),
     INSERT("api/v1/import/prometheus", POST, 0, ks_import_text_handle, "prometheusimport",
            "Prometheus text and OpenMetrics"),
     INSERT("api/v1/import/prometheus/*", POST, 0, ks_import_text_handle, "prometheusimport",
            "the same in Pushgateway's form: metrics/job/<job>/<label>/<value>"),
+    INSERT("influx/write", POST, 0, ks_influx_write_handle, "influx", "InfluxDB line protocol"),
+    INSERT("influx/api/v2/write", POST, 0, ks_influx_write_handle, "influx", "the same, InfluxDB 2"),
+    INSERT("write", POST, KS_ROUTE_HIDDEN, ks_influx_write_handle, "influx", "the same"),
+    INSERT("api/v2/write", POST, KS_ROUTE_HIDDEN, ks_influx_write_handle, "influx", "the same"),
+    INSERT("influx/query", PROBE, 0, ks_influx_query_handle, "influx", "canned SHOW DATABASES, for clients that ask"),
+    INSERT("query", PROBE, KS_ROUTE_HIDDEN, ks_influx_query_handle, "influx", "the same"),
+    INSERT("influx/health", PROBE, 0, ks_influx_health_handle, "influx", "canned health answer"),
 };
 
 const struct ks_route_table ks_routes_ingest = {routes, sizeof routes / sizeof *routes};

@@ -30,6 +30,8 @@ static void test_f64_format(void **state)
     check_text(0.0001, "0.0001");
     check_text(0.00001, "1e-05");
     check_text(123456789012345680., "123456789012345680");
+    check_text(18446744073709551616., "18446744073709552000");
+    check_text(-9007199254740994., "-9007199254740994");
     check_text(NAN, "NaN");
     check_text(-INFINITY, "-Inf");
 }
