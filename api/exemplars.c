@@ -92,8 +92,8 @@ ks_err ks_exemplars_add(struct ks_exemplar_ring *r, const struct ks_exemplar *x,
         return err;
     }
     struct slot s = {.x = *x, .text = b.ptr, .bytes = b.len + sizeof s};
-    s.x.series_raw = ks_slice(b.ptr, series_len);
-    s.x.raw = ks_slice(b.ptr + series_len, b.len - series_len);
+    s.x.series_raw = ks_slice(b.ptr ? b.ptr : "", series_len);
+    s.x.raw = b.ptr ? ks_slice(b.ptr + series_len, b.len - series_len) : ks_slice("", 0);
     pthread_mutex_lock(&r->lock);
     while (r->count && (r->count == r->max_count || r->bytes + s.bytes > r->max_bytes))
         drop_oldest(r);

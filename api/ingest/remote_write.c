@@ -115,10 +115,48 @@ struct series_parts {
     bool samples, exemplars, histograms;
 };
 
-static ks_err walk_series(const struct ksi_pb *pb, const uint8_t *p, const uint8_t *end, struct series_parts *ret)
+/*
+ * The label lengths of the series before. Neighbours in a request are twins: walking by the remembered lengths and only checking
+ * them keeps the next address from waiting for the load before it, which is most of the cost of a plain walk.
+ */
+enum { SHAPE_MAX = 64 };
+struct shape {
+    uint8_t len[SHAPE_MAX];
+    unsigned count;
+};
+
+/* Steps over label fields shorter than 128 bytes; returns where the run of them ends. Corrects the shape as it goes. */
+static inline const uint8_t *walk_labels(struct shape *sh, const uint8_t *p, const uint8_t *end)
+{
+    unsigned i = 0;
+    for (; i < SHAPE_MAX; i++) {
+        if (i < sh->count) {
+            unsigned len = sh->len[i];
+            if (KS_LIKELY((size_t)(end - p) >= 2 + len && p[0] == 0x0a && p[1] == len)) {
+                p += 2 + len;
+                continue;
+            }
+        }
+        if (end - p < 2 || p[0] != 0x0a || p[1] >= 0x80 || end - p < 2 + p[1])
+            break;
+        sh->len[i] = p[1];
+        if (i >= sh->count)
+            sh->count = i + 1;
+        p += 2 + p[1];
+    }
+    sh->count = i;
+    return p;
+}
+
+static ks_err walk_series(const struct ksi_pb *pb, struct shape *sh, const uint8_t *p, const uint8_t *end,
+                          struct series_parts *ret)
 {
     struct series_parts s = {0};
-    const uint8_t *raw = NULL, *raw_end = NULL;
+    const uint8_t *raw = p, *raw_end = walk_labels(sh, p, end);
+    if (raw_end == p)
+        raw = raw_end = NULL;
+    else
+        p = raw_end;
     while (p < end) {
         const uint8_t *at = p;
         uint64_t len;
@@ -203,11 +241,11 @@ static ks_err take_rest(struct ks_ingest *in, const struct ksi_pb *pb, struct ks
     return KS_OK;
 }
 
-static ks_err time_series(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_t *p, const uint8_t *end,
-                          const uint8_t *body_end)
+static ks_err time_series(struct ks_ingest *in, const struct ksi_pb *pb, struct shape *sh, const uint8_t *p,
+                          const uint8_t *end, const uint8_t *body_end)
 {
     struct series_parts s;
-    KS_TRY(walk_series(pb, p, end, &s));
+    KS_TRY(walk_series(pb, sh, p, end, &s));
     if (KS_UNLIKELY(s.scattered_labels))
         KS_TRY(gather_labels(in, p, end, &s.raw));
     if (KS_LIKELY(s.samples)) {
@@ -250,6 +288,7 @@ ks_err ks_remote_write_v1(struct ks_ingest *in, struct ks_slice body)
 {
     const uint8_t *p = (const uint8_t *)body.ptr, *end = p ? p + body.len : p;
     struct ksi_pb pb = {p};
+    struct shape sh = {.count = 0};
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
@@ -260,7 +299,7 @@ ks_err ks_remote_write_v1(struct ks_ingest *in, struct ks_slice body)
             if (!ksi_pb_bytes(&p, end, &msg))
                 return ksi_pb_fail(&pb, at, "WriteRequest.timeseries");
             const uint8_t *m = (const uint8_t *)msg.ptr;
-            KS_TRY(time_series(in, &pb, m, m + msg.len, end));
+            KS_TRY(time_series(in, &pb, &sh, m, m + msg.len, end));
         } else if (key == 0x1a) {
             if (!ksi_pb_bytes(&p, end, &msg))
                 return ksi_pb_fail(&pb, at, "WriteRequest.metadata");
