@@ -23,4 +23,4 @@ listen=(-httpListenAddr="$addr")
 for f in "$@"; do
   case $f in -httpListenAddr* | --httpListenAddr*) listen=() ;; esac
 done
-exec "$bin" serve -storageDataPath="$data" "${listen[@]}" -selfScrapeInterval=15s "$@"
+exec "$bin" serve -storageDataPath="$data" "${listen[@]}" -selfScrapeInterval=15s -search.latencyOffset=1s "$@"
