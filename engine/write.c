@@ -11,7 +11,7 @@
 #include "engine/records.h"
 #include "sys/clock.h"
 
-enum { FRAME_SOFT = 1 << 20, RECENT_MS = 5 * 60 * 1000 };
+enum { FRAME_BYTES = 1 << 20, RECENT_MS = 5 * 60 * 1000 };
 #define SID_DROPPED (UINT32_MAX - 1) /* the resolver dropped the series */
 
 struct miss {
@@ -32,6 +32,7 @@ struct write_op {
     struct miss *misses;
     size_t miss_count, miss_cap;
     struct ks_buf labels, frame;
+    size_t frame_bytes; /* frames are closed when they reach it */
     int64_t min_ms, max_ms, recent_ms;
     bool touched_past, memory_short;
     ks_lsn lsn;
@@ -166,8 +167,10 @@ static ks_err log_series(struct write_op *w, struct ksi_shard *s, const uint32_t
     *ret_logged = 0;
     for (size_t i = 0; i < count;) {
         ks_buf_reset(&w->frame);
-        for (; i < count && w->frame.len < FRAME_SOFT; i++) {
+        for (; i < count; i++) {
             const struct miss *m = &w->misses[w->miss_of[made[i]]];
+            if (w->frame.len && w->frame.len + m->labels.len >= w->frame_bytes)
+                break;
             ksi_rec_series_add(&w->frame, w->sids[made[i]], w->batch->series[made[i]].tenant, m->labels);
         }
         KS_TRY(ks_buf_status(&w->frame));
@@ -276,49 +279,54 @@ static ks_err apply_samples(struct write_op *w, struct ksi_shard *s, uint32_t i)
     return KS_OK;
 }
 
-static ks_err log_frame(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
+/* Hands the frame to the log and begins the next one. */
+static ks_err log_frame(struct write_op *w, struct ksi_shard *s, struct ksi_samples_enc *enc)
 {
-    ks_err err = ks_buf_status(&w->frame);
-    if (err == KS_OK)
-        err = ks_wal_append(w->e->wal, KS_REC_SAMPLES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn);
-    for (size_t k = 0; k < count && err == KS_OK; k++)
-        if (w->sids[idx[k]] != SID_DROPPED)
-            err = apply_samples(w, s, idx[k]);
-    return err;
+    KS_TRY(ks_buf_status(&w->frame));
+    if (enc->count)
+        KS_TRY(ks_wal_append(w->e->wal, KS_REC_SAMPLES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn));
+    w->result->stored += enc->count;
+    ks_buf_reset(&w->frame);
+    ksi_rec_samples_begin(enc, &w->frame, s->count_all);
+    return KS_OK;
 }
 
-/* Logs and applies the samples of the shard's series in frames of about FRAME_SOFT bytes. */
+/* A series may be longer than a frame: an import brings a hundred thousand samples in one line. */
+static ks_err log_samples(struct write_op *w, struct ksi_shard *s, uint32_t i, struct ksi_samples_enc *enc)
+{
+    const struct ks_write_series *x = &w->batch->series[i];
+    const struct ks_write_sample *v = w->batch->samples + x->first_sample;
+    size_t most = (size_t)x->sample_count * KSI_SAMPLE_MAX, room = w->frame_bytes + KSI_SAMPLE_MAX;
+    if (!ks_buf_reserve(&w->frame, most < room ? most : room))
+        return ks_buf_status(&w->frame);
+    for (uint32_t j = 0; j < x->sample_count; j++) {
+        if (v[j].time_ms < w->min_ms) {
+            w->result->too_old++;
+        } else if (v[j].time_ms > w->max_ms) {
+            w->result->too_new++;
+        } else {
+            if (w->frame.len >= w->frame_bytes)
+                KS_TRY(log_frame(w, s, enc));
+            ksi_rec_samples_add(enc, w->sids[i], v[j].time_ms, ks_f64_bits(v[j].value));
+        }
+    }
+    return KS_OK;
+}
+
+/* All of the shard's samples into the log, then into the head: what the log refuses never shows. */
 static ks_err log_and_apply(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
 {
     struct ksi_samples_enc enc;
-    size_t first = 0;
     ks_buf_reset(&w->frame);
     ksi_rec_samples_begin(&enc, &w->frame, s->count_all);
-    for (size_t k = 0; k < count; k++) {
-        if (w->sids[idx[k]] == SID_DROPPED)
-            continue;
-        const struct ks_write_series *x = &w->batch->series[idx[k]];
-        const struct ks_write_sample *v = w->batch->samples + x->first_sample;
-        if (!ks_buf_reserve(&w->frame, (size_t)x->sample_count * KSI_SAMPLE_MAX))
-            return ks_buf_status(&w->frame);
-        for (uint32_t j = 0; j < x->sample_count; j++) {
-            if (v[j].time_ms < w->min_ms)
-                w->result->too_old++;
-            else if (v[j].time_ms > w->max_ms)
-                w->result->too_new++;
-            else
-                ksi_rec_samples_add(&enc, w->sids[idx[k]], v[j].time_ms, ks_f64_bits(v[j].value));
-        }
-        if (w->frame.len >= FRAME_SOFT) {
-            w->result->stored += enc.count;
-            KS_TRY(log_frame(w, s, idx + first, k + 1 - first));
-            first = k + 1;
-            ks_buf_reset(&w->frame);
-            ksi_rec_samples_begin(&enc, &w->frame, s->count_all);
-        }
-    }
-    w->result->stored += enc.count;
-    return enc.count ? log_frame(w, s, idx + first, count - first) : KS_OK;
+    for (size_t k = 0; k < count; k++)
+        if (w->sids[idx[k]] != SID_DROPPED)
+            KS_TRY(log_samples(w, s, idx[k], &enc));
+    KS_TRY(log_frame(w, s, &enc));
+    for (size_t k = 0; k < count; k++)
+        if (w->sids[idx[k]] != SID_DROPPED)
+            KS_TRY(apply_samples(w, s, idx[k]));
+    return KS_OK;
 }
 
 /* The sids of this group may be stale: asks again, one by one. */
@@ -387,6 +395,8 @@ static ks_err write_op_init(struct write_op *w, uint32_t **ret_starts)
     ks_buf_init(&w->labels, 1 << 20);
     ks_buf_init(&w->frame, 256 << 20);
     int64_t now = ks_now_ms();
+    uint64_t segment = w->e->opts.wal_segment_bytes;
+    w->frame_bytes = segment && segment / 4 < FRAME_BYTES ? (size_t)segment / 4 : FRAME_BYTES;
     w->min_ms = ks_engine_min_time_ms(w->e);
     w->max_ms = now + w->e->opts.future_retention_ms;
     w->recent_ms = now - RECENT_MS;

@@ -146,6 +146,43 @@ static void test_values_exact(void **state)
     t_rmdir(dir);
 }
 
+/* One series longer than a log frame, behind others that filled half of one. */
+static void test_long_series(void **state)
+{
+    enum { N = 400000 };
+    char *dir = t_mkdir();
+    int64_t t = ks_now_ms() - 40 * KS_MS_DAY;
+    struct ks_engine *e = open_engine(dir);
+    static int64_t ts[N];
+    static double v[N];
+    uint64_t seed = 3;
+    struct tw w;
+    tw_init(&w);
+    for (int i = 0; i < 60000; i++)
+        tw_add(&w, "before", t + i, (double)i);
+    tw_add(&w, "long", t, 0);
+    assert_int_equal(ks_write_batch_reserve(&w.batch, 0, N), KS_OK);
+    w.batch.series[w.batch.series_count - 1].sample_count = N;
+    w.batch.sample_count--;
+    for (int i = 0; i < N; i++)
+        w.batch.samples[w.batch.sample_count++] =
+            (struct ks_write_sample){t + (int64_t)i * 7919, (double)(ks_rng_next(&seed) >> 12)};
+    struct ks_write_result r;
+    assert_int_equal(tw_write(&w, e, &r), KS_OK);
+    assert_int_equal(r.stored, 60000 + N);
+    tw_done(&w);
+    for (int round = 0; round < 2; round++) {
+        seed = 3;
+        assert_int_equal(t_read(e, "long", t, ks_now_ms(), ts, v, N), N);
+        for (int i = 0; i < N; i++)
+            assert_true(ts[i] == t + (int64_t)i * 7919 && v[i] == (double)(ks_rng_next(&seed) >> 12));
+        assert_int_equal(ks_engine_close(e), KS_OK);
+        e = open_engine(dir);
+    }
+    assert_int_equal(ks_engine_close(e), KS_OK);
+    t_rmdir(dir);
+}
+
 static void test_retention_bounds(void **state)
 {
     char *dir = t_mkdir();
@@ -264,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_values_exact),       cmocka_unit_test(test_retention_bounds),
         cmocka_unit_test(test_delete),             cmocka_unit_test(test_snapshot),
         cmocka_unit_test(test_second_open_refused), cmocka_unit_test(test_label_lists),
+        cmocka_unit_test(test_long_series),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
