@@ -21,12 +21,15 @@ enum { SECRET = 1, IGNORED = 2 };
     F("dedup.minScrapeInterval", DURATION, "0s", 0, "keep one sample per series and interval; 0 removes exact duplicates only") \
     F("wal.sync", STRING, "commit", 0, "when a write is acknowledged: commit = on disk, interval = synced every 100 ms, os = handed to the kernel") \
     F("wal.repair", BOOL, "false", 0, "start in spite of damage in the middle of the log, dropping what follows it") \
+    F("wal.segmentBytes", BYTES, "64MiB", 0, "size of a log segment, at least 256KiB") \
+    F("wal.maxReplayBytes", BYTES, "512MiB", 0, "log a restart may have to replay before the head is flushed") \
     F("memory.allowedPercent", INT, "60", 0, "share of the memory limit the engine may use") \
     F("memory.allowedBytes", BYTES, "0", 0, "memory the engine may use; overrides memory.allowedPercent") \
     F("storage.minFreeDiskSpaceBytes", BYTES, "100MB", 0, "writes are refused below this much free disk") \
     F("storage.maxDiskSpaceUsageBytes", BYTES, "0", 0, "oldest days are dropped beyond this size; 0 = no limit") \
     F("storage.maxSeries", INT, "0", 0, "active series beyond which new ones are refused; 0 = by memory") \
     F("storage.shards", INT, "0", 0, "shards of the head; 0 = by cores") \
+    F("storage.seriesIdleTimeout", DURATION, "1h", 0, "series without samples for this long leave memory at the next flush") \
     F("flushInterval", DURATION, "30m", 0, "the head is written to parts at least this often") \
     F("selfScrapeInterval", DURATION, "0s", 0, "write the own /metrics as samples this often; 0 = off") \
     F("selfScrapeInstance", STRING, "self", 0, "label instance of self-scraped samples") \

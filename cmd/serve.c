@@ -16,6 +16,8 @@
 #include "sys/clock.h"
 #include "sys/pool.h"
 
+enum { MIN_SEGMENT_BYTES = 256 << 10 };
+
 static int complain(const char *what)
 {
     fprintf(stderr, "kofstore: %s%s%s\n", what, *what ? ": " : "", ks_err_text());
@@ -121,15 +123,21 @@ static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
         .future_retention_ms = ks_flag_ms("futureRetention"),
         .dedup_interval_ms = ks_flag_ms("dedup.minScrapeInterval"),
         .wal_repair = ks_flag_bool("wal.repair"),
+        .wal_segment_bytes = (uint64_t)ks_flag_int("wal.segmentBytes"),
+        .wal_max_replay_bytes = (uint64_t)ks_flag_int("wal.maxReplayBytes"),
         .memory_bytes = memory_budget(),
         .min_free_disk_bytes = (uint64_t)ks_flag_int("storage.minFreeDiskSpaceBytes"),
         .max_disk_bytes = (uint64_t)ks_flag_int("storage.maxDiskSpaceUsageBytes"),
         .flush_interval_ms = ks_flag_ms("flushInterval"),
+        .series_idle_ms = ks_flag_ms("storage.seriesIdleTimeout"),
         .shards = (unsigned)ks_flag_int("storage.shards"),
         .max_series = (uint32_t)ks_flag_int("storage.maxSeries"),
         .pool = pool,
     };
     KS_TRY(wal_sync_of(ks_flag_str("wal.sync"), &o.wal_sync));
+    if (o.wal_segment_bytes < MIN_SEGMENT_BYTES)
+        return ks_fail(KS_EINVAL, "-wal.segmentBytes=%s: want at least 256KiB", ks_flag_str("wal.segmentBytes"));
+    o.wal_segment_bytes &= ~(uint64_t)4095;
     return ks_engine_open(&o, ret);
 }
 

@@ -15,7 +15,7 @@
 #include "engine/engine_priv.h"
 #include "sys/clock.h"
 
-enum { IDLE_MS = 60 * 60 * 1000, LABELS_MAX = 1 << 30, COMBINE_MAX = 200000 };
+enum { LABELS_MAX = 1 << 30, COMBINE_MAX = 200000 };
 
 /* A series with chunks to write. */
 struct entry {
@@ -327,7 +327,7 @@ static void after_commit(struct flush *f)
 
 ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
 {
-    struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - IDLE_MS};
+    struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - e->opts.series_idle_ms};
     ks_buf_init(&f.state, (size_t)8 << 30);
     ks_arena_init(&f.labels, LABELS_MAX);
     ks_err err = (f.cuts = ks_zalloc_array(e->shard_count, sizeof *f.cuts)) ? KS_OK : KS_ENOMEM;

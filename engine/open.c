@@ -78,6 +78,7 @@ static void fill_defaults(struct ks_engine *e, const struct ks_engine_opts *opts
     o->memory_bytes = or_default(o->memory_bytes, ks_memory_limit_bytes() / 10 * 6);
     o->min_free_disk_bytes = or_default(o->min_free_disk_bytes, 100000000);
     o->flush_interval_ms = (int64_t)or_default((uint64_t)o->flush_interval_ms, 30 * KS_MS_MINUTE);
+    o->series_idle_ms = (int64_t)or_default((uint64_t)o->series_idle_ms, KS_MS_HOUR);
     if (!o->shards) {
         o->shards = MIN_SHARDS;
         while (o->shards < 2 * ks_cpu_count() && o->shards < MAX_SHARDS)
