@@ -327,7 +327,9 @@ static void after_commit(struct flush *f)
 
 ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
 {
-    struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - e->opts.series_idle_ms};
+    /* Short of memory, series leave after a sixth of the time. */
+    int64_t idle_ms = atomic_load(&e->memory_full) ? e->opts.series_idle_ms / 6 : e->opts.series_idle_ms;
+    struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - idle_ms};
     ks_buf_init(&f.state, (size_t)8 << 30);
     ks_arena_init(&f.labels, LABELS_MAX);
     ks_err err = (f.cuts = ks_zalloc_array(e->shard_count, sizeof *f.cuts)) ? KS_OK : KS_ENOMEM;

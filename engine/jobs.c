@@ -8,7 +8,7 @@
 #include "engine/merge.h"
 #include "sys/clock.h"
 
-enum { TICK_MS = 1000, SEALED_FLUSH_BYTES = 128 << 20 };
+enum { TICK_MS = 1000, SEALED_FLUSH_BYTES = 128 << 20, PRESSURE_FLUSH_MS = 15000 };
 
 int64_t ks_engine_min_time_ms(struct ks_engine *e)
 {
@@ -51,14 +51,18 @@ static bool flush_due(struct ks_engine *e)
         held += e->shards[i].samples;
         pthread_mutex_unlock(&e->shards[i].lock);
     }
-    if (sealed > SEALED_FLUSH_BYTES || atomic_load(&e->memory_full))
+    if (sealed > SEALED_FLUSH_BYTES)
+        return true;
+    /* Short of memory: flush for what it frees, but not again and again when it frees nothing. */
+    int64_t since_ms = ks_mono_ms() - atomic_load(&e->last_flush_mono_ms);
+    if (atomic_load(&e->memory_full) && since_ms > PRESSURE_FLUSH_MS)
         return true;
     pthread_mutex_lock(&e->commit_lock);
     ks_lsn from = e->checkpoint_lsn;
     pthread_mutex_unlock(&e->commit_lock);
     if (ks_wal_bytes_since(e->wal, from) > e->opts.wal_max_replay_bytes / 4 * 3)
         return true;
-    return held && ks_mono_ms() - atomic_load(&e->last_flush_mono_ms) > e->opts.flush_interval_ms;
+    return held && since_ms > e->opts.flush_interval_ms;
 }
 
 static ks_err drop_parts(struct ks_engine *e, struct ksi_part_list *l, bool (*old)(const struct ksi_part *, int64_t),
