@@ -259,7 +259,9 @@ static bool next_value(struct json *j, double *ret)
     int64_t i;
     blanks(j);
     /* -0 must keep its sign: only the general path does. */
-    if (j->p < j->end && *j->p != '-' && fast_int(&j->p, j->end, &i) && i < (int64_t)1 << 53) {
+    const char *p = j->p;
+    if (p < j->end && *p != '-' && fast_int(&p, j->end, &i) && i < (int64_t)1 << 53) {
+        j->p = p;
         *ret = (double)i;
         return true;
     }

@@ -1,5 +1,7 @@
 /* Where the ingestion protocols are reached. */
 #include "api/ingest/import.h"
+#include "api/ingest/import_csv.h"
+#include "api/ingest/import_native.h"
 #include "api/ingest/influx.h"
 #include "api/ingest/remote_write.h"
 #include "api/router.h"
@@ -20,6 +22,9 @@ static struct ks_route routes[] = {
            "Prometheus text and OpenMetrics"),
     INSERT("api/v1/import/prometheus/*", POST, 0, ks_import_text_handle, "prometheusimport",
            "the same in Pushgateway's form: metrics/job/<job>/<label>/<value>"),
+    INSERT("api/v1/import/csv", POST, 0, ks_import_csv_handle, "csvimport", "CSV; format=1:time:rfc3339,2:label:host,3:metric:load"),
+    INSERT("api/v1/import/native", POST, 0, ks_import_native_handle, "nativeimport",
+           "VictoriaMetrics' own blocks as /api/v1/export/native writes them"),
     INSERT("influx/write", POST, 0, ks_influx_write_handle, "influx", "InfluxDB line protocol"),
     INSERT("influx/api/v2/write", POST, 0, ks_influx_write_handle, "influx", "the same, InfluxDB 2"),
     INSERT("write", POST, KS_ROUTE_HIDDEN, ks_influx_write_handle, "influx", "the same"),

@@ -3,28 +3,11 @@
 #include <stdio.h>
 
 #include "api/prom/prom.h"
+#include "api/prom/sink.h"
 #include "base/num.h"
 
 /* Lines stay well under what importers read (KOF: 16 MiB). */
-enum { ROWS_PER_LINE = 100000, STREAM_STEP = 256 << 10 };
-
-/* Collects text and sends it in steps; a short answer goes out whole, with its length. */
-struct sink {
-    struct ks_http_request *req;
-    struct ks_buf *out;
-};
-
-static ks_err sink_drain(struct sink *s, bool all)
-{
-    KS_TRY(ks_buf_status(s->out));
-    if (s->out->len < STREAM_STEP && !(all && ks_http_streaming(s->req)))
-        return KS_OK;
-    if (!ks_http_streaming(s->req))
-        KS_TRY(ks_http_stream_begin(s->req));
-    KS_TRY(ks_http_stream_write(s->req, ks_buf_view(s->out)));
-    ks_buf_reset(s->out);
-    return KS_OK;
-}
+enum { ROWS_PER_LINE = 100000 };
 
 /* JSON has no NaN and no infinities: null and strings, as the import side reads them. */
 static void json_value(struct ks_buf *out, double v)
@@ -136,7 +119,7 @@ enum format { JSONL, PROMETHEUS, PROMAPI };
 
 struct export {
     struct ks_prom_ctx ctx;
-    struct sink sink;
+    struct ks_sink sink;
     enum format format;
     size_t rows_per_line;
     size_t written; /* series */
@@ -165,7 +148,7 @@ static ks_err export_series(struct export *x, struct ks_slice labels, const stru
             ks_prom_json_point(out, s->times[k], s->values[k]);
         }
         i += n;
-        KS_TRY(sink_drain(&x->sink, false));
+        KS_TRY(ks_sink_drain(&x->sink, false));
     }
     if (x->format == PROMAPI)
         ks_buf_str(out, "]}");
@@ -225,7 +208,7 @@ ks_err ks_prom_export(struct ks_http_request *req)
     KS_TRY(err);
     if (x.format == PROMAPI)
         ks_buf_str(x.sink.out, "]}}");
-    return sink_drain(&x.sink, true);
+    return ks_sink_drain(&x.sink, true);
 }
 
 ks_err ks_prom_federate(struct ks_http_request *req)

@@ -50,6 +50,8 @@ ks_err ks_prom_series_count(struct ks_http_request *req);
 ks_err ks_prom_labels(struct ks_http_request *req);
 ks_err ks_prom_label_values(struct ks_http_request *req);
 ks_err ks_prom_export(struct ks_http_request *req);
+ks_err ks_prom_export_native(struct ks_http_request *req);
+ks_err ks_prom_export_csv(struct ks_http_request *req);
 ks_err ks_prom_federate(struct ks_http_request *req);
 ks_err ks_prom_metadata(struct ks_http_request *req);
 ks_err ks_prom_exemplars(struct ks_http_request *req);

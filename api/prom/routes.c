@@ -102,6 +102,8 @@ static struct ks_route routes[] = {
     SELECT("api/v1/labels", ks_prom_labels, "label names"),
     SELECT("api/v1/label/{name}/values", ks_prom_label_values, "values of a label"),
     SELECT("api/v1/export", ks_prom_export, "raw samples; format=jsonl, prometheus or promapi"),
+    SELECT("api/v1/export/native", ks_prom_export_native, "raw samples in VictoriaMetrics' own blocks"),
+    SELECT("api/v1/export/csv", ks_prom_export_csv, "raw samples as CSV; format=__name__,label,__value__,__timestamp__:rfc3339"),
     SELECT("federate", ks_prom_federate, "last samples in Prometheus text"),
     SELECT("api/v1/metadata", ks_prom_metadata, "types, help texts and units"),
     SELECT("api/v1/query_exemplars", ks_prom_exemplars, "exemplars of the series that match the selector"),
