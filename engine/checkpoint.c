@@ -55,7 +55,7 @@ static ks_err put_labels(struct ks_engine *e, struct ks_part_writer *w, const ch
                          uint32_t local_end, struct ks_buf *page, struct ks_buf *labels)
 {
     for (uint32_t local = 0; local < local_end; local++) {
-        uint32_t sid = local * e->shard_count + shard;
+        uint32_t sid = ksi_sid_of(e->shard_count, shard, local);
         struct ks_tenant tenant;
         ks_buf_reset(labels);
         ks_err err = ks_live_index_labels(e->live, sid, labels, &tenant);

@@ -60,7 +60,7 @@ struct ks_engine {
 
 static inline struct ksi_shard *ksi_shard_of_sid(struct ks_engine *e, uint32_t sid)
 {
-    return &e->shards[sid % e->shard_count];
+    return &e->shards[ksi_sid_shard(sid, e->shard_count)];
 }
 
 /* engine/write.c */

@@ -69,7 +69,8 @@ static ks_err seal_due(struct flush *f, struct ksi_shard *s)
 static bool is_dead(void *arg, uint32_t sid)
 {
     struct ksi_shard *s = arg;
-    return sid % s->count_all == s->index && !ksi_series_at(s, sid / s->count_all)->slab;
+    return ksi_sid_shard(sid, s->count_all) == s->index &&
+           !ksi_series_at(s, ksi_sid_local(sid, s->count_all))->slab;
 }
 
 static ks_err series_fp(struct ks_engine *e, uint32_t sid, struct ks_buf *labels, ks_hash128 *ret)

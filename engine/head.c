@@ -127,7 +127,7 @@ ks_err ksi_series_new_at(struct ksi_shard *s, uint32_t local, uint64_t phase_key
 ks_err ksi_series_new(struct ksi_shard *s, uint64_t phase_key, uint32_t *ret_local)
 {
     uint32_t local = s->free_count ? s->free_locals[s->free_count - 1] : s->local_end;
-    if ((uint64_t)local * s->count_all + s->index >= UINT32_MAX)
+    if (((uint64_t)local + KSI_SID_RUN) * s->count_all >= UINT32_MAX)
         return ks_fail(KS_ELIMIT, "too many series");
     KS_TRY(ksi_series_new_at(s, local, phase_key));
     if (s->free_count)

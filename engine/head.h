@@ -1,6 +1,6 @@
 /*
  * The head: what the engine holds in memory of every active series. A shard owns the series whose identity hashes to it,
- * under one mutex; series ids are local · shard_count + shard.
+ * under one mutex; series ids are dealt to the shards in runs of 64 (KSI_SID_RUN), so that neighbouring ids belong to one shard.
  *
  * A series has an open Gorilla chunk, a list of sealed chunks waiting for the next flush, and, when samples came late, a side
  * buffer. Chunks are cut at fixed boundaries: windows of the series' own length (by its sample interval), shifted by a phase
@@ -18,6 +18,21 @@
 #include "base/labels.h"
 #include "storage/codec/gorilla.h"
 #include "storage/metric_data.h"
+
+/* Ids are dealt in runs: the live index keeps the labels of neighbouring ids together. */
+enum { KSI_SID_RUN = 64 };
+static inline uint32_t ksi_sid_of(uint32_t shards, uint32_t shard, uint32_t local)
+{
+    return (local / KSI_SID_RUN * shards + shard) * KSI_SID_RUN + local % KSI_SID_RUN;
+}
+static inline uint32_t ksi_sid_shard(uint32_t sid, uint32_t shards)
+{
+    return sid / KSI_SID_RUN % shards;
+}
+static inline uint32_t ksi_sid_local(uint32_t sid, uint32_t shards)
+{
+    return sid / KSI_SID_RUN / shards * KSI_SID_RUN + sid % KSI_SID_RUN;
+}
 
 #define KSI_CHUNK_SAMPLES 512 /* a chunk is cut here at the latest */
 
@@ -102,7 +117,7 @@ static inline struct ksi_series *ksi_series_at(struct ksi_shard *s, uint32_t loc
 }
 static inline uint32_t ksi_sid(const struct ksi_shard *s, uint32_t local)
 {
-    return local * s->count_all + s->index;
+    return ksi_sid_of(s->count_all, s->index, local);
 }
 
 /* A free local id with an empty series; phase_key: hash of (tenant, job, instance). */

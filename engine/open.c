@@ -116,9 +116,9 @@ static ks_err replay_sample(void *arg, uint32_t sid, int64_t ts, uint64_t bits)
 {
     struct replay *r = arg;
     struct ksi_shard *s = r->s;
-    uint32_t local = sid / s->count_all;
+    uint32_t local = ksi_sid_local(sid, s->count_all);
     enum ksi_append how;
-    if (sid % s->count_all != s->index || local >= s->local_end || !ksi_series_at(s, local)->slab)
+    if (ksi_sid_shard(sid, s->count_all) != s->index || local >= s->local_end || !ksi_series_at(s, local)->slab)
         return ks_fail(KS_ECORRUPT, "a logged sample belongs to the unknown series %u", sid);
     r->samples++;
     return ksi_append(s, local, ts, bits, &how);

@@ -38,7 +38,7 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, st
     roaring_bitmap_free(found);
     for (size_t i = 0; i < n; i++) {
         struct ksi_shard *s = ksi_shard_of_sid(e, sids[i]);
-        uint32_t local = sids[i] / e->shard_count;
+        uint32_t local = ksi_sid_local(sids[i], e->shard_count);
         pthread_mutex_lock(&s->lock);
         if (local < s->local_end && ksi_series_at(s, local)->slab &&
             may_hold(ksi_series_at(s, local), min_ms, max_ms))
@@ -135,7 +135,7 @@ static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o,
     size_t in_slice = 0;
     bool locked = false;
     for (size_t i = 0; i < n && err == KS_OK; i++) {
-        if (sids[i] % s->e->shard_count != shard_no)
+        if (ksi_sid_shard(sids[i], s->e->shard_count) != shard_no)
             continue;
         if (!locked) {
             pthread_mutex_lock(&shard->lock);
@@ -145,7 +145,7 @@ static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o,
                 break;
             }
         }
-        uint32_t local = sids[i] / s->e->shard_count;
+        uint32_t local = ksi_sid_local(sids[i], s->e->shard_count);
         if (local < shard->local_end && ksi_series_at(shard, local)->slab)
             err = add_series(s, o, shard, local, labels);
         if (++in_slice == SLICE) {

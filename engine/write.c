@@ -64,7 +64,7 @@ static ks_err resolve_one(struct write_op *w, uint32_t i)
 static uint32_t shard_of(const struct write_op *w, uint32_t i)
 {
     uint32_t n = w->e->shard_count;
-    return w->miss_of[i] == UINT32_MAX ? w->sids[i] % n : ksi_fp_shard(w->misses[w->miss_of[i]].fp, n);
+    return w->miss_of[i] == UINT32_MAX ? ksi_sid_shard(w->sids[i], n) : ksi_fp_shard(w->misses[w->miss_of[i]].fp, n);
 }
 
 static ks_err look_up(struct write_op *w)
@@ -143,7 +143,7 @@ static ks_err make_local(struct ksi_shard *s, struct ks_tenant tenant, const str
 static void forget_locals(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        uint32_t local = w->sids[made[i]] / s->count_all;
+        uint32_t local = ksi_sid_local(w->sids[made[i]], s->count_all);
         ksi_fp_remove(s, w->misses[w->miss_of[made[i]]].fp, local);
         ksi_series_drop(s, local);
         ksi_series_recycle(s, local);
@@ -236,7 +236,7 @@ static ks_err find_or_create(struct write_op *w, struct ksi_shard *s, const uint
 
 static ks_err restore_local(struct ksi_shard *s, const struct ks_live_add *x)
 {
-    uint32_t local = x->sid / s->count_all;
+    uint32_t local = ksi_sid_local(x->sid, s->count_all);
     if (local > s->local_end + (64u << 20))
         return ks_fail(KS_ECORRUPT, "series id %u is out of range", x->sid);
     KS_TRY(ksi_series_new_at(s, local, ksi_phase_key(x->tenant, x->label_bytes)));
@@ -248,8 +248,8 @@ ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_li
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
         const struct ks_live_add x = adds[i];
-        uint32_t local = x.sid / s->count_all;
-        if (x.sid % s->count_all != s->index)
+        uint32_t local = ksi_sid_local(x.sid, s->count_all);
+        if (ksi_sid_shard(x.sid, s->count_all) != s->index)
             return ks_fail(KS_ECORRUPT, "series %u does not belong to shard %u", x.sid, s->index);
         if (local < s->local_end && ksi_series_at(s, local)->slab) {
             if (!ks_live_index_equals(e->live, x.sid, x.tenant, x.label_bytes))
@@ -268,7 +268,7 @@ static ks_err apply_samples(struct write_op *w, struct ksi_shard *s, uint32_t i)
 {
     const struct ks_write_series *x = &w->batch->series[i];
     const struct ks_write_sample *v = w->batch->samples + x->first_sample;
-    uint32_t local = w->sids[i] / s->count_all;
+    uint32_t local = ksi_sid_local(w->sids[i], s->count_all);
     for (uint32_t k = 0; k < x->sample_count; k++) {
         enum ksi_append how;
         if (v[k].time_ms < w->min_ms || v[k].time_ms > w->max_ms)
@@ -287,7 +287,7 @@ static ks_err log_frame(struct write_op *w, struct ksi_shard *s, struct ksi_samp
         KS_TRY(ks_wal_append(w->e->wal, KS_REC_SAMPLES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn));
     w->result->stored += enc->count;
     ks_buf_reset(&w->frame);
-    ksi_rec_samples_begin(enc, &w->frame, s->count_all);
+    ksi_rec_samples_begin(enc, &w->frame, 1);
     return KS_OK;
 }
 
@@ -318,7 +318,7 @@ static ks_err log_and_apply(struct write_op *w, struct ksi_shard *s, const uint3
 {
     struct ksi_samples_enc enc;
     ks_buf_reset(&w->frame);
-    ksi_rec_samples_begin(&enc, &w->frame, s->count_all);
+    ksi_rec_samples_begin(&enc, &w->frame, 1);
     for (size_t k = 0; k < count; k++)
         if (w->sids[idx[k]] != SID_DROPPED)
             KS_TRY(log_samples(w, s, idx[k], &enc));
@@ -364,7 +364,7 @@ static ks_err write_shard(struct write_op *w, uint32_t shard, const uint32_t *id
 static bool sid_still_valid(void *arg, uint32_t sid)
 {
     struct write_op *w = arg;
-    uint32_t shard = sid % w->e->shard_count;
+    uint32_t shard = ksi_sid_shard(sid, w->e->shard_count);
     return atomic_load(&w->e->drop_epochs[shard]) == w->epochs[shard];
 }
 
