@@ -17,6 +17,7 @@ enum { JOIN_BELOW = 60, CHUNK_TARGET = 256, CHECK_EVERY = 256 };
 struct side {
     const struct ks_compact_input *in;
     struct ks_sindex_cursor *cursor;
+    struct ks_mdata_cursor *chunks;
     uint32_t ord; /* of the row at hand */
     bool more;
     struct ks_tenant tenant;
@@ -40,7 +41,7 @@ struct merge {
     size_t ref_cap;
     struct kfold fold;
     struct ks_buf labels, encoded;
-    int64_t keep_from;
+    struct ks_compact_series keep; /* of the series at hand */
     bool series_open; /* the series at hand has been added to the writer */
     struct ks_tenant tenant;
     struct ks_compact_result result;
@@ -56,6 +57,12 @@ static ks_err side_next(struct side *s)
     }
 }
 
+static void side_done(struct side *s)
+{
+    ks_sindex_cursor_free(s->cursor);
+    ks_mdata_cursor_free(s->chunks);
+}
+
 static ks_err open_sides(struct merge *m, const struct ks_compact_input *inputs, size_t count)
 {
     if (!(m->sides = ks_zalloc_array(count, sizeof *m->sides)))
@@ -64,7 +71,12 @@ static ks_err open_sides(struct merge *m, const struct ks_compact_input *inputs,
         struct side *s = &m->sides[m->count];
         s->in = &inputs[m->count];
         s->ord = UINT32_MAX; /* the first step makes it 0 */
-        KS_TRY(ks_sindex_cursor_new(s->in->part->index, &s->cursor));
+        KS_TRY(ks_mdata_cursor_new(s->in->part->data, &s->chunks));
+        ks_err err = ks_sindex_cursor_new(s->in->part->index, &s->cursor);
+        if (err != KS_OK) {
+            ks_mdata_cursor_free(s->chunks);
+            return err;
+        }
     }
     for (size_t i = 0; i < count; i++)
         KS_TRY(side_next(&m->sides[i]));
@@ -89,11 +101,11 @@ static bool equal_pieces(const struct piece *a, const struct piece *b)
 static ks_err take_chunks(struct merge *m, const struct side *s)
 {
     size_t n = 0;
-    KS_TRY(ks_mdata_chunks(s->in->part->data, s->ord, INT64_MIN, INT64_MAX, &m->refs, &n, &m->ref_cap));
+    KS_TRY(ks_mdata_cursor_chunks(s->chunks, s->ord, INT64_MIN, INT64_MAX, &m->refs, &n, &m->ref_cap));
     KS_TRY(ks_array_reserve((void **)&m->pieces, &m->piece_cap, m->piece_count + n, sizeof *m->pieces));
     for (size_t i = 0; i < n; i++) {
         m->result.samples_in += m->refs[i].meta.sample_count;
-        if (m->refs[i].meta.max_ms >= m->keep_from)
+        if (m->refs[i].meta.max_ms >= m->keep.keep_from_ms)
             m->pieces[m->piece_count++] = (struct piece){s->in->part->data, m->refs[i]};
     }
     return KS_OK;
@@ -142,7 +154,10 @@ static ks_err rewrite(struct merge *m, size_t from, size_t to)
     kfold_reset(&m->fold);
     for (size_t i = from; i < to; i++)
         KS_TRY(kfold_add(&m->fold, m->pieces[i].data, &m->pieces[i].ref));
-    KS_TRY(kfold_finish(&m->fold, m->keep_from, m->o->dedup_interval_ms, m->o->resolution_ms));
+    KS_TRY(kfold_finish(&m->fold, m->keep.keep_from_ms, m->o->dedup_interval_ms, m->keep.resolution_ms));
+    /* Nothing fell away from a lone chunk: its bytes stay, so that merging again changes nothing. */
+    if (to == from + 1 && m->fold.count == m->pieces[from].ref.meta.sample_count)
+        return copy_piece(m, &m->pieces[from]);
     size_t n = m->fold.count, chunks = (n + CHUNK_TARGET * 3 / 2 - 1) / (CHUNK_TARGET * 3 / 2);
     for (size_t k = 0; k < chunks; k++) {
         size_t a = n * k / chunks, b = n * (k + 1) / chunks;
@@ -154,7 +169,7 @@ static ks_err rewrite(struct merge *m, size_t from, size_t to)
 /* Whether a piece that touches no other may be copied as it is. */
 static bool as_is(const struct merge *m, const struct piece *p)
 {
-    return p->ref.meta.min_ms >= m->keep_from && m->o->dedup_interval_ms <= 1 && m->o->resolution_ms <= 0;
+    return p->ref.meta.min_ms >= m->keep.keep_from_ms && m->o->dedup_interval_ms <= 1 && m->keep.resolution_ms <= 1;
 }
 
 /* End of the run of pieces that overlap each other, starting at i. */
@@ -212,7 +227,9 @@ static ks_err merge_series(struct merge *m, const struct side *least)
     ks_buf_slice(&m->labels, least->labels);
     KS_TRY(ks_buf_status(&m->labels));
     struct ks_slice labels = ks_buf_view(&m->labels);
-    m->keep_from = m->o->keep_from_ms ? m->o->keep_from_ms(m->o->arg, m->tenant, labels) : INT64_MIN;
+    m->keep = (struct ks_compact_series){.keep_from_ms = INT64_MIN};
+    if (m->o->series)
+        m->o->series(m->o->arg, m->tenant, labels, &m->keep);
     for (size_t i = 0; i < m->count; i++) {
         struct side *s = &m->sides[i];
         if (!s->more || !ks_tenant_eq(s->tenant, m->tenant) || !ks_slice_eq(s->labels, labels))
@@ -257,7 +274,7 @@ ks_err ks_compact_merge(const struct ks_compact_opts *o, const struct ks_compact
     ks_mpart_writer_abort(m.w);
     m.result.empty = !m.result.series;
     for (size_t i = 0; m.sides && i < count; i++)
-        ks_sindex_cursor_free(m.sides[i].cursor);
+        side_done(&m.sides[i]);
     ks_free(m.sides);
     ks_free(m.pieces);
     ks_free(m.refs);

@@ -11,20 +11,13 @@
 #include "engine/write_batch.h"
 #include "index/matcher.h"
 #include "index/series_index.h"
+#include "retention/rules.h"
 #include "storage/metric_data.h"
 #include "sys/pool.h"
 #include "sys/vfs.h"
 #include "wal/wal.h"
 
 struct ks_engine;
-
-struct ks_retention_rule {
-    struct ks_selector selector;
-    int64_t keep_ms;
-};
-struct ks_downsample_rule {
-    int64_t after_ms, resolution_ms;
-};
 
 struct ks_engine_opts {
     struct ks_vfs *vfs;              /* NULL: ks_vfs_posix() */
@@ -39,6 +32,7 @@ struct ks_engine_opts {
     uint64_t memory_bytes;           /* budget of the whole engine; 0 = 60 % of the limit */
     uint64_t min_free_disk_bytes;    /* read-only below; 0 = 100 MB */
     uint64_t max_disk_bytes;         /* 0 = no limit; oldest days go first */
+    /* Rules by selector: copied and compiled at open (retention/rules.h). */
     const struct ks_retention_rule *retention_rules;
     size_t retention_rule_count;
     const struct ks_downsample_rule *downsample_rules;

@@ -22,7 +22,8 @@
 enum { KSI_ENGINE_FORMAT = 1 };
 
 struct ks_engine {
-    struct ks_engine_opts opts; /* with defaults filled in; texts and rules owned */
+    struct ks_engine_opts opts; /* with defaults filled in; texts owned */
+    struct ks_rules *rules; /* NULL: none */
     struct ks_vfs *vfs;
     char *dir;
     struct ks_file *lock_file;

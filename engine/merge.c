@@ -24,19 +24,96 @@ struct merge {
     struct ks_compact_input *in;
     struct ksi_part **gone;
     struct ks_compact_result result;
+    int64_t now_ms;      /* by which the rules are judged */
+    uint32_t resolution; /* of the new part */
 };
 
-static void describe(const struct ksi_part_view *v, struct ks_compact_candidate *c)
+/* Rows that a selector matches, over all tenants of an index. */
+struct expired {
+    struct ks_sindex *index;
+    const struct ks_selector *selector;
+    roaring_bitmap_t *bits;
+    ks_err err;
+};
+
+static bool add_rows(void *arg, struct ks_tenant tenant)
 {
-    const struct ksi_part *p = v->part;
+    struct expired *x = arg;
+    roaring_bitmap_t *rows;
+    x->err = ks_sindex_select(x->index, tenant, x->selector, 1, &rows);
+    if (x->err != KS_OK)
+        return false;
+    roaring_bitmap_or_inplace(x->bits, rows);
+    roaring_bitmap_free(rows);
+    return true;
+}
+
+/* Rows of a part whose samples have all outlived their rules, in thousandths. */
+static ks_err count_expired(struct ks_engine *e, const struct ksi_part *p, int64_t now_ms, uint32_t *ret)
+{
+    size_t count;
+    const struct ks_retention_rule *rules = ks_rules_retention(e->rules, &count);
+    struct expired x = {.bits = roaring_bitmap_create()};
+    ks_err err = x.bits ? KS_OK : ks_fail(KS_ENOMEM, "cannot allocate a bitmap");
+    for (size_t i = 0; i < count && err == KS_OK; i++) {
+        if (p->max_ms >= now_ms - rules[i].keep_ms)
+            continue;
+        x.index = p->p.index;
+        x.selector = &rules[i].selector;
+        err = ks_sindex_tenants(p->p.index, add_rows, &x);
+        err = err == KS_OK ? x.err : err;
+    }
+    if (err == KS_OK && p->series)
+        *ret = (uint32_t)(roaring_bitmap_get_cardinality(x.bits) * 1000 / p->series);
+    roaring_bitmap_free(x.bits);
+    return err;
+}
+
+/*
+ * What retention rules would free of a part; looked up once an hour. Rules that ask for the tenant are left to the merges that come
+ * anyway: their rows are not in the index by that name.
+ */
+static double expired_share(struct ks_engine *e, struct ksi_part *p, int64_t now_ms)
+{
+    uint32_t permille = 0;
+    if (p->max_ms >= now_ms - ks_rules_smallest_keep_ms(e->rules) || ks_rules_by_tenant(e->rules))
+        return 0;
+    if (now_ms - atomic_load(&p->expired_at_ms) >= KS_MS_HOUR || now_ms < atomic_load(&p->expired_at_ms)) {
+        if (count_expired(e, p, now_ms, &permille) != KS_OK)
+            return 0; /* a damaged index shows when the part is read or merged */
+        atomic_store(&p->expired_permille, permille);
+        atomic_store(&p->expired_at_ms, now_ms);
+    }
+    return atomic_load(&p->expired_permille) / 1000.0;
+}
+
+static void describe(struct ks_engine *e, const struct ksi_part_view *v, int64_t now_ms, struct ks_compact_candidate *c)
+{
+    struct ksi_part *p = v->part;
     *c = (struct ks_compact_candidate){.id = p->id,
                                        .bytes = p->bytes,
                                        .day = p->day,
+                                       .created_ms = p->created_ms,
                                        .level = p->level,
-                                       .resolution = p->resolution,
                                        .has_deleted = v->tombs != NULL};
     if (v->tombs && p->series)
         c->deleted_share = (double)roaring_bitmap_get_cardinality(v->tombs->rows) / p->series;
+    if (!e->rules)
+        return;
+    double expired = expired_share(e, p, now_ms);
+    c->deleted_share = expired > c->deleted_share ? expired : c->deleted_share;
+    uint32_t due = ks_rules_day_due(e->rules, p->day, now_ms);
+    c->thin_due = due && due != p->resolution;
+}
+
+/* For ks_compact_merge: what the rules leave of a series. */
+static void judge_series(void *arg, struct ks_tenant tenant, struct ks_slice labels, struct ks_compact_series *ret)
+{
+    const struct merge *m = arg;
+    struct ks_verdict v;
+    ks_rules_judge(m->e->rules, tenant, labels, &v);
+    ret->keep_from_ms = ks_verdict_keep_from(&v, m->now_ms);
+    ret->resolution_ms = ks_verdict_day_resolution(&v, m->gone[0]->day, m->now_ms);
 }
 
 static bool still_listed(struct merge *m)
@@ -58,7 +135,7 @@ static ks_err publish(struct merge *m, const char *path, uint64_t id)
     struct ksi_part *fresh = NULL;
     ks_err err = KS_OK;
     if (!m->result.empty)
-        KS_TRY(ksi_part_open(e->vfs, e->cache, path, id, first->day, (uint8_t)m->level, first->resolution, &fresh));
+        KS_TRY(ksi_part_open(e->vfs, e->cache, path, id, first->day, (uint8_t)m->level, m->resolution, &fresh));
     struct ksi_change c = {.gone = m->gone, .gone_count = m->count, .fresh = &fresh, .fresh_count = fresh ? 1 : 0};
     pthread_mutex_lock(&e->commit_lock);
     bool valid = still_listed(m);
@@ -93,10 +170,14 @@ static ks_err merge_picked(struct merge *m)
     uint64_t id = e->manifest.next_id++;
     pthread_mutex_unlock(&e->commit_lock);
     KS_TRY(ksi_part_path(e, m->gone[0]->day, id, true, path));
+    m->now_ms = ks_now_ms();
+    m->resolution = ks_rules_day_due(e->rules, m->gone[0]->day, m->now_ms);
     struct ks_compact_opts o = {.vfs = e->vfs,
                                 .path = path,
                                 .level = m->level,
                                 .dedup_interval_ms = e->opts.dedup_interval_ms,
+                                .series = e->rules ? judge_series : NULL,
+                                .arg = m,
                                 .stop = &e->stop_work};
     atomic_fetch_add(&e->active_merges, 1);
     ks_err err = ks_compact_merge(&o, m->in, m->count, &m->result);
@@ -121,7 +202,7 @@ static ks_err merge_one(struct ks_engine *e, const struct ks_compact_policy *pol
         if (day_prefix && strncmp(day, day_prefix, strlen(day_prefix)) != 0)
             continue;
         view_of[n] = i;
-        describe(&m.l->views[i], &m.cand[n++]);
+        describe(e, &m.l->views[i], policy->now_ms, &m.cand[n++]);
     }
     if (err == KS_OK)
         m.count = ks_compact_pick(m.cand, n, policy, m.pick, &m.level);
@@ -141,8 +222,7 @@ static ks_err merge_one(struct ks_engine *e, const struct ks_compact_policy *pol
 
 static struct ks_compact_policy policy_now(bool force)
 {
-    int64_t now = ks_now_ms();
-    return (struct ks_compact_policy){.today = ks_day_of_ms(now), .now_ms = now, .force = force};
+    return (struct ks_compact_policy){.now_ms = ks_now_ms(), .force = force};
 }
 
 ks_err ksi_merge_step(struct ks_engine *e)

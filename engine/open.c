@@ -19,55 +19,11 @@ static uint64_t or_default(uint64_t v, uint64_t fallback)
     return v ? v : fallback;
 }
 
-static ks_err copy_selector(const struct ks_selector *from, struct ks_selector *to)
-{
-    *to = (struct ks_selector){.matchers = ks_zalloc_array(from->count, sizeof *to->matchers), .count = from->count};
-    if (!to->matchers)
-        return KS_ENOMEM;
-    for (size_t i = 0; i < from->count; i++) {
-        const struct ks_matcher *m = &from->matchers[i];
-        char *name = ks_memdup(m->name.ptr, m->name.len), *value = ks_memdup(m->value.ptr, m->value.len);
-        to->matchers[i] = (struct ks_matcher){ks_slice(name, m->name.len), ks_slice(value, m->value.len), m->op};
-        if (!name || !value)
-            return KS_ENOMEM;
-    }
-    return KS_OK;
-}
-
-static void free_rules(struct ks_engine_opts *o)
-{
-    for (size_t i = 0; o->retention_rules && i < o->retention_rule_count; i++) {
-        const struct ks_selector *s = &o->retention_rules[i].selector;
-        for (size_t k = 0; s->matchers && k < s->count; k++) {
-            ks_free((void *)s->matchers[k].name.ptr);
-            ks_free((void *)s->matchers[k].value.ptr);
-        }
-        ks_free(s->matchers);
-    }
-    ks_free((void *)o->retention_rules);
-    ks_free((void *)o->downsample_rules);
-}
-
-static ks_err copy_rules(const struct ks_engine_opts *from, struct ks_engine_opts *to)
-{
-    struct ks_retention_rule *r = ks_zalloc_array(from->retention_rule_count, sizeof *r);
-    to->retention_rules = r;
-    to->downsample_rules =
-        ks_memdup(from->downsample_rules, from->downsample_rule_count * sizeof *from->downsample_rules);
-    if (!r || !to->downsample_rules)
-        return KS_ENOMEM;
-    for (size_t i = 0; i < from->retention_rule_count; i++) {
-        r[i].keep_ms = from->retention_rules[i].keep_ms;
-        KS_TRY(copy_selector(&from->retention_rules[i].selector, &r[i].selector));
-    }
-    return KS_OK;
-}
-
 static void fill_defaults(struct ks_engine *e, const struct ks_engine_opts *opts)
 {
     struct ks_engine_opts *o = &e->opts;
     *o = *opts;
-    o->retention_rules = NULL;
+    o->retention_rules = NULL; /* the caller's; e->rules has them */
     o->downsample_rules = NULL;
     e->vfs = o->vfs ? o->vfs : ks_vfs_posix();
     o->retention_ms = (int64_t)or_default((uint64_t)o->retention_ms, 31 * KS_MS_DAY);
@@ -229,7 +185,8 @@ static ks_err make_folders(struct ks_engine *e)
 static ks_err open_all(struct ks_engine *e, const struct ks_engine_opts *opts)
 {
     fill_defaults(e, opts);
-    KS_TRY(copy_rules(opts, &e->opts));
+    KS_TRY(ks_rules_new(opts->retention_rules, opts->retention_rule_count, opts->downsample_rules,
+                        opts->downsample_rule_count, opts->dedup_interval_ms, &e->rules));
     if (!opts->dir || !opts->dir[0])
         return ks_fail(KS_EINVAL, "no data folder given");
     if (!(e->dir = ks_strdup(opts->dir)))
@@ -257,7 +214,7 @@ static void release(struct ks_engine *e)
     ks_cache_free(e->cache);
     ks_manifest_done(&e->manifest);
     ks_close(e->lock_file);
-    free_rules(&e->opts);
+    ks_rules_free(e->rules);
     ks_free(e->dir);
     pthread_mutex_destroy(&e->commit_lock);
     pthread_mutex_destroy(&e->job_lock);

@@ -52,7 +52,7 @@ void ksi_parts_unpin(struct ksi_part_list *l)
 }
 
 ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *path, uint64_t id, int64_t day,
-                     uint8_t level, uint8_t resolution, struct ksi_part **ret)
+                     uint8_t level, uint32_t resolution, struct ksi_part **ret)
 {
     size_t n = strlen(path) + 1;
     struct ksi_part *p = ks_zalloc(sizeof *p + n);
@@ -70,6 +70,8 @@ ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *pat
     p->day = day;
     p->level = level;
     p->resolution = resolution;
+    p->created_ms = ks_part_created_ms(p->p.file);
+    atomic_init(&p->expired_at_ms, INT64_MIN / 2);
     ks_mdata_time_range(p->p.data, &p->min_ms, &p->max_ms);
     p->bytes = ks_part_bytes(p->p.file);
     p->index_bytes = ks_sindex_stored_bytes(p->p.index);

@@ -24,7 +24,12 @@ struct ksi_part {
     struct ks_vfs *vfs;
     uint64_t id;
     int64_t day; /* UTC day number */
-    uint8_t level, resolution;
+    uint8_t level;
+    uint32_t resolution; /* ks_rules_day_due() of the merge that made it; 0: as it came */
+    int64_t created_ms;
+    /* What retention rules would erase, as last looked up: the job's own memory. */
+    _Atomic int64_t expired_at_ms;
+    _Atomic uint32_t expired_permille;
     int64_t min_ms, max_ms;
     uint64_t bytes, index_bytes, samples;
     uint32_t series;
@@ -56,7 +61,7 @@ void ksi_parts_unpin(struct ksi_part_list *l);
 
 /* Opens a part file as a handle with one reference. */
 KS_NODISCARD ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *path, uint64_t id, int64_t day,
-                                  uint8_t level, uint8_t resolution, struct ksi_part **ret);
+                                  uint8_t level, uint32_t resolution, struct ksi_part **ret);
 void ksi_part_unref(struct ksi_part *p);
 KS_NODISCARD ks_err ksi_tombs_new(roaring_bitmap_t *rows, struct ksi_tombs **ret); /* takes rows, also on failure */
 void ksi_tombs_unref(struct ksi_tombs *t);

@@ -73,18 +73,26 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
 {
     const struct set_series *x = &s->series[i];
     const struct set_chunk *c = s->chunks + x->first_chunk;
+    int64_t decode_to_ms = max_ms, keep_from_ms = INT64_MIN;
     out->count = 0;
+    if (s->e->rules) {
+        int64_t widest_ms = ks_rules_widest_ms(s->e->rules);
+        decode_to_ms = max_ms < INT64_MAX - widest_ms ? max_ms + widest_ms : INT64_MAX;
+        keep_from_ms = ks_verdict_keep_from(&x->verdict, s->now_ms);
+    }
     KS_TRY(ks_read_ctx_check(s->ctx));
     for (uint32_t k = 0; k < x->chunk_count; k++) {
         /* With dedup a sample outside may decide about one inside: whole slots are read. */
-        if (c[k].meta->max_ms < min_ms || c[k].meta->min_ms > max_ms)
+        if (c[k].meta->max_ms < min_ms || c[k].meta->min_ms > decode_to_ms)
             continue;
         KS_TRY(decode(&c[k], out));
     }
     KS_TRY(ks_samples_fold(out->times, out->values, &out->count));
     if (s->dedup_ms > 1)
         out->count = ks_samples_dedup(out->times, out->values, out->count, s->dedup_ms);
-    cut(out, min_ms, max_ms);
+    if (s->e->rules)
+        out->count = ks_verdict_thin(&x->verdict, s->now_ms, out->times, out->values, out->count);
+    cut(out, min_ms > keep_from_ms ? min_ms : keep_from_ms, max_ms);
     if (s->ctx) {
         uint64_t total = atomic_fetch_add(&s->ctx->samples_read, out->count) + out->count;
         if (s->ctx->max_samples && total > s->ctx->max_samples)

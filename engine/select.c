@@ -188,6 +188,38 @@ static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates
     return kept;
 }
 
+/*
+ * Judges a series by the rules: chunks wholly outside its retention are let go, and the aggregates of those that reach out of it, or
+ * that are old enough to be thinned, do not stand for their samples. Returns the new count.
+ */
+static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struct set_chunk *c, uint32_t n)
+{
+    uint32_t kept = 0;
+    ks_rules_judge(s->e->rules, x->tenant, x->labels, &x->verdict);
+    int64_t keep_from = ks_verdict_keep_from(&x->verdict, s->now_ms);
+    for (uint32_t i = 0; i < n; i++) {
+        if (c[i].meta->max_ms < keep_from) {
+            if (c[i].source == SET_SEALED)
+                ksi_sealed_unref(c[i].u.sealed);
+            continue;
+        }
+        if (c[i].meta->min_ms < keep_from || ks_verdict_thins(&x->verdict, s->now_ms, c[i].meta->min_ms))
+            c[i].overlaps = 1;
+        c[kept++] = c[i];
+    }
+    return kept;
+}
+
+/* Takes series without chunks out; only rules leave such. */
+static void drop_empty_series(struct ks_series_set *s)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < s->series_count; i++)
+        if (s->series[i].chunk_count)
+            s->series[kept++] = s->series[i];
+    s->series_count = kept;
+}
+
 /* Brings the chunks of each series together (they were found source by source). */
 static ks_err arrange(struct ks_series_set *s)
 {
@@ -207,6 +239,11 @@ static ks_err arrange(struct ks_series_set *s)
     for (size_t i = 0; i < s->series_count; i++)
         s->series[i].chunk_count =
             order_chunks(sorted + s->series[i].first_chunk, s->series[i].chunk_count, s->dedup_ms > 1);
+    for (size_t i = 0; i < s->series_count && s->e->rules; i++)
+        s->series[i].chunk_count =
+            apply_rules(s, &s->series[i], sorted + s->series[i].first_chunk, s->series[i].chunk_count);
+    if (s->e->rules)
+        drop_empty_series(s);
     ks_free(s->chunks);
     s->chunks = sorted;
     s->chunk_cap = 0; /* in the arena now */
@@ -313,6 +350,10 @@ ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts, 
     s->e = e;
     s->ctx = opts->ctx;
     s->dedup_ms = e->opts.dedup_interval_ms;
+    s->now_ms = ks_now_ms();
+    /* The sample that stands for the last interval may lie behind the range. */
+    if (ks_rules_widest_ms(e->rules) && o.max_ms < INT64_MAX - ks_rules_widest_ms(e->rules))
+        o.max_ms += ks_rules_widest_ms(e->rules);
     ks_arena_init(&s->arena, (size_t)1 << SET_ARENA_MAX_SHIFT);
     ks_err err = o.min_ms > o.max_ms ? KS_OK : select_all(s, &o);
     if (err != KS_OK) {

@@ -30,6 +30,7 @@ struct set_series {
     struct ks_slice labels;
     struct ks_tenant tenant;
     uint32_t first_chunk, chunk_count;
+    struct ks_verdict verdict; /* of the rules; only filled when there are any */
 };
 
 struct ks_series_set {
@@ -44,6 +45,7 @@ struct ks_series_set {
     uint32_t *table; /* fp → series + 1 */
     size_t table_mask;
     int64_t dedup_ms;
+    int64_t now_ms; /* by which the rules are judged */
 };
 
 /* The series with these labels, made when new. labels is copied. */

@@ -153,9 +153,10 @@ static ks_err parse_line(struct ks_slice line, struct ks_manifest *m, bool *ret_
         m->cuts[v[0]] = (uint64_t)v[1];
         return KS_OK;
     }
-    if (keyword(line, "part ", &rest) && numbers(rest, v, 5) && v[2] >= 0 && v[2] < 16 && v[3] >= 0 && v[3] < 16)
+    if (keyword(line, "part ", &rest) && numbers(rest, v, 5) && v[2] >= 0 && v[2] < 16 && v[3] >= 0 &&
+        v[3] <= UINT32_MAX)
         return ks_manifest_add_part(m, (struct ks_manifest_part){(uint64_t)v[0], v[1], (uint8_t)v[2],
-                                                                 (uint8_t)v[3], (uint64_t)v[4]});
+                                                                 (uint32_t)v[3], (uint64_t)v[4]});
     *ret_good = false;
     return KS_OK;
 }

@@ -13,7 +13,8 @@ enum { KS_MANIFEST_FORMAT = 1 };
 struct ks_manifest_part {
     uint64_t id;
     int64_t day; /* UTC day number */
-    uint8_t level, resolution;
+    uint8_t level;
+    uint32_t resolution; /* 0 as it came, else which downsampling its samples went through */
     uint64_t tombs_id; /* file of hidden rows, 0 = none */
 };
 

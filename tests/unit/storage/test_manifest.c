@@ -34,7 +34,7 @@ static void make(uint64_t seed, struct ks_manifest *m)
         parts[i].id = i + 1;
         parts[i].day = (int64_t)ks_rng_below(&rng, 40000) - 20000;
         parts[i].level = (uint8_t)ks_rng_below(&rng, 3);
-        parts[i].resolution = (uint8_t)ks_rng_below(&rng, 3);
+        parts[i].resolution = ks_rng_below(&rng, 2) ? (uint32_t)ks_rng_next(&rng) : 0;
         parts[i].tombs_id = ks_rng_below(&rng, 2) * 77;
     }
     m->cuts = cuts;
