@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/time.h"
+#include "retention/rule_text.h"
 
 enum { SECRET = 1, IGNORED = 2 };
 
@@ -17,6 +18,8 @@ enum { SECRET = 1, IGNORED = 2 };
     F("storageDataPath", STRING, "kofstore-data", 0, "folder of the data") \
     F("httpListenAddr", LIST, ":8428", 0, "addresses to listen on; repeat for more; port 0 picks a free one") \
     F("retentionPeriod", RETENTION, "1", 0, "how long metrics are kept: 30d, 2w, 1y; a bare number counts months") \
+    F("retentionFilter", LIST, "", 0, "shorter retention by selector: `{team=\"x\"}:7d`; of several that match a series the smallest applies; repeat for more") \
+    F("downsampling.period", LIST, "", 0, "older samples thin out to the last one per interval: `30d:5m,180d:1h` or `{filter}:30d:5m`; the first filter that matches decides, `{filter}:0s:0s` exempts; repeat for more") \
     F("futureRetention", DURATION, "2d", 0, "how far in the future samples are accepted") \
     F("dedup.minScrapeInterval", DURATION, "0s", 0, "keep one sample per series and interval; 0 removes exact duplicates only") \
     F("wal.sync", STRING, "commit", 0, "when a write is acknowledged: commit = on disk, interval = synced every 100 ms, os = handed to the kernel") \
@@ -283,7 +286,7 @@ static ks_err add_to_list(struct value *v, const char *text)
 {
     size_t cap = v->list_count;
     for (const char *p = text; *p;) {
-        size_t n = strcspn(p, ",");
+        size_t n = ks_rule_text_item(ks_slice_str(p)); /* commas in quotes and braces do not part items */
         if (n) {
             KS_TRY(ks_array_reserve((void **)&v->list, &cap, v->list_count + 1, sizeof *v->list));
             char *item = ks_memdup(p, n);

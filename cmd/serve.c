@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "cmd/commands.h"
 #include "cmd/flags.h"
+#include "query/rule_list.h"
 #include "sys/clock.h"
 #include "sys/pool.h"
 
@@ -115,6 +116,34 @@ static void fill_config(struct ks_config *c)
     c->query_log_count = (size_t)ks_flag_int("search.queryStats.lastQueriesCount");
 }
 
+static ks_err read_rules(struct ks_rule_list *rules)
+{
+    const char *const *texts;
+    size_t n = ks_flag_list("retentionFilter", &texts);
+    for (size_t i = 0; i < n; i++)
+        KS_TRY(ks_rule_list_retention(rules, texts[i], ks_flag_ms("retentionPeriod")));
+    n = ks_flag_list("downsampling.period", &texts);
+    for (size_t i = 0; i < n; i++)
+        KS_TRY(ks_rule_list_downsample(rules, texts[i]));
+    return KS_OK;
+}
+
+/* The engine copies the rules. */
+static ks_err open_with_rules(struct ks_engine_opts *o, struct ks_engine **ret)
+{
+    struct ks_rule_list rules;
+    ks_rule_list_init(&rules);
+    ks_err err = read_rules(&rules);
+    o->retention_rules = rules.keep;
+    o->retention_rule_count = rules.keep_count;
+    o->downsample_rules = rules.thin;
+    o->downsample_rule_count = rules.thin_count;
+    if (err == KS_OK)
+        err = ks_engine_open(o, ret);
+    ks_rule_list_done(&rules);
+    return err;
+}
+
 static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
 {
     struct ks_engine_opts o = {
@@ -138,7 +167,7 @@ static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
     if (o.wal_segment_bytes < MIN_SEGMENT_BYTES)
         return ks_fail(KS_EINVAL, "-wal.segmentBytes=%s: want at least 256KiB", ks_flag_str("wal.segmentBytes"));
     o.wal_segment_bytes &= ~(uint64_t)4095;
-    return ks_engine_open(&o, ret);
+    return open_with_rules(&o, ret);
 }
 
 static unsigned workers(const char *flag)

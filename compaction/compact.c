@@ -72,11 +72,7 @@ static ks_err open_sides(struct merge *m, const struct ks_compact_input *inputs,
         s->in = &inputs[m->count];
         s->ord = UINT32_MAX; /* the first step makes it 0 */
         KS_TRY(ks_mdata_cursor_new(s->in->part->data, &s->chunks));
-        ks_err err = ks_sindex_cursor_new(s->in->part->index, &s->cursor);
-        if (err != KS_OK) {
-            ks_mdata_cursor_free(s->chunks);
-            return err;
-        }
+        KS_TRY(ks_sindex_cursor_new(s->in->part->index, &s->cursor));
     }
     for (size_t i = 0; i < count; i++)
         KS_TRY(side_next(&m->sides[i]));

@@ -81,6 +81,7 @@ ks_err ks_part_writer_new(struct ks_vfs *vfs, const char *path, enum ks_part_kin
     ks_buf_init(&w->pending, KSI_TOC_RAW_MAX + (16 << 20));
     ks_random_bytes(w->uuid, sizeof w->uuid);
     size_t len = strlen(path);
+    bool made = false;
     ks_err err = KS_OK;
     if (!(w->path = ks_strdup(path)) || !(w->tmp = ks_alloc(len + 5)) ||
         !(w->packer = ksi_packer_new()) || !ks_buf_reserve(&w->pending, 2 * WRITE_BYTES))
@@ -90,9 +91,10 @@ ks_err ks_part_writer_new(struct ks_vfs *vfs, const char *path, enum ks_part_kin
         memcpy(w->tmp + len, ".tmp", 5);
         put_header(w, kind);
         err = ks_open(vfs, w->tmp, KS_OPEN_CREATE | KS_OPEN_TRUNC, &w->file);
+        made = true; /* even when it failed the name may be there */
     }
     if (err != KS_OK) {
-        writer_free(w, false);
+        writer_free(w, made);
         return err;
     }
     *ret = w;
