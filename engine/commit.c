@@ -92,6 +92,43 @@ static void remove_file(struct ks_engine *e, const char *path)
         ks_log(KS_LOG_WARN, "engine", "cannot remove a file no longer used; the next start will: %s", ks_err_text());
 }
 
+/*
+ * Whether the manifest of a store that failed is in place nevertheless: its rename happened and only the sync of the folder
+ * failed. A restart may then find it or the one before, and both must find their files.
+ */
+static bool is_in_place(struct ks_engine *e, const struct ks_manifest *m)
+{
+    struct ks_manifest now;
+    if (ks_manifest_load(e->vfs, e->dir, &now) != KS_OK)
+        return true;
+    bool same = now.next_id == m->next_id;
+    ks_manifest_done(&now);
+    return same;
+}
+
+void ksi_discard(struct ks_engine *e, struct ksi_part *const *fresh, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!atomic_load(&e->manifest_unsure))
+            atomic_store(&fresh[i]->doomed, true);
+        ksi_part_unref(fresh[i]);
+    }
+}
+
+static ks_err store(struct ks_engine *e, const struct ks_manifest *m)
+{
+    ks_err err = ks_manifest_store(e->vfs, e->dir, m);
+    if (err == KS_OK) {
+        atomic_store(&e->manifest_unsure, false);
+        return KS_OK;
+    }
+    char why[KS_ERR_TEXT_MAX];
+    snprintf(why, sizeof why, "%s", ks_err_text());
+    if (is_in_place(e, m))
+        atomic_store(&e->manifest_unsure, true);
+    return ks_fail(err, "%s", why);
+}
+
 ks_err ksi_commit(struct ks_engine *e, const struct ksi_change *c)
 {
     struct ks_manifest m;
@@ -102,7 +139,7 @@ ks_err ksi_commit(struct ks_engine *e, const struct ksi_change *c)
         ks_manifest_done(&m);
         return err;
     }
-    err = ks_manifest_store(e->vfs, e->dir, &m);
+    err = store(e, &m);
     if (err != KS_OK) {
         /* The new list must let go of what it took over without closing it: the caller still owns fresh. */
         next->count -= c->fresh_count;
@@ -244,6 +281,28 @@ static ks_err sweep_folder(struct ks_engine *e, const char *folder)
     return err == KS_ENOTFOUND ? KS_OK : err;
 }
 
+/* Snapshots begun and never finished. */
+static ks_err sweep_snapshots(struct ks_engine *e)
+{
+    struct sweep s = {.e = e, .dirs = true};
+    char path[4096], one[4096];
+    KS_TRY(ksi_path(path, e->dir, "snapshots"));
+    ks_buf_init(&s.names, 64 << 20);
+    ks_err err = e->vfs->ops->list(e->vfs, path, sweep_entry, &s);
+    if (err == KS_OK)
+        err = ks_buf_status(&s.names);
+    for (size_t at = 0; err == KS_OK && at < s.names.len; at += strlen(s.names.ptr + at) + 1) {
+        size_t n = strlen(s.names.ptr + at);
+        if (n < 4 || strcmp(s.names.ptr + at + n - 4, ".tmp") != 0)
+            continue;
+        err = ksi_path(one, path, "%s", s.names.ptr + at);
+        if (err == KS_OK)
+            err = ks_vfs_remove_tree(e->vfs, one);
+    }
+    ks_buf_done(&s.names);
+    return err == KS_ENOTFOUND ? KS_OK : err;
+}
+
 /* Removes leftovers of interrupted work. */
 static ks_err sweep_all(struct ks_engine *e)
 {
@@ -253,9 +312,12 @@ static ks_err sweep_all(struct ks_engine *e)
     KS_TRY(sweep_folder(e, path));
     KS_TRY(ksi_path(path, e->dir, "tombs"));
     KS_TRY(sweep_folder(e, path));
+    KS_TRY(sweep_snapshots(e));
     KS_TRY(ksi_path(path, e->dir, "parts"));
     ks_buf_init(&days.names, 64 << 20);
     ks_err err = e->vfs->ops->list(e->vfs, path, sweep_entry, &days);
+    if (err == KS_OK)
+        err = ks_buf_status(&days.names);
     for (size_t at = 0; err == KS_OK && at < days.names.len; at += strlen(days.names.ptr + at) + 1) {
         err = ksi_path(day, path, "%s", days.names.ptr + at);
         if (err == KS_OK)

@@ -14,8 +14,11 @@ struct ksi_change {
     struct ksi_tombs *const *tombs; /* NULL, or per view of the current list: new tombstones (NULL: unchanged) */
     const uint64_t *tombs_ids;      /* with tombs: ids of their files */
 };
-/* On error nothing changed: the caller still owns what is fresh. */
+/* On error nothing changed: the caller still owns what is fresh, and gives it to ksi_discard. */
 KS_NODISCARD ks_err ksi_commit(struct ks_engine *e, const struct ksi_change *change);
+/* Lets go of parts that did not become part of the store. Their files go too, unless a restart might find a manifest that names
+ * them. */
+void ksi_discard(struct ks_engine *e, struct ksi_part *const *fresh, size_t count);
 
 /* Reads the manifest (or starts a new store), opens the parts, quarantines damaged ones, removes files nobody names. */
 KS_NODISCARD ks_err ksi_store_load(struct ks_engine *e);

@@ -39,6 +39,8 @@ struct ks_engine {
 
     pthread_mutex_t commit_lock;
     struct ks_manifest manifest; /* under commit_lock */
+    /* Storing a manifest failed after it may have taken its place: files it names must stay until another one is stored. */
+    _Atomic bool manifest_unsure;
 
     struct ksi_part_store parts;
 

@@ -326,6 +326,19 @@ static void after_commit(struct flush *f)
     atomic_store(&e->last_flush_mono_ms, ks_mono_ms());
 }
 
+/* What was written goes again, unless a restart might need it; the error text stays that of the failure. */
+static void undo(struct flush *f)
+{
+    struct ks_engine *e = f->e;
+    char why[KS_ERR_TEXT_MAX];
+    snprintf(why, sizeof why, "%s", ks_err_text());
+    ks_part_writer_abort(f->checkpoint);
+    if (f->change.checkpoint_id && !atomic_load(&e->manifest_unsure))
+        (void)!e->vfs->ops->unlink(e->vfs, f->checkpoint_path); /* else the next start does */
+    ksi_discard(e, f->fresh, f->fresh_count);
+    (void)ks_fail(KS_EIO, "%s", why);
+}
+
 ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
 {
     /* Short of memory, series leave after a sixth of the time. */
@@ -341,11 +354,7 @@ ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
     if (err == KS_OK) {
         after_commit(&f);
     } else {
-        ks_part_writer_abort(f.checkpoint);
-        for (size_t i = 0; i < f.fresh_count; i++) {
-            atomic_store(&f.fresh[i]->doomed, true);
-            ksi_part_unref(f.fresh[i]);
-        }
+        undo(&f);
     }
     ks_free(f.entries);
     ks_free(f.fresh);

@@ -142,10 +142,8 @@ static ks_err publish(struct merge *m, const char *path, uint64_t id)
     if (valid)
         err = ksi_commit(e, &c);
     pthread_mutex_unlock(&e->commit_lock);
-    if ((!valid || err != KS_OK) && fresh) {
-        atomic_store(&fresh->doomed, true);
-        ksi_part_unref(fresh);
-    }
+    if ((!valid || err != KS_OK) && fresh)
+        ksi_discard(e, &fresh, 1);
     if (valid && err == KS_OK) {
         atomic_fetch_add(&e->merges, 1);
         atomic_fetch_add(&e->merged_rows, m->result.samples_in);

@@ -49,30 +49,43 @@ static ks_err fill_snapshot(struct ks_engine *e, const char *snap)
     return ks_manifest_store(e->vfs, snap, &e->manifest);
 }
 
+/* 20261121133000-000000000000002A: UTC and a number of its own. Under commit_lock. */
+static void snapshot_name(struct ks_engine *e, char out[64])
+{
+    int64_t now = ks_now_ms(), y;
+    unsigned m, d, s = (unsigned)(now / 1000 % 86400);
+    ks_civil_from_days(ks_day_of_ms(now), &y, &m, &d);
+    snprintf(out, 64, "%04u%02u%02u%02u%02u%02u-%016llX", (unsigned)y % 10000, m, d, s / 3600, s / 60 % 60, s % 60,
+             (unsigned long long)e->manifest.next_id++);
+}
+
+/* Under commit_lock. */
+static ks_err create_locked(struct ks_engine *e, const char *name)
+{
+    char snap[4096], tmp[4096];
+    struct ksi_flush_opts opts = {0};
+    KS_TRY(ksi_path(snap, e->dir, "snapshots/%s", name));
+    KS_TRY(ksi_path(tmp, e->dir, "snapshots/%s.tmp", name));
+    KS_TRY(ksi_flush_locked(e, &opts));
+    KS_TRY(ks_vfs_mkdirs(e->vfs, tmp));
+    ks_err err = fill_snapshot(e, tmp);
+    if (err == KS_OK)
+        err = e->vfs->ops->rename(e->vfs, tmp, snap);
+    if (err != KS_OK) {
+        char why[KS_ERR_TEXT_MAX];
+        snprintf(why, sizeof why, "%s", ks_err_text());
+        (void)!ks_vfs_remove_tree(e->vfs, tmp); /* what stays is not listed, and removed by the next start */
+        return ks_fail(err, "%s", why);
+    }
+    return ks_vfs_sync_parent(e->vfs, snap);
+}
+
 ks_err ks_engine_snapshot_create(struct ks_engine *e, char ret_name[64])
 {
-    char stamp[32], name[64], snap[4096], tmp[4096];
-    struct ksi_flush_opts opts = {0};
+    char name[64];
     pthread_mutex_lock(&e->commit_lock);
-    int64_t now = ks_now_ms(), y;
-    unsigned m, d;
-    ks_civil_from_days(ks_day_of_ms(now), &y, &m, &d);
-    unsigned s = (unsigned)(now / 1000 % 86400);
-    snprintf(stamp, sizeof stamp, "%04u%02u%02u%02u%02u%02u", (unsigned)y % 10000, m, d, s / 3600, s / 60 % 60, s % 60);
-    snprintf(name, sizeof name, "%s-%016llX", stamp, (unsigned long long)e->manifest.next_id++);
-    ks_err err = ksi_flush_locked(e, &opts);
-    if (err == KS_OK)
-        err = ksi_path(snap, e->dir, "snapshots/%s", name);
-    if (err == KS_OK)
-        err = ksi_path(tmp, e->dir, "snapshots/%s.tmp", name);
-    if (err == KS_OK)
-        err = ks_vfs_mkdirs(e->vfs, tmp);
-    if (err == KS_OK && (err = fill_snapshot(e, tmp)) == KS_OK)
-        err = e->vfs->ops->rename(e->vfs, tmp, snap);
-    if (err == KS_OK)
-        err = ks_vfs_sync_parent(e->vfs, snap);
-    else
-        (void)!ks_vfs_remove_tree(e->vfs, tmp);
+    snapshot_name(e, name);
+    ks_err err = create_locked(e, name);
     pthread_mutex_unlock(&e->commit_lock);
     if (err == KS_OK)
         memcpy(ret_name, name, sizeof name);

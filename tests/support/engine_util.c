@@ -66,9 +66,11 @@ void tw_done(struct tw *w)
 void tw_add(struct tw *w, const char *series, int64_t ts, double value)
 {
     struct ks_write_batch *b = &w->batch;
-    if (ks_write_batch_reserve(b, 1, 1) != KS_OK)
-        abort();
     struct ks_slice raw = ks_arena_dup(&w->arena, ks_slice_str(series));
+    if (!raw.ptr || ks_write_batch_reserve(b, 1, 1) != KS_OK) {
+        w->memory_short = true;
+        return;
+    }
     struct ks_tenant t = {0, 0};
     b->series[b->series_count++] = (struct ks_write_series){
         ks_raw_key(t, ks_slice(NULL, 0), raw), raw, t, (uint32_t)b->sample_count, 1};
@@ -78,7 +80,8 @@ void tw_add(struct tw *w, const char *series, int64_t ts, double value)
 ks_err tw_write(struct tw *w, struct ks_engine *e, struct ks_write_result *ret)
 {
     struct ks_write_result r;
-    ks_err err = ks_engine_write(e, &w->batch, ret ? ret : &r);
+    ks_err err = w->memory_short ? ks_fail(KS_ENOMEM, "no memory for the batch") : ks_engine_write(e, &w->batch, ret ? ret : &r);
+    w->memory_short = false;
     ks_write_batch_reset(&w->batch);
     ks_arena_reset(&w->arena);
     return err;

@@ -8,6 +8,7 @@
 struct tw {
     struct ks_write_batch batch;
     struct ks_arena arena;
+    bool memory_short; /* tw_add could not: tw_write says so */
 };
 void tw_init(struct tw *w);
 void tw_done(struct tw *w);
