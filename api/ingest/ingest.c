@@ -240,6 +240,7 @@ ks_err ks_ingest_flush(struct ks_ingest *in)
         err = ks_engine_write(in->app->engine, b, &res);
         if (err == KS_OK) {
             in->samples += b->sample_count;
+            in->not_stored += res.stored < b->sample_count ? b->sample_count - res.stored : 0;
             ks_stat_add(in->rows_stat, b->sample_count);
         }
     }

@@ -28,6 +28,7 @@ struct ks_ingest {
     struct ks_arena *arena; /* reset by every flush: holds raw labels of the batch only */
     struct ks_stat *rows_stat; /* vm_rows_inserted_total{type=…} */
     uint64_t samples, histograms, exemplars; /* accepted so far */
+    uint64_t not_stored; /* of samples: outside of the retention, or their series was refused */
     int64_t now_ms;
     /* resolve's output */
     struct ks_label *labels;

@@ -3,6 +3,7 @@
 #include "api/ingest/import_csv.h"
 #include "api/ingest/import_native.h"
 #include "api/ingest/influx.h"
+#include "api/ingest/otlp_metrics.h"
 #include "api/ingest/remote_write.h"
 #include "api/router.h"
 
@@ -31,6 +32,9 @@ static struct ks_route routes[] = {
     INSERT("api/v2/write", POST, KS_ROUTE_HIDDEN, ks_influx_write_handle, "influx", "the same"),
     INSERT("influx/query", PROBE, 0, ks_influx_query_handle, "influx", "canned SHOW DATABASES, for clients that ask"),
     INSERT("query", PROBE, KS_ROUTE_HIDDEN, ks_influx_query_handle, "influx", "the same"),
+    INSERT("opentelemetry/v1/metrics", POST, 0, ks_otlp_metrics_handle, "opentelemetry", "OTLP metrics, protobuf or JSON"),
+    INSERT("opentelemetry/api/v1/push", POST, KS_ROUTE_HIDDEN, ks_otlp_metrics_handle, "opentelemetry", "the same"),
+    INSERT("v1/metrics", POST, KS_ROUTE_HIDDEN, ks_otlp_metrics_handle, "opentelemetry", "the same"),
     INSERT("influx/health", PROBE, 0, ks_influx_health_handle, "influx", "canned health answer"),
 };
 
