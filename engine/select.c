@@ -41,18 +41,28 @@ static ks_err table_grow(struct ks_series_set *s)
     return KS_OK;
 }
 
+/* Where the series is, or belongs, in the table. Equal labels have been compared when a series was created: equal
+ * identities of one tenant are the same series. */
+static size_t set_slot(const struct ks_series_set *s, struct ks_tenant tenant, ks_hash128 fp)
+{
+    size_t at = fp.lo & s->table_mask;
+    for (; s->table[at]; at = (at + 1) & s->table_mask) {
+        const struct set_series *x = &s->series[s->table[at] - 1];
+        if (ks_hash128_eq(x->fp, fp) && ks_tenant_eq(x->tenant, tenant))
+            break;
+    }
+    return at;
+}
+
 ks_err ksi_set_series(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels, uint32_t *ret)
 {
     if (!s->table || s->series_count * 2 > s->table_mask)
         KS_TRY(table_grow(s));
     ks_hash128 fp = ks_series_fp(tenant, labels);
-    size_t at = fp.lo & s->table_mask;
-    for (; s->table[at]; at = (at + 1) & s->table_mask) {
-        struct set_series *x = &s->series[s->table[at] - 1];
-        if (ks_hash128_eq(x->fp, fp) && ks_tenant_eq(x->tenant, tenant) && ks_slice_eq(x->labels, labels)) {
-            *ret = s->table[at] - 1;
-            return KS_OK;
-        }
+    size_t at = set_slot(s, tenant, fp);
+    if (s->table[at]) {
+        *ret = s->table[at] - 1;
+        return KS_OK;
     }
     if (s->ctx && s->ctx->max_series && s->series_count >= s->ctx->max_series)
         return ks_fail(KS_ELIMIT,
@@ -92,25 +102,43 @@ struct part_scan {
     struct ks_series_set *set;
     const struct ks_select_opts *o;
     struct ksi_part *part;
+    struct ks_tenant tenant;
     struct ks_mdata_cursor *cursor;
     struct ks_chunk_ref *refs;
     size_t ref_cap;
     struct ks_buf labels;
 };
 
-static ks_err scan_row(struct part_scan *p, uint32_t ord)
+/* A series met before, in the head or in another part, is known by its identity; its labels are not read again. */
+static ks_err series_of_row(struct part_scan *p, uint32_t ord, uint32_t *ret)
 {
     struct ks_series_set *s = p->set;
     struct ks_tenant tenant;
+    ks_hash128 fp;
+    if (s->table && ksi_part_fp(p->part, ord, &fp)) {
+        size_t at = set_slot(s, p->tenant, fp);
+        if (s->table[at]) {
+            *ret = s->table[at] - 1;
+            return KS_OK;
+        }
+    }
+    ks_buf_reset(&p->labels);
+    KS_TRY(ks_sindex_series(p->part->p.index, ord, &p->labels, &tenant));
+    KS_TRY(ks_buf_status(&p->labels));
+    KS_TRY(ksi_set_series(s, tenant, ks_buf_view(&p->labels), ret));
+    ksi_part_fp_put(p->part, ord, s->series[*ret].fp);
+    return KS_OK;
+}
+
+static ks_err scan_row(struct part_scan *p, uint32_t ord)
+{
+    struct ks_series_set *s = p->set;
     size_t n = 0;
     uint32_t series;
     KS_TRY(ks_mdata_cursor_chunks(p->cursor, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n, &p->ref_cap));
     if (!n)
         return KS_OK;
-    ks_buf_reset(&p->labels);
-    KS_TRY(ks_sindex_series(p->part->p.index, ord, &p->labels, &tenant));
-    KS_TRY(ks_buf_status(&p->labels));
-    KS_TRY(ksi_set_series(s, tenant, ks_buf_view(&p->labels), &series));
+    KS_TRY(series_of_row(p, ord, &series));
     struct ks_chunk_ref *copy = ks_arena_array(&s->arena, n, sizeof *copy);
     if (!copy)
         return ks_arena_err(&s->arena);
@@ -127,7 +155,7 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
 static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant,
                           const struct ksi_part_view *v)
 {
-    struct part_scan p = {.set = s, .o = o, .part = v->part};
+    struct part_scan p = {.set = s, .o = o, .part = v->part, .tenant = tenant};
     roaring_bitmap_t *rows;
     KS_TRY(ksi_part_matching(v, o, tenant, &rows));
     ks_buf_init(&p.labels, 16 << 20);
@@ -163,11 +191,30 @@ static bool same_chunk(const struct set_chunk *a, const struct set_chunk *b)
     return a->source <= SET_SEALED && b->source <= SET_SEALED && ks_chunk_same(a->meta, b->meta);
 }
 
+/* Parts are listed by day, so chunks come nearly in order: insertion, unless that gets long. */
+static void sort_chunks(struct set_chunk *c, uint32_t n)
+{
+    uint32_t moves = 0;
+    for (uint32_t i = 1; i < n; i++) {
+        if (by_time(&c[i - 1], &c[i]) <= 0)
+            continue;
+        struct set_chunk x = c[i];
+        uint32_t at = i;
+        for (; at && by_time(&c[at - 1], &x) > 0; at--)
+            c[at] = c[at - 1];
+        c[at] = x;
+        moves += i - at;
+        if (moves > 4 * n + 64) {
+            qsort(c, n, sizeof *c, by_time);
+            return;
+        }
+    }
+}
+
 /* Sorts a series' chunks, leaves out copies, marks what overlaps. Returns the new count. */
 static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates)
 {
-    if (n > 1)
-        qsort(c, n, sizeof *c, by_time);
+    sort_chunks(c, n);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (kept && same_chunk(&c[kept - 1], &c[i])) {
@@ -232,10 +279,12 @@ static ks_err arrange(struct ks_series_set *s)
         at += s->series[i].chunk_count;
         s->series[i].chunk_count = 0;
     }
-    for (size_t i = 0; i < s->chunk_count; i++) {
-        struct set_series *x = &s->series[s->chunks[i].series];
-        sorted[x->first_chunk + x->chunk_count++] = s->chunks[i];
-    }
+    for (int head = 0; head < 2; head++) /* what is newest last */
+        for (size_t i = 0; i < s->chunk_count; i++) {
+            struct set_series *x = &s->series[s->chunks[i].series];
+            if ((s->chunks[i].source != SET_PART) == head)
+                sorted[x->first_chunk + x->chunk_count++] = s->chunks[i];
+        }
     for (size_t i = 0; i < s->series_count; i++)
         s->series[i].chunk_count =
             order_chunks(sorted + s->series[i].first_chunk, s->series[i].chunk_count, s->dedup_ms > 1);

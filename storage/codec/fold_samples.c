@@ -2,7 +2,7 @@
 
 #include <math.h>
 #include <stdbool.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/num.h"
@@ -22,10 +22,43 @@ struct pair {
     double v;
 };
 
-static int by_ts(const void *a, const void *b)
+/* Merges the ascending runs from[0..mid) and from[mid..n) into `to`; of equal times those of the first come first. */
+static void merge_runs(const struct pair *from, size_t mid, size_t n, struct pair *to)
 {
-    int64_t x = ((const struct pair *)a)->ts, y = ((const struct pair *)b)->ts;
-    return (x > y) - (x < y);
+    size_t a = 0, b = mid;
+    while (a < mid && b < n)
+        *to++ = from[b].ts < from[a].ts ? from[b++] : from[a++];
+    memcpy(to, from + a, (mid - a) * sizeof *to);
+    memcpy(to + (mid - a), from + b, (n - b) * sizeof *to);
+}
+
+/*
+ * Sorts by time, stable, n × log2(runs): what overlaps is a few chunks, each ascending. p has n pairs and as many of scratch behind
+ * them; returns where the sorted ones are.
+ */
+static struct pair *sort_runs(struct pair *p, size_t n)
+{
+    struct pair *from = p, *to = p + n;
+    for (;;) {
+        size_t start = 0, runs = 0;
+        while (start < n) {
+            size_t mid = start + 1, end;
+            while (mid < n && from[mid - 1].ts <= from[mid].ts)
+                mid++;
+            for (end = mid + (mid < n); end < n && from[end - 1].ts <= from[end].ts;)
+                end++;
+            if (start == 0 && mid == n)
+                return from;
+            merge_runs(from + start, mid - start, end - start, to + start);
+            start = end;
+            runs++;
+        }
+        struct pair *swap = from;
+        from = to;
+        to = swap;
+        if (runs == 1)
+            return from;
+    }
 }
 
 ks_err ks_samples_fold(int64_t *times, double *values, size_t *count)
@@ -36,12 +69,12 @@ ks_err ks_samples_fold(int64_t *times, double *values, size_t *count)
         ascending = times[i - 1] < times[i];
     if (ascending)
         return KS_OK;
-    struct pair *p = ks_alloc_array(n, sizeof *p);
-    if (!p)
+    struct pair *room = ks_alloc_array(n, 2 * sizeof *room), *p;
+    if (!room)
         return KS_ENOMEM;
     for (size_t i = 0; i < n; i++)
-        p[i] = (struct pair){times[i], values[i]};
-    qsort(p, n, sizeof *p, by_ts);
+        room[i] = (struct pair){times[i], values[i]};
+    p = sort_runs(room, n);
     size_t out = 0;
     for (size_t i = 0; i < n; i++) {
         if (out && times[out - 1] == p[i].ts) {
@@ -51,7 +84,7 @@ ks_err ks_samples_fold(int64_t *times, double *values, size_t *count)
             values[out++] = p[i].v;
         }
     }
-    ks_free(p);
+    ks_free(room);
     *count = out;
     return KS_OK;
 }
