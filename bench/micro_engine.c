@@ -1,5 +1,7 @@
 /*
- * The engine without HTTP: micro_engine [SERIES] [ROUNDS] [DIR]
+ * The engine without HTTP: micro_engine [SERIES] [ROUNDS] [DIR] [kill]
+ * With "kill" the writing process ends without closing, once all is in the log and once after a checkpoint, and the time of
+ * opening again is printed. Otherwise:
  * Writes ROUNDS samples of each of SERIES series (20 k8s-like labels) in batches of 2000, and prints CPU per new series and per
  * sample, resident bytes per series, and the time of selecting and reading back.
  */
@@ -7,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -99,6 +103,62 @@ static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t se
     }
 }
 
+/* Writes and dies in a child process. */
+static void write_and_die(const struct ks_engine_opts *o, size_t series, size_t rounds, bool checkpoint)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct ks_engine *e;
+        struct ks_write_batch b = {.resolve = resolve};
+        struct ks_arena arena;
+        ks_arena_init(&arena, 1 << 30);
+        b.arena = &arena;
+        if (ks_engine_open(o, &e) != KS_OK)
+            _exit(1);
+        int64_t start = ks_now_ms() - (int64_t)rounds * 15000;
+        for (size_t r = 0; r < rounds; r++)
+            write_round(e, &b, series, r, start + (int64_t)r * 15000);
+        if (checkpoint && ks_engine_flush(e) != KS_OK)
+            _exit(1);
+        _exit(0);
+    }
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+        fprintf(stderr, "the writing process failed\n");
+        exit(1);
+    }
+}
+
+static int restart_after_kill(struct ks_engine_opts *o, size_t series, size_t rounds)
+{
+    struct ks_pool *pool;
+    if (ks_pool_new("work", ks_cpu_count(), 1024, &pool) != KS_OK)
+        return 1;
+    for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+        struct ks_engine *e;
+        struct ks_engine_stats st;
+        (void)!ks_vfs_remove_tree(ks_vfs_posix(), o->dir);
+        o->pool = NULL;
+        write_and_die(o, series, rounds, checkpoint);
+        o->pool = pool;
+        int64_t t0 = ks_mono_ms();
+        double c0 = cpu_s();
+        if (ks_engine_open(o, &e) != KS_OK) {
+            fprintf(stderr, "open: %s\n", ks_err_text());
+            return 1;
+        }
+        ks_engine_get_stats(e, &st);
+        printf("restart from %s: %lld ms, %.2f s CPU, %llu series, %llu samples, log %llu MiB on disk\n",
+               checkpoint ? "a checkpoint" : "the log", (long long)(ks_mono_ms() - t0), cpu_s() - c0,
+               (unsigned long long)st.active_series, (unsigned long long)st.head_samples,
+               (unsigned long long)st.wal_bytes >> 20);
+        ks_engine_close(e);
+    }
+    ks_pool_free(pool);
+    (void)!ks_vfs_remove_tree(ks_vfs_posix(), o->dir);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     size_t series = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000, rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20;
@@ -107,6 +167,11 @@ int main(int argc, char **argv)
     struct ks_engine *e;
     struct ks_write_batch b = {.resolve = resolve};
     struct ks_arena arena;
+    ks_log_set_level(KS_LOG_WARN);
+    if (argc > 4 && strcmp(argv[4], "kill") == 0) {
+        o.wal_max_replay_bytes = (uint64_t)8 << 30;
+        return restart_after_kill(&o, series, rounds);
+    }
     (void)!ks_vfs_remove_tree(ks_vfs_posix(), dir);
     ks_arena_init(&arena, 1 << 30);
     b.arena = &arena;
