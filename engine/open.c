@@ -9,7 +9,7 @@
 #include "base/time.h"
 #include "engine/commit.h"
 #include "engine/engine_priv.h"
-#include "engine/records.h"
+#include "engine/replay.h"
 #include "sys/clock.h"
 
 enum { MIN_SHARDS = 4, MAX_SHARDS = 128 };
@@ -42,67 +42,7 @@ static void fill_defaults(struct ks_engine *e, const struct ks_engine_opts *opts
     }
 }
 
-/* --- replay ------------------------------------------------------------------------------------------------------- */
-
-struct replay {
-    struct ks_engine *e;
-    struct ksi_shard *s; /* of the record at hand */
-    const ks_lsn *cuts;
-    uint64_t records, samples;
-    struct ks_live_add *adds; /* of one record */
-    size_t add_count, add_cap;
-};
-
-static ks_err replay_series(void *arg, uint32_t sid, struct ks_tenant tenant, struct ks_slice labels)
-{
-    struct replay *r = arg;
-    KS_TRY(ks_array_reserve((void **)&r->adds, &r->add_cap, r->add_count + 1, sizeof *r->adds));
-    r->adds[r->add_count++] = (struct ks_live_add){sid, tenant, labels};
-    return KS_OK;
-}
-
-static ks_err replay_series_record(struct replay *r, struct ks_slice payload)
-{
-    r->add_count = 0;
-    KS_TRY(ksi_rec_series_read(payload, replay_series, r));
-    return ksi_restore_series(r->e, r->s, r->adds, r->add_count);
-}
-
-static ks_err replay_sample(void *arg, uint32_t sid, int64_t ts, uint64_t bits)
-{
-    struct replay *r = arg;
-    struct ksi_shard *s = r->s;
-    uint32_t local = ksi_sid_local(sid, s->count_all);
-    enum ksi_append how;
-    if (ksi_sid_shard(sid, s->count_all) != s->index || local >= s->local_end || !ksi_series_at(s, local)->slab)
-        return ks_fail(KS_ECORRUPT, "a logged sample belongs to the unknown series %u", sid);
-    r->samples++;
-    return ksi_append(s, local, ts, bits, &how);
-}
-
-static ks_err replay_record(void *arg, const struct ks_wal_record *rec)
-{
-    struct replay *r = arg;
-    if (rec->shard >= r->e->shard_count)
-        return ks_fail(KS_ECORRUPT, "log record %llu belongs to the unknown shard %u", (unsigned long long)rec->lsn,
-                       rec->shard);
-    if (rec->lsn < r->cuts[rec->shard])
-        return KS_OK;
-    r->s = &r->e->shards[rec->shard];
-    r->records++;
-    ks_err err = KS_OK;
-    switch (rec->type) {
-    case KS_REC_SERIES:
-        err = replay_series_record(r, rec->payload);
-        break;
-    case KS_REC_SAMPLES:
-        err = ksi_rec_samples_read(rec->payload, replay_sample, r);
-        break;
-    default:
-        err = ks_fail(KS_EUNSUPPORTED, "record type %u is not known to this version", rec->type);
-    }
-    return err == KS_OK ? KS_OK : ks_fail_context(err, "log record %llu", (unsigned long long)rec->lsn);
-}
+/* --- recovery ----------------------------------------------------------------------------------------------------- */
 
 /* Ids below the end that nobody uses may be given again. */
 static void collect_free_ids(struct ks_engine *e)
@@ -113,10 +53,32 @@ static void collect_free_ids(struct ks_engine *e)
                 ksi_series_recycle(&e->shards[i], local);
 }
 
+/* Opens the log and brings the head to where it ended. */
+static ks_err replay_log(struct ks_engine *e, const ks_lsn *cuts, ks_lsn from, struct ksi_replay_stats *stats)
+{
+    char path[4096];
+    struct ksi_replay *r;
+    KS_TRY(ksi_path(path, e->dir, "wal"));
+    KS_TRY(ksi_replay_new(e, cuts, &r));
+    struct ks_wal_opts w = {.vfs = e->vfs,
+                            .dir = path,
+                            .sync = e->opts.wal_sync,
+                            .segment_bytes = e->opts.wal_segment_bytes,
+                            .repair = e->opts.wal_repair};
+    ks_err err = ks_wal_open(&w, from, ksi_replay_record, r, &e->wal);
+    err = ksi_replay_finish(r, err, stats);
+    e->replay_bytes = stats->bytes;
+    if (stats->orphans && err == KS_OK)
+        ks_log(KS_LOG_ERROR, "engine", "%llu logged samples belong to series that were lost with the damage and are left out",
+               (unsigned long long)stats->orphans);
+    return err;
+}
+
 static ks_err recover(struct ks_engine *e)
 {
     char path[4096];
     int64_t start = ks_mono_ms();
+    struct ksi_replay_stats stats = {0};
     ks_lsn *cuts = ks_memdup(e->manifest.cuts, e->shard_count * sizeof *cuts), from;
     if (!cuts)
         return KS_ENOMEM;
@@ -126,30 +88,23 @@ static ks_err recover(struct ks_engine *e)
         if (err == KS_OK)
             err = ksi_checkpoint_load(e, path, cuts);
     }
+    int64_t loaded = ks_mono_ms();
     from = cuts[0];
     for (uint32_t i = 1; i < e->shard_count; i++)
         from = cuts[i] < from ? cuts[i] : from;
     if (err == KS_OK)
-        err = ksi_path(path, e->dir, "wal");
-    if (err == KS_OK) {
-        struct ks_wal_opts w = {.vfs = e->vfs,
-                                .dir = path,
-                                .sync = e->opts.wal_sync,
-                                .segment_bytes = e->opts.wal_segment_bytes,
-                                .repair = e->opts.wal_repair};
-        struct replay r = {.e = e, .cuts = cuts};
-        err = ks_wal_open(&w, from, replay_record, &r, &e->wal);
-        ks_free(r.adds);
-        if (err == KS_OK)
-            ks_log(KS_LOG_INFO, "engine", "recovered parts=%zu series=%llu replayed_records=%llu samples=%llu wal=%s ms=%lld",
-                   e->manifest.part_count, (unsigned long long)ksi_series_in_use(e), (unsigned long long)r.records,
-                   (unsigned long long)r.samples, ks_wal_method(e->wal), (long long)(ks_mono_ms() - start));
-    }
-    e->checkpoint_lsn = from;
+        err = replay_log(e, cuts, from, &stats);
     ks_free(cuts);
+    KS_TRY(err);
+    e->checkpoint_lsn = from;
     collect_free_ids(e);
     e->recovery_ms = (uint64_t)(ks_mono_ms() - start);
-    return err;
+    ks_log(KS_LOG_INFO, "engine",
+           "recovered parts=%zu series=%llu checkpoint_ms=%lld replayed_records=%llu samples=%llu bytes=%llu wal=%s ms=%llu",
+           e->manifest.part_count, (unsigned long long)ksi_series_in_use(e), (long long)(loaded - start),
+           (unsigned long long)stats.records, (unsigned long long)stats.samples, (unsigned long long)stats.bytes,
+           ks_wal_method(e->wal), (unsigned long long)e->recovery_ms);
+    return KS_OK;
 }
 
 /* --- open, close -------------------------------------------------------------------------------------------------- */
