@@ -1,6 +1,7 @@
 /* MetricsQL as one line of text, in the form VictoriaMetrics gives it. Thread role: any. */
 #include "query/promql/print.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <utf8proc.h>
 
@@ -79,7 +80,11 @@ static void number(const struct ks_expr_number *n, struct ks_buf *out)
     if (n->text.len)
         ks_buf_slice(out, n->text);
     else
-        ks_buf_f64(out, n->value);
+        /* A sign in front would be read back as an operator. */
+        if (isinf(n->value) && n->value > 0)
+            ks_buf_str(out, "Inf");
+        else
+            ks_buf_f64(out, n->value);
 }
 
 static void list(struct ks_expr *const *items, size_t count, struct ks_buf *out)
