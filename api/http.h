@@ -68,7 +68,7 @@ struct ks_http_request {
     struct ks_slice param;     /* what {name} or * of the route matched */
     struct ks_tenant tenant;
     bool multitenant;
-    bool strict; /* below promql/ instead of prometheus/: Prometheus' dialect and words */
+    bool strict; /* Prometheus' dialect and words (see router.h) */
     bool cluster_form; /* /insert|select|delete/<tenant>/…: envelopes carry isPartial */
     enum ks_http_lane lane;
     size_t max_body_bytes; /* 0 = the server's default */

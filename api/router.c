@@ -108,8 +108,12 @@ static bool tenant_from_headers(struct ks_http_request *req)
 
 static struct ks_slice strip_prometheus(struct ks_http_request *req, struct ks_slice s)
 {
-    if ((req->strict = ks_slice_has_prefix(s, KS_SLICE_LIT("promql/"))))
-        return ks_slice_from(s, 7);
+    static const char *const strict_prefixes[] = {"prometheus-strict/", "promql/"};
+    for (size_t i = 0; i < 2; i++)
+        if (ks_slice_has_prefix(s, ks_slice_str(strict_prefixes[i]))) {
+            req->strict = true;
+            return ks_slice_from(s, strlen(strict_prefixes[i]));
+        }
     if (ks_slice_is(s, "prometheus"))
         return ks_slice(s.ptr + s.len, 0);
     return ks_slice_has_prefix(s, KS_SLICE_LIT("prometheus/")) ? ks_slice_from(s, 11) : s;

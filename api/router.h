@@ -5,7 +5,8 @@
  *   /insert/<A[:P]|multitenant>/[prometheus/]<pattern>   /select/…   /delete/…     cluster form
  *   /insert/[prometheus/]<pattern> with headers AccountID, ProjectID               cluster form, tenant by header
  *   /[prometheus/]<pattern>                                                        single-node form, tenant 0:0
- * promql/ in place of prometheus/ asks for strict PromQL with Prometheus' own answers.
+ * prometheus-strict/ (or promql/) in place of prometheus/ asks for strict PromQL with Prometheus' own answers; so do the argument
+ * dialect=promql and, for all paths, the flag -search.dialect=promql.
  *   /<pattern>                                                                     KS_AREA_ROOT
  * In a pattern {x} stands for one path segment and a * at the end for any rest; both end up in req->param.
  */

@@ -111,6 +111,7 @@ static void fill_config(struct ks_config *c)
     if (!c->max_memory_per_query_bytes)
         c->max_memory_per_query_bytes = (size_t)memory_budget() / 4;
     c->disable_cache = ks_flag_bool("search.disableCache");
+    c->strict_dialect = strcmp(ks_flag_str("search.dialect"), "promql") == 0;
     c->min_free_disk_bytes = ks_flag_int("storage.minFreeDiskSpaceBytes");
     c->max_metadata_bytes = (size_t)ks_flag_int("storage.maxMetadataStorageSize");
     c->query_log_count = (size_t)ks_flag_int("search.queryStats.lastQueriesCount");

@@ -99,9 +99,16 @@ static ks_err read_filters(struct ks_prom_ctx *ctx)
 ks_err ks_prom_begin(struct ks_http_request *req, int64_t max_duration_ms, struct ks_prom_ctx *ret)
 {
     int64_t timeout;
-    *ret = (struct ks_prom_ctx){.req = req, .app = ks_app_of(req), .now_ms = ks_now_ms(), .strict = req->strict};
     struct ks_slice dialect = ks_http_arg(req, "dialect");
-    ret->strict |= ks_slice_is(dialect, "promql") || ks_slice_is(dialect, "prometheus");
+    if (ks_slice_is(dialect, "metricsql"))
+        req->strict = false;
+    else if (ks_slice_is(dialect, "promql") || ks_slice_is(dialect, "prometheus"))
+        req->strict = true;
+    else if (dialect.len)
+        return ks_fail(KS_EINVAL, "unknown dialect \"%.*s\"; use metricsql or promql", KS_SLICE_ARG(dialect));
+    else
+        req->strict |= ks_app_of(req)->cfg.strict_dialect;
+    *ret = (struct ks_prom_ctx){.req = req, .app = ks_app_of(req), .now_ms = ks_now_ms(), .strict = req->strict};
     KS_TRY(ks_http_arg_duration_ms(req, "timeout", max_duration_ms, &timeout));
     if (timeout <= 0 || timeout > max_duration_ms)
         timeout = max_duration_ms;
