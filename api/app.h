@@ -33,6 +33,9 @@ struct ks_config {
     uint64_t max_points_per_series, max_subquery_points, max_series, max_export_series, max_labels_series;
     uint64_t max_samples_per_query, max_unique_series;
     bool disable_cache;
+    struct {
+        bool experimental_functions, duration_expressions, delayed_name_removal, type_and_unit_labels;
+    } promql; /* strict PromQL's -enable-feature */
     bool strict_dialect; /* -search.dialect=promql: every query path answers as Prometheus */
     int64_t min_free_disk_bytes;
     size_t max_metadata_bytes, query_log_count;

@@ -31,3 +31,8 @@ ks_hash128 ks_hash128_keyed(const void *p, size_t len, const uint8_t secret[KS_H
 {
     return ops->hash128_secret(p, len, secret);
 }
+
+uint64_t ks_xxh64(const void *p, size_t len)
+{
+    return XXH64(p, len, 0);
+}

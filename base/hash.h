@@ -18,6 +18,9 @@ ks_hash128 ks_hash128_of(const void *p, size_t len, uint64_t seed);
 #define KS_HASH_SECRET_BYTES 192
 ks_hash128 ks_hash128_keyed(const void *p, size_t len, const uint8_t secret[KS_HASH_SECRET_BYTES]);
 
+/* The older XXH64, seed 0: where a peer's answer depends on it. */
+uint64_t ks_xxh64(const void *p, size_t len);
+
 static inline bool ks_hash128_eq(ks_hash128 a, ks_hash128 b)
 {
     return a.lo == b.lo && a.hi == b.hi;

@@ -84,6 +84,7 @@ enum { SECRET = 1, IGNORED = 2 };
     F("search.maxLookback", DURATION, "0s", 0, "lookback of selectors without a window; 0 = by the samples' spacing") \
     F("search.maxStalenessInterval", DURATION, "0s", 0, "the same, older name") \
     F("search.dialect", STRING, "metricsql", 0, "language of queries: metricsql, or promql for strict PromQL") \
+    F("enable-feature", STRING, "promql-experimental-functions,promql-duration-expr", 0, "strict PromQL: Prometheus' features of these names; also promql-delayed-name-removal, type-and-unit-labels") \
     F("search.disableCache", BOOL, "false", 0, "no result cache") \
     F("search.logSlowQueryDuration", DURATION, "5s", 0, "slower queries are logged; 0 = never") \
     F("search.queryStats.lastQueriesCount", INT, "20000", 0, "distinct queries remembered by top_queries") \

@@ -60,6 +60,17 @@ static ks_err logger_setup(void)
     return ks_fail(KS_EINVAL, "-loggerLevel=%s: want DEBUG, INFO, WARN or ERROR", ks_flag_str("loggerLevel"));
 }
 
+/* One name of the list given to -enable-feature. */
+static bool has_feature(const char *name)
+{
+    const char *list = ks_flag_str("enable-feature");
+    size_t n = strlen(name);
+    for (const char *p = list; (p = strstr(p, name)); p += n)
+        if ((p == list || p[-1] == ',') && (!p[n] || p[n] == ','))
+            return true;
+    return false;
+}
+
 static void fill_config(struct ks_config *c)
 {
     static const struct {
@@ -111,6 +122,10 @@ static void fill_config(struct ks_config *c)
     if (!c->max_memory_per_query_bytes)
         c->max_memory_per_query_bytes = (size_t)memory_budget() / 4;
     c->disable_cache = ks_flag_bool("search.disableCache");
+    c->promql.experimental_functions = has_feature("promql-experimental-functions");
+    c->promql.duration_expressions = has_feature("promql-duration-expr");
+    c->promql.delayed_name_removal = has_feature("promql-delayed-name-removal");
+    c->promql.type_and_unit_labels = has_feature("type-and-unit-labels");
     c->strict_dialect = strcmp(ks_flag_str("search.dialect"), "promql") == 0;
     c->min_free_disk_bytes = ks_flag_int("storage.minFreeDiskSpaceBytes");
     c->max_metadata_bytes = (size_t)ks_flag_int("storage.maxMetadataStorageSize");

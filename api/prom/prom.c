@@ -1,6 +1,9 @@
 #include "api/prom/prom.h"
 
+#include <math.h>
+
 #include "base/num.h"
+#include "base/time.h"
 #include "sys/clock.h"
 
 /* A cross product of filters beyond this is an attack or a mistake. */
@@ -153,6 +156,29 @@ ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms, int
     if (*ret_start > *ret_end)
         *ret_end = *ret_start + DEFAULT_STEP_MS;
     return KS_OK;
+}
+
+ks_err ks_prom_strict_time(const struct ks_prom_ctx *ctx, const char *name, int64_t fallback, int64_t *ret)
+{
+    struct ks_slice v = ks_http_arg(ctx->req, name);
+    double seconds;
+    if (!v.len && fallback != INT64_MIN) {
+        *ret = fallback;
+        return KS_OK;
+    }
+    if (ks_f64_parse(v, &seconds) && fabs(seconds) < 9e15) {
+        double whole, part = modf(seconds, &whole);
+        *ret = (int64_t)whole * 1000 + (int64_t)round(part * 1000);
+        return KS_OK;
+    }
+    bool dated = v.len >= 20 && v.ptr[4] == '-';
+    if (dated && ks_time_parse_ms(v, ctx->now_ms, ret) == KS_OK)
+        return KS_OK;
+    if (ks_slice_has_prefix(v, KS_SLICE_LIT("-292273086-05-16T")) || ks_slice_has_prefix(v, KS_SLICE_LIT("292277025-08-18T"))) {
+        *ret = v.ptr[0] == '-' ? -((int64_t)1 << 54) : (int64_t)1 << 54;
+        return KS_OK;
+    }
+    return ks_fail(KS_EINVAL, "invalid parameter \"%s\": cannot parse \"%.*s\" to a valid timestamp", name, KS_SLICE_ARG(v));
 }
 
 ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t end_ms, bool match_required,

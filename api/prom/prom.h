@@ -31,6 +31,8 @@ KS_NODISCARD ks_err ks_prom_and_filters(struct ks_prom_ctx *ctx, const struct ks
 /* start and end with VictoriaMetrics' defaults: end − default_range and now. */
 KS_NODISCARD ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms, int64_t *ret_start,
                                        int64_t *ret_end);
+/* Prometheus' times: seconds, also negative ones, or RFC 3339. A missing one is the fallback (INT64_MIN: an error). */
+KS_NODISCARD ks_err ks_prom_strict_time(const struct ks_prom_ctx *ctx, const char *name, int64_t fallback, int64_t *ret);
 /* Tenants, read context and time range of a select. */
 KS_NODISCARD ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t end_ms, bool match_required,
                                         struct ks_select_opts *ret);

@@ -123,7 +123,7 @@ static void write_answer(const struct ks_prom_ctx *ctx, const struct ks_promql_r
     write_string_list(out, "warnings", r->warnings, r->warning_count);
     write_string_list(out, "infos", r->infos, r->info_count);
     /* A bare range selector answers with the samples as they are, without statistics. */
-    if (r->raw && !range)
+    if (r->raw && !range && !ctx->strict)
         req->resp.content_type = "application/stream+json";
     else if (!ctx->strict)
         ks_buf_printf(out, ",\"stats\":{\"seriesFetched\": \"%llu\",\"executionTimeMsec\":%lld}",
@@ -149,7 +149,10 @@ static ks_err read_options(const struct ks_prom_ctx *ctx, struct ks_promql_reque
     q->now_ms = ctx->now_ms;
     q->deadline_mono_ms = ctx->read.deadline_mono_ms;
     q->cancel = &req->cancel;
-    q->experimental_functions = ctx->strict;
+    q->experimental_functions = cfg->promql.experimental_functions;
+    q->duration_expressions = cfg->promql.duration_expressions;
+    q->delayed_name_removal = cfg->promql.delayed_name_removal;
+    q->type_and_unit_labels = cfg->promql.type_and_unit_labels;
     q->limits = (struct ks_promql_limits){
         .max_query_len = cfg->max_query_len,
         .max_points_per_series = cfg->max_points_per_series,
@@ -169,10 +172,18 @@ static ks_err read_options(const struct ks_prom_ctx *ctx, struct ks_promql_reque
     return KS_OK;
 }
 
+/* A failure's text must be copied before it is put into a new one. */
+static const char *text_copy(const char *from, char *to, size_t size)
+{
+    snprintf(to, size, "%s", from);
+    return to;
+}
+
 static ks_err exec(struct ks_prom_ctx *ctx, struct ks_promql_request *q)
 {
     struct ks_app *app = ctx->app;
     struct ks_arena arena;
+    char text[KS_ERR_TEXT_MAX];
     struct ks_promql_result r = {0};
     struct ks_query_entry e = {.query = q->query, .remote_addr = ctx->req->remote_addr, .tenant = ctx->req->tenant,
                                .multitenant = q->multitenant, .start_ms = q->start_ms, .end_ms = q->end_ms,
@@ -182,6 +193,8 @@ static ks_err exec(struct ks_prom_ctx *ctx, struct ks_promql_request *q)
     ks_err err = ks_promql_exec(app->engine, q, &arena, &r);
     if (err == KS_OK)
         write_answer(ctx, &r, q->range);
+    if (err == KS_EPARSE && ctx->strict)
+        err = ks_fail(err, "invalid parameter \"query\": %s", text_copy(ks_err_text(), text, sizeof text));
     ks_query_end(app->queries, &e, arena.used_bytes, app->cfg.log_slow_query_ms);
     ks_stat_add(&stat_series_read, r.series_fetched);
     ks_stat_add(&stat_rows_read, r.samples_read);
@@ -195,12 +208,36 @@ ks_err ks_prom_query(struct ks_http_request *req)
     struct ks_promql_request q = {0};
     KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_query_duration_ms, &ctx));
     KS_TRY(read_options(&ctx, &q));
-    KS_TRY(ks_http_arg_time_ms(req, "time", ctx.now_ms / 1000 * 1000, &q.start_ms));
+    if (ctx.strict)
+        KS_TRY(ks_prom_strict_time(&ctx, "time", ctx.now_ms, &q.start_ms));
+    else
+        KS_TRY(ks_http_arg_time_ms(req, "time", ctx.now_ms / 1000 * 1000, &q.start_ms));
     KS_TRY(ks_http_arg_duration_ms(req, "step", 300000, &q.step_ms));
     if (q.step_ms <= 0)
         q.step_ms = 300000;
     q.end_ms = q.start_ms;
     return exec(&ctx, &q);
+}
+
+/* start, end and step as Prometheus wants them: all given, in order, at most 11 000 points. */
+static ks_err strict_range(const struct ks_prom_ctx *ctx, struct ks_promql_request *q)
+{
+    struct ks_http_request *req = ctx->req;
+    KS_TRY(ks_prom_strict_time(ctx, "start", INT64_MIN, &q->start_ms));
+    KS_TRY(ks_prom_strict_time(ctx, "end", INT64_MIN, &q->end_ms));
+    if (q->end_ms < q->start_ms)
+        return ks_fail(KS_EINVAL, "invalid parameter \"end\": end timestamp must not be before start time");
+    struct ks_slice step = ks_http_arg(req, "step");
+    if (!step.len || ks_http_arg_duration_ms(req, "step", 0, &q->step_ms) != KS_OK)
+        return ks_fail(KS_EINVAL, "invalid parameter \"step\": cannot parse \"%.*s\" to a valid duration",
+                       KS_SLICE_ARG(step));
+    if (q->step_ms <= 0)
+        return ks_fail(KS_EINVAL, "invalid parameter \"step\": zero or negative query resolution step widths are not "
+                                  "accepted. Try a positive integer");
+    if ((q->end_ms - q->start_ms) / q->step_ms > 11000)
+        return ks_fail(KS_EINVAL, "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query "
+                                  "resolution (?step=XX)");
+    return KS_OK;
 }
 
 ks_err ks_prom_query_range(struct ks_http_request *req)
@@ -209,6 +246,10 @@ ks_err ks_prom_query_range(struct ks_http_request *req)
     struct ks_promql_request q = {.range = true};
     KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_query_duration_ms, &ctx));
     KS_TRY(read_options(&ctx, &q));
+    if (ctx.strict) {
+        KS_TRY(strict_range(&ctx, &q));
+        return exec(&ctx, &q);
+    }
     KS_TRY(ks_prom_time_range(&ctx, 300000, &q.start_ms, &q.end_ms));
     KS_TRY(ks_http_arg_duration_ms(req, "step", 300000, &q.step_ms));
     if (q.step_ms <= 0)

@@ -81,13 +81,13 @@ static ks_err eval_unary(const struct ksi_ctx *ctx, const struct ks_expr *e, str
     if (!e->unary.negative)
         return KS_OK;
     for (size_t i = 0; i < ret->count; i++) {
-        KS_TRY(ksi_labels_drop_name(ctx->q, &ret->items[i].labels));
+        KS_TRY(ksi_drop_metric(ctx->q, &ret->items[i]));
         double *v = ret->items[i].values;
         for (size_t k = 0; k < ctx->points; k++)
             if (!ksi_is_absent(ctx->q, v[k]))
                 v[k] = ctx->q->strict ? -v[k] : 0 - v[k];
     }
-    return KS_OK;
+    return ctx->q->strict ? ksi_check_labelsets(ctx, ret) : KS_OK;
 }
 
 /* Series of all arguments, of equal labels the first; plain scalars are all kept, for q == (1, 2, 3). */
@@ -168,8 +168,15 @@ ks_err ksi_eval_transform(const struct ksi_ctx *ctx, const struct ks_expr *e, st
     c.args = ks_arena_array(ctx->q->arena, c.arg_count + 1, sizeof *c.args);
     if (!c.args)
         return ks_arena_err(ctx->q->arena);
-    for (size_t i = 0; i < c.arg_count; i++)
+    size_t evaluated = c.call->func->id == KS_FN_INFO ? 1 : c.arg_count; /* info's second argument is a pattern */
+    for (size_t i = 0; i < evaluated; i++)
         KS_TRY(ksi_eval(ctx, e->call.args[i], &c.args[i]));
+    if (ctx->q->strict) {
+        bool mine = true;
+        KS_TRY(ksi_transform_strict(&c, ret, &mine));
+        if (mine)
+            return KS_OK;
+    }
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         bool mine = true;
         KS_TRY(families[i](&c, ret, &mine));
@@ -198,9 +205,9 @@ ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_v
             return ksi_eval_rollup_call(passes_filters(&e->call) ? ctx : &plain, e, ret);
         return ksi_eval_transform(passes_filters(&e->call) ? ctx : &plain, e, ret);
     case KS_EXPR_AGGREGATE:
-        return ksi_eval_aggregate(ctx, e, ret);
+        return ctx->q->strict ? ksi_strict_aggregate(ctx, e, ret) : ksi_eval_aggregate(ctx, e, ret);
     case KS_EXPR_BINARY:
-        return ksi_eval_binary(ctx, e, ret);
+        return ctx->q->strict ? ksi_strict_binary(ctx, e, ret) : ksi_eval_binary(ctx, e, ret);
     case KS_EXPR_UNARY:
         return eval_unary(ctx, e, ret);
     case KS_EXPR_PARENS:

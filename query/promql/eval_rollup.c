@@ -18,6 +18,8 @@ struct plan {
     struct ks_rollup_config cfg;
     const struct ks_expr *arg;        /* what is inside: SELECTOR or any expression */
     const struct ks_expr_rollup *mod; /* window, offset, @; NULL when bare */
+    const struct ks_expr *written;    /* the argument as written, for annotations */
+    const struct ks_expr *first_arg;
     bool keep_name;
     bool subquery;
     int64_t at_ms;
@@ -52,11 +54,12 @@ static ks_err plan_at(const struct ksi_ctx *ctx, struct plan *p)
 static ks_err plan_arg(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct plan *p)
 {
     arg = ksi_strip(arg);
-    p->arg = arg;
+    p->arg = p->written = arg;
     if (arg->kind == KS_EXPR_ROLLUP) {
         p->mod = &arg->rollup;
         p->arg = ksi_strip(arg->rollup.expr);
-        KS_TRY(ks_duration_resolve(&p->mod->window, ctx->step_ms, false, &p->cfg.window_ms));
+        bool positive = ctx->q->strict && p->mod->window.set;
+        KS_TRY(ks_duration_resolve(&p->mod->window, ctx->step_ms, positive, &p->cfg.window_ms));
         KS_TRY(ks_duration_resolve(&p->mod->offset, ctx->step_ms, false, &p->cfg.offset_ms));
         if (p->cfg.window_ms < 0)
             return ks_fail(KS_EEXEC, "unexpected negative window: %lldms", (long long)p->cfg.window_ms);
@@ -130,7 +133,8 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
                        c->arg_count);
     *p = (struct plan){.cfg = {.func = id}, .keep_name = c->keep_metric_names || c->func->keeps_name};
     if (ctx->q->strict)
-        p->keep_name = id == KS_FN_LAST_OVER_TIME || id == KS_FN_FIRST_OVER_TIME;
+        p->keep_name = id == KS_FN_LAST_OVER_TIME;
+    p->first_arg = c->args[0];
     struct ks_rollup_arg *args = ks_arena_array(ctx->q->arena, c->arg_count, sizeof *args);
     if (!args)
         return ks_arena_err(ctx->q->arena);
@@ -405,6 +409,55 @@ static ks_err rollup_selector_multi(struct run *r, struct ksi_vec *ret)
     return err;
 }
 
+static bool ends_with(struct ks_slice s, const char *end)
+{
+    size_t n = strlen(end);
+    return s.len >= n && memcmp(s.ptr + s.len - n, end, n) == 0;
+}
+
+/* Strict: rate() of something that does not look like a counter. */
+static ks_err annotate_counter(struct ksi_query *q, const struct plan *p, const struct ksi_series *s, size_t points)
+{
+    static const char *const ends[] = {"_total", "_sum", "_count", "_bucket"};
+    struct ks_slice name = ks_labels_get(s->labels, KS_NAME_LABEL), type;
+    bool any = false;
+    if ((p->cfg.func != KS_FN_RATE && p->cfg.func != KS_FN_INCREASE) || !name.len)
+        return KS_OK;
+    for (size_t i = 0; i < 4 && !q->req->type_and_unit_labels; i++)
+        if (ends_with(name, ends[i]))
+            return KS_OK;
+    for (size_t i = 0; i < points && !any; i++)
+        any = !ksi_is_absent(q, s->values[i]);
+    if (!any)
+        return KS_OK;
+    if (!q->req->type_and_unit_labels)
+        return ksi_inform(q, p->written,
+                          "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"%.*s\"",
+                          KS_SLICE_ARG(name));
+    type = ks_labels_get(s->labels, KS_SLICE_LIT("__type__"));
+    if (ks_slice_is(type, "counter"))
+        return KS_OK;
+    return ksi_inform(q, p->written, "metric might not be a counter, __type__ label is not set to \"counter\", got \"%.*s\": \"%.*s\"",
+                      KS_SLICE_ARG(type), KS_SLICE_ARG(name));
+}
+
+/* Strict: a quantile outside of 0…1 is worth a warning where some series has samples. */
+static ks_err annotate_quantile(struct ksi_query *q, const struct plan *p, const struct ksi_vec *v)
+{
+    size_t points = ks_rollup_points(&p->cfg);
+    for (size_t k = 0; k < points; k++) {
+        double phi = p->cfg.args[0].steps ? p->cfg.args[0].steps[k] : p->cfg.args[0].value;
+        bool any = false;
+        if (phi >= 0 && phi <= 1)
+            continue;
+        for (size_t i = 0; i < v->count && !any; i++)
+            any = !ksi_is_absent(q, v->items[i].values[k]);
+        if (any)
+            KS_TRY(ksi_warn_quantile(q, p->first_arg, phi));
+    }
+    return KS_OK;
+}
+
 static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
@@ -429,8 +482,10 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct plan *p, s
     for (size_t i = 0; i < r.series; i++) {
         struct ksi_series x = {.tenant = q->src->tenant(r.set, i), .values = r.out + i * r.points};
         KS_TRY(ksi_set_labels(q, r.set, i, &x.labels));
+        if (q->strict)
+            KS_TRY(annotate_counter(q, p, &x, r.points));
         if (!p->keep_name)
-            KS_TRY(ksi_labels_drop_name(q, &x.labels));
+            KS_TRY(ksi_drop_metric(q, &x));
         ret->items[ret->count++] = x;
     }
     return KS_OK;
@@ -502,8 +557,10 @@ static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct plan *p, s
         struct ksi_series x = in.items[i];
         x.values = ks_arena_array(q->arena, points, sizeof *x.values);
         err = x.values ? ks_rollup_run(&p->cfg, s.times, s.values, s.count, &w.scratch, x.values) : ks_arena_err(q->arena);
+        if (err == KS_OK && q->strict)
+            err = annotate_counter(q, p, &x, points);
         if (err == KS_OK && !p->keep_name)
-            err = ksi_labels_drop_name(q, &x.labels);
+            err = ksi_drop_metric(q, &x);
         if (err == KS_OK)
             err = ksi_vec_push(q, ret, x);
     }
@@ -530,9 +587,12 @@ static ks_err run_plan(const struct ksi_ctx *ctx, const struct plan *p, struct k
 {
     *ret = (struct ksi_vec){0};
     KS_TRY(p->subquery ? rollup_subquery(ctx, p, ret) : rollup_selector(ctx, p, ret));
+    if (ctx->q->strict && p->cfg.func == KS_FN_QUANTILE_OVER_TIME)
+        KS_TRY(annotate_quantile(ctx->q, p, ret));
     if (p->cfg.func == KS_FN_ABSENT_OVER_TIME)
         KS_TRY(absent_over_all(ctx, p, ret));
-    return expand_at(ctx, p, ret);
+    KS_TRY(expand_at(ctx, p, ret));
+    return ctx->q->strict && !p->keep_name ? ksi_check_labelsets(ctx, ret) : KS_OK;
 }
 
 static ks_err plan_default(const struct ksi_ctx *ctx, const struct ks_expr *e, struct plan *p)
@@ -549,11 +609,59 @@ ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *
     return run_plan(ctx, &p, ret);
 }
 
+/*
+ * predict_linear(m[5m] @ t, s): the window is pinned, but the forecast starts at each point of the evaluation. Points are
+ * run one by one, with the offset that leads from each to the pinned window.
+ */
+static ks_err predict_pinned(const struct ksi_ctx *ctx, const struct plan *pinned, struct ksi_vec *ret)
+{
+    int64_t to = pinned->at_ms - pinned->cfg.offset_ms;
+    struct ksi_ctx one = *ctx;
+    one.points = 1;
+    *ret = (struct ksi_vec){0};
+    for (size_t k = 0; k < ctx->points; k++) {
+        struct plan p = *pinned;
+        struct ksi_vec v;
+        p.has_at = false;
+        one.start_ms = one.end_ms = p.cfg.start_ms = p.cfg.end_ms = ksi_time(ctx, k);
+        p.cfg.offset_ms = one.start_ms - to;
+        KS_TRY(run_plan(&one, &p, &v));
+        for (size_t i = 0; i < v.count; i++) {
+            double x = v.items[i].values[0];
+            if (!(v.items[i].values = ksi_grid(ctx, ksi_absent())))
+                return ks_arena_err(ctx->q->arena);
+            v.items[i].values[k] = x;
+        }
+        KS_TRY(ksi_vec_append(ctx->q, ret, &v));
+    }
+    return ksi_merge_labelsets(ctx, ret);
+}
+
 ks_err ksi_eval_rollup_call(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
 {
     struct plan p;
     KS_TRY(plan_call(ctx, &e->call, &p));
+    if (ctx->q->strict && e->call.func->id == KS_FN_TIMESTAMP && p.subquery)
+        return ksi_strict_timestamp(ctx, e->call.args[0], ret);
+    if (ctx->q->strict && e->call.func->id == KS_FN_PREDICT_LINEAR && p.has_at)
+        return predict_pinned(ctx, &p, ret);
     return run_plan(ctx, &p, ret);
+}
+
+ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *selector, struct ksi_vec *ret)
+{
+    struct plan p = {.cfg = {.func = KS_FN_TIMESTAMP}, .keep_name = true};
+    KS_TRY(plan_arg(ctx, selector, &p));
+    KS_TRY(plan_grid(ctx, &p));
+    return run_plan(ctx, &p, ret);
+}
+
+ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_ctx *ret_grid, struct ksi_vec *ret)
+{
+    struct plan p;
+    KS_TRY(plan_default(ctx, e, &p));
+    KS_TRY(subquery_ctx(ctx, &p, ret_grid));
+    return ksi_eval(ret_grid, p.arg, ret);
 }
 
 /* --- aggregates pushed down ----------------------------------------------------------------------------------------- */

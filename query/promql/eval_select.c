@@ -85,11 +85,16 @@ ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg, stru
         return KS_OK;
     const struct ks_selector *s = &arg->selector.or_lists[0];
     struct ks_slice *labels = &ret->items[0].labels;
+    struct ksi_map seen = {0}; /* strict: a label asked for twice is none */
     for (size_t i = 0; i < s->count; i++) {
         const struct ks_matcher *m = &s->matchers[i];
         if (ks_slice_eq(m->name, KS_NAME_LABEL))
             continue;
-        if (m->op == KS_MATCH_EQ && !(ctx->q->strict && ks_labels_get(*labels, m->name).len))
+        size_t at;
+        bool set = m->op == KS_MATCH_EQ;
+        if (ctx->q->strict && set)
+            KS_TRY(ksi_map_put(ctx->q->arena, &seen, m->name, false, &at, &set));
+        if (set)
             KS_TRY(ksi_labels_set(ctx->q, labels, m->name, m->value));
         else if (ctx->q->strict)
             KS_TRY(ksi_labels_remove(ctx->q, labels, m->name));

@@ -129,7 +129,11 @@ static ks_err emit(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks
 {
     struct ksi_query *q = ctx->q;
     ksi_vec_drop_empty(ctx, v);
-    if (may_sort(q, e) && !(q->strict && !q->req->range))
+    if (q->strict)
+        KS_TRY(ksi_strict_finish(ctx, v));
+    if (q->strict && ret->type == KS_VALUE_MATRIX)
+        KS_TRY(ksi_vec_sort(q, v, ksi_cmp_labels, NULL));
+    else if (!q->strict && may_sort(q, e))
         KS_TRY(ksi_vec_sort(q, v, ksi_cmp_name, NULL));
     if (v->count > 1)
         KS_TRY(check_duplicates(q, v));
@@ -178,6 +182,20 @@ static ks_err run_range(struct ksi_query *q, const struct ks_expr *e, int64_t st
     return run_grid(q, e, start, end, step, !q->strict && !q->req->no_cache, ret);
 }
 
+static ks_err run_strict_subquery(struct ksi_query *q, const struct ks_expr *e, struct ks_promql_result *ret)
+{
+    struct ksi_ctx ctx, grid;
+    struct ksi_vec v;
+    KS_TRY(ksi_ctx_make(q, q->req->start_ms, q->req->start_ms, q->req->step_ms, q->max_points, &ctx));
+    KS_TRY(ksi_eval_subquery(&ctx, ksi_strip(e), &grid, &v));
+    ret->type = KS_VALUE_MATRIX;
+    KS_TRY(emit(&grid, e, &v, ret));
+    ret->start_ms = grid.start_ms;
+    ret->end_ms = grid.end_ms;
+    ret->step_ms = grid.step_ms;
+    return KS_OK;
+}
+
 /* expr[5m:1m] asked for at an instant is a range query over its window. */
 static ks_err run_instant_subquery(struct ksi_query *q, const struct ks_expr *e, struct ks_promql_result *ret)
 {
@@ -205,7 +223,7 @@ static ks_err run_instant(struct ksi_query *q, const struct ks_expr *e, struct k
     }
     const struct ks_expr *in = ksi_strip(e);
     if (in->kind == KS_EXPR_ROLLUP && in->rollup.window.set)
-        return run_instant_subquery(q, e, ret);
+        return q->strict ? run_strict_subquery(q, e, ret) : run_instant_subquery(q, e, ret);
     if (!q->strict && !req->no_cache && offset > 0 && req->now_ms - at < offset && at - req->now_ms < offset)
         at = req->now_ms - offset;
     ret->type = KS_VALUE_VECTOR;
@@ -250,22 +268,27 @@ ks_err ks_promql_exec_source(const struct ks_query_source *src, const struct ks_
     struct ks_promql_result out = {0};
     struct ks_promql_parse_opts opts = {.dialect = req->dialect,
                                         .max_len = req->limits.max_query_len,
-                                        .experimental_functions = req->experimental_functions};
+                                        .experimental_functions = req->experimental_functions,
+                                        .duration_expressions = req->duration_expressions};
     KS_TRY(check_request(req));
     size_t cap = arena->cap_bytes;
     query_init(&q, src, req, arena);
     ks_err err = ks_promql_parse(req->query, &opts, arena, &e);
     if (err == KS_OK)
         err = run_parsed(&q, e, &out);
+    if (err == KS_OK)
+        err = ksi_annotations_close(&q, &q.warnings, "warning");
+    if (err == KS_OK)
+        err = ksi_annotations_close(&q, &q.infos, "info");
     query_done(&q);
     arena->cap_bytes = cap;
     KS_TRY(err);
     out.series_fetched = q.series_fetched;
     out.samples_read = atomic_load(&q.read.samples_read);
-    out.warnings = q.warnings;
-    out.warning_count = q.warning_count;
-    out.infos = q.infos;
-    out.info_count = q.info_count;
+    out.warnings = q.warnings.items;
+    out.warning_count = q.warnings.count;
+    out.infos = q.infos.items;
+    out.info_count = q.infos.count;
     *ret = out;
     return KS_OK;
 }

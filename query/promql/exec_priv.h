@@ -24,6 +24,7 @@ struct ksi_series {
     struct ks_slice labels;
     struct ks_tenant tenant;
     double *values; /* ctx->points of them */
+    bool drop_name; /* strict: the name goes when the query ends, if names are removed late */
 };
 
 struct ksi_vec {
@@ -34,6 +35,22 @@ struct ksi_vec {
 struct ksi_pinned {
     struct ksi_pinned *next;
     struct ks_source_set *set;
+};
+
+/* A table from bytes to dense numbers in order of first appearance. */
+struct ksi_map {
+    uint32_t *slots; /* number + 1 */
+    size_t slot_count;
+    struct ks_slice *keys;
+    uint64_t *hashes;
+    size_t count, cap;
+};
+
+/* Warnings or infos of strict queries, each text once. */
+struct ksi_annotations {
+    struct ks_slice *items;
+    size_t count, cap, omitted;
+    struct ksi_map seen;
 };
 
 /* One query as a whole. */
@@ -47,8 +64,7 @@ struct ksi_query {
     uint64_t series_fetched;
     uint64_t max_points, max_subquery_points, max_series;
     size_t max_memory_bytes;
-    struct ks_slice *warnings, *infos;
-    size_t warning_count, warning_cap, info_count, info_cap;
+    struct ksi_annotations warnings, infos;
 };
 
 /* The grid a node is evaluated on, and what narrows its selectors. */
@@ -124,14 +140,6 @@ KS_NODISCARD ks_err ksi_labels_set(struct ksi_query *q, struct ks_slice *labels,
 /* {a="b", c="d"} for messages; `name` also writes the metric name in front. In the arena. */
 struct ks_slice ksi_labels_text(struct ksi_query *q, struct ks_slice labels, bool name);
 
-/* A table from bytes to dense numbers in order of first appearance. */
-struct ksi_map {
-    uint32_t *slots; /* number + 1 */
-    size_t slot_count;
-    struct ks_slice *keys;
-    uint64_t *hashes;
-    size_t count, cap;
-};
 /* Finds key or adds it; a new key is copied to the arena when copy is set. *added may be NULL. */
 KS_NODISCARD ks_err ksi_map_put(struct ks_arena *arena, struct ksi_map *m, struct ks_slice key, bool copy, size_t *ret,
                                 bool *added);
@@ -247,6 +255,40 @@ bool ksi_merge_disjoint(const struct ksi_ctx *ctx, double *dst, const double *sr
 /* %g as Go prints it. */
 struct ks_slice ksi_f64_text(struct ksi_query *q, double v);
 struct ks_slice ksi_f64_text_fixed(struct ksi_query *q, double v);
+
+/* --- strict*.c: strict PromQL ---------------------------------------------------------------------------------------- */
+/* The name, type and unit go: at once, or marked to go at the end. MetricsQL: the name alone, at once. */
+KS_NODISCARD ks_err ksi_drop_metric(struct ksi_query *q, struct ksi_series *s);
+KS_NODISCARD ks_err ksi_drop_metrics(struct ksi_query *q, struct ksi_vec *v);
+KS_NODISCARD ks_err ksi_strict_drop_labels(struct ksi_query *q, struct ks_slice *labels);
+/* Both drop series without points. Series with equal labels: an error, or one series unless they meet at a point. */
+KS_NODISCARD ks_err ksi_check_labelsets(const struct ksi_ctx *ctx, struct ksi_vec *v);
+KS_NODISCARD ks_err ksi_merge_labelsets(const struct ksi_ctx *ctx, struct ksi_vec *v);
+/* The query's result: names that were to go late go. */
+KS_NODISCARD ks_err ksi_strict_finish(const struct ksi_ctx *ctx, struct ksi_vec *v);
+/* Prometheus' order: label by label, names before values. */
+int ksi_cmp_labels(const struct ksi_series *a, const struct ksi_series *b, const void *arg);
+/* {__name__="a", b="c"} as Prometheus writes it in messages. */
+struct ks_slice ksi_labels_text_strict(struct ksi_query *q, struct ks_slice labels);
+bool ksi_utf8_valid(struct ks_slice s);
+/* Annotations, placed at an expression of the query. */
+KS_NODISCARD ks_err ksi_warn(struct ksi_query *q, const struct ks_expr *at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+KS_NODISCARD ks_err ksi_inform(struct ksi_query *q, const struct ks_expr *at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+KS_NODISCARD ks_err ksi_warn_quantile(struct ksi_query *q, const struct ks_expr *at, double phi);
+/* Adds the line about annotations left out. */
+KS_NODISCARD ks_err ksi_annotations_close(struct ksi_query *q, struct ksi_annotations *a, const char *kind);
+KS_NODISCARD ks_err ksi_strict_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_strict_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_strict_timestamp(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_strict_histogram(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
+KS_NODISCARD ks_err ksi_transform_strict(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
+/* eval_rollup.c: time stamps of a selector's samples, metric names kept. */
+KS_NODISCARD ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *selector, struct ksi_vec *ret);
+/* eval_rollup.c: the points of expr[5m:1m] at one instant. */
+KS_NODISCARD ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_ctx *ret_grid,
+                                      struct ksi_vec *ret);
 
 /* Go's math/rand for one seed: rand() must repeat what the peer gives. */
 struct ksi_gorand;

@@ -39,7 +39,8 @@ struct ks_promql_request {
     struct ks_promql_limits limits;
     int64_t deadline_mono_ms;
     _Atomic int *cancel;
-    bool experimental_functions;       /* strict */
+    /* Strict: what Prometheus has behind --enable-feature. */
+    bool experimental_functions, duration_expressions, delayed_name_removal, type_and_unit_labels;
 };
 
 enum ks_value_type { KS_VALUE_SCALAR, KS_VALUE_STRING, KS_VALUE_VECTOR, KS_VALUE_MATRIX };

@@ -332,7 +332,8 @@ static ks_err push_triples(const struct ksi_ctx *ctx, const struct histogram *h,
     struct ksi_query *q = ctx->q;
     struct ksi_series s[3];
     for (int i = 0; i < (w->label.len ? 3 : 1); i++) {
-        s[i] = (struct ksi_series){h->labels, h->tenant, ks_arena_array(q->arena, ctx->points, sizeof(double))};
+        s[i] = (struct ksi_series){.labels = h->labels, .tenant = h->tenant};
+        s[i].values = ks_arena_array(q->arena, ctx->points, sizeof(double));
         if (!s[i].values)
             return ks_arena_err(q->arena);
         if (i)
@@ -402,7 +403,7 @@ static ks_err fraction(const struct ksi_call *c, struct ksi_vec *ret)
         return ks_fail(KS_EEXEC, "lower le cannot be greater than upper le; got lower le: %f, upper le: %f", lo[0], hi[0]);
     KS_TRY(group_le(c->ctx, &c->args[2], true, &h, &n));
     for (size_t i = 0; i < n; i++) {
-        struct ksi_series s = {h[i].labels, h[i].tenant, ksi_grid(c->ctx, NAN)};
+        struct ksi_series s = {.labels = h[i].labels, .tenant = h[i].tenant, .values = ksi_grid(c->ctx, NAN)};
         if (!s.values)
             return ks_arena_err(c->ctx->q->arena);
         for (size_t p = 0; p < c->ctx->points; p++) {
@@ -423,7 +424,7 @@ static ks_err statistic(const struct ksi_call *c, struct ksi_vec *ret)
     KS_TRY(ksi_want_args(c->arg_count, 1));
     KS_TRY(group_le(c->ctx, &c->args[0], false, &h, &n));
     for (size_t i = 0; i < n; i++) {
-        struct ksi_series s = {h[i].labels, h[i].tenant, ksi_grid(c->ctx, NAN)};
+        struct ksi_series s = {.labels = h[i].labels, .tenant = h[i].tenant, .values = ksi_grid(c->ctx, NAN)};
         if (!s.values)
             return ks_arena_err(c->ctx->q->arena);
         for (size_t p = 0; p < c->ctx->points; p++) {

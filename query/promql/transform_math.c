@@ -4,7 +4,7 @@
 
 static double sgn(double v)
 {
-    return (v > 0) - (v < 0);
+    return v > 0 ? 1 : v < 0 ? -1 : v;
 }
 static double deg(double v)
 {
@@ -30,9 +30,8 @@ ks_err ksi_drop_names(const struct ksi_call *c, struct ksi_vec *v)
 {
     if (c->call->keep_metric_names || (!c->ctx->q->strict && c->call->func->keeps_name))
         return KS_OK;
-    for (size_t i = 0; i < v->count; i++)
-        KS_TRY(ksi_labels_drop_name(c->ctx->q, &v->items[i].labels));
-    return KS_OK;
+    KS_TRY(ksi_drop_metrics(c->ctx->q, v));
+    return c->ctx->q->strict ? ksi_merge_labelsets(c->ctx, v) : KS_OK;
 }
 
 static ks_err map_unary(const struct ksi_call *c, double (*fn)(double), struct ksi_vec *ret)
