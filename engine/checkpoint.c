@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_priv.h"
 #include "storage/part.h"
@@ -187,23 +188,52 @@ static void load_one(void *arg, size_t i)
         snprintf(j->texts[i], KS_ERR_TEXT_MAX, "%s", ks_err_text());
 }
 
+/* What the shards came to: the first error, or with wal_repair a word in the log and on with what could be read. */
+static ks_err judge(struct ks_engine *e, const char *path, const struct load_job *j)
+{
+    for (uint32_t i = 0; i < e->shard_count; i++) {
+        if (j->errs[i] == KS_OK)
+            continue;
+        if (j->errs[i] != KS_ECORRUPT)
+            return ks_fail(j->errs[i], "%s: %s", path, j->texts[i]);
+        if (!e->opts.wal_repair)
+            return ks_fail(KS_ECORRUPT, "%s: %s; to start with what can be read of it, start once with -wal.repair", path,
+                           j->texts[i]);
+        ks_log(KS_LOG_ERROR, "engine", "shard %u of the checkpoint is damaged; what stood behind the damage is lost: %s", i,
+               j->texts[i]);
+    }
+    return KS_OK;
+}
+
+static ks_err load_all(struct ks_engine *e, struct ks_part *p, const char *path, ks_lsn *cuts)
+{
+    struct load_job j = {.e = e, .p = p, .cuts = cuts};
+    j.errs = ks_zalloc_array(e->shard_count, sizeof *j.errs);
+    j.texts = ks_zalloc_array(e->shard_count, sizeof *j.texts);
+    ks_err err = j.errs && j.texts ? KS_OK : KS_ENOMEM;
+    if (err == KS_OK)
+        ks_pool_for(e->opts.pool, e->shard_count, load_one, &j);
+    if (err == KS_OK)
+        err = judge(e, path, &j);
+    ks_free(j.errs);
+    ks_free(j.texts);
+    return err;
+}
+
 ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts)
 {
     struct ks_part *p;
-    KS_TRY(ks_part_open(e->vfs, path, NULL, &p));
-    struct load_job j = {.e = e, .p = p, .cuts = cuts};
-    ks_err err = KS_OK;
-    j.errs = ks_zalloc_array(e->shard_count, sizeof *j.errs);
-    j.texts = ks_zalloc_array(e->shard_count, sizeof *j.texts);
-    if (!j.errs || !j.texts)
-        err = KS_ENOMEM;
-    if (err == KS_OK)
-        ks_pool_for(e->opts.pool, e->shard_count, load_one, &j);
-    for (uint32_t i = 0; i < e->shard_count && err == KS_OK; i++)
-        if ((err = j.errs[i]) != KS_OK)
-            (void)ks_fail(err, "%s: %s", path, j.texts[i]);
-    ks_free(j.errs);
-    ks_free(j.texts);
-    ks_part_close(p);
-    return err;
+    ks_err err = ks_part_open(e->vfs, path, NULL, &p);
+    if (err == KS_OK) {
+        err = load_all(e, p, path, cuts);
+        ks_part_close(p);
+        return err;
+    }
+    if (err != KS_ECORRUPT && err != KS_ENOTFOUND)
+        return err;
+    if (!e->opts.wal_repair)
+        return ks_fail_context(err, "the checkpoint cannot be read; to start without it, start once with -wal.repair (samples "
+                                    "not yet in parts are lost)");
+    ks_log(KS_LOG_ERROR, "engine", "the checkpoint cannot be read; samples that were only in it are lost: %s", ks_err_text());
+    return KS_OK;
 }

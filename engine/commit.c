@@ -160,25 +160,6 @@ ks_err ksi_commit(struct ks_engine *e, const struct ksi_change *c)
 
 /* --- loading ------------------------------------------------------------------------------------------------------ */
 
-/* Moves a damaged part aside; it stays on disk for repair. */
-static ks_err quarantine(struct ks_engine *e, const char *path, uint64_t id)
-{
-    char to[4096], why[KS_ERR_TEXT_MAX];
-    snprintf(why, sizeof why, "%s", ks_err_text());
-    KS_TRY(ksi_path(to, e->dir, "quarantine"));
-    KS_TRY(ks_vfs_mkdirs(e->vfs, to));
-    KS_TRY(ksi_path(to, e->dir, "quarantine/%016llx.part", (unsigned long long)id));
-    ks_err err = e->vfs->ops->rename(e->vfs, path, to);
-    if (err == KS_OK)
-        err = ks_vfs_sync_parent(e->vfs, to);
-    ks_log(KS_LOG_ERROR, "engine",
-           "part %s is damaged and set aside as %s; its samples are missing from answers until it is repaired "
-           "(kofstore block repair): %s",
-           path, to, why);
-    atomic_fetch_add(&e->quarantined, 1);
-    return err == KS_ENOTFOUND ? KS_OK : err;
-}
-
 static ks_err load_part(struct ks_engine *e, const struct ks_manifest_part *mp, struct ksi_part **ret,
                         struct ksi_tombs **ret_tombs)
 {
@@ -188,14 +169,16 @@ static ks_err load_part(struct ks_engine *e, const struct ks_manifest_part *mp, 
     KS_TRY(ksi_part_path(e, mp->day, mp->id, false, path));
     ks_err err = ksi_part_open(e->vfs, e->cache, path, mp->id, mp->day, mp->level, mp->resolution, ret);
     if (err == KS_ECORRUPT || err == KS_ENOTFOUND)
-        return quarantine(e, path, mp->id);
+        return ksi_quarantine_file(e, path, mp->id);
     KS_TRY(err);
     if (!mp->tombs_id)
         return KS_OK;
     KS_TRY(ksi_path(path, e->dir, "tombs/%016llx.tomb", (unsigned long long)mp->tombs_id));
     err = ksi_tombs_load(e->vfs, path, ret_tombs);
     if (err == KS_ECORRUPT || err == KS_ENOTFOUND) {
-        ks_log(KS_LOG_ERROR, "engine", "the list of deleted series of a part is damaged; they show again: %s",
+        ks_log(KS_LOG_ERROR, "engine", "the list of deleted series of part %016llx is damaged: what was deleted from it shows again, delete it "
+               "once more: %s",
+               (unsigned long long)mp->id,
                ks_err_text());
         err = KS_OK;
     }
@@ -349,6 +332,9 @@ ks_err ksi_store_load(struct ks_engine *e)
     ks_err err = ks_manifest_load(e->vfs, e->dir, &e->manifest);
     if (err == KS_ENOTFOUND)
         return new_manifest(e);
+    if (err == KS_ECORRUPT)
+        return ks_fail_context(err, "the root record of the store is damaged; restore it with the folder from a snapshot or a "
+                                    "replica, nothing was changed");
     KS_TRY(err);
     /* Ids of files that were begun but never listed may be in use on disk: they are swept first. */
     KS_TRY(sweep_all(e));

@@ -91,6 +91,14 @@ struct ksi_flush_opts {
 /* Under commit_lock. */
 KS_NODISCARD ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts);
 
+/* engine/quarantine.c */
+/* Moves the file of a damaged part aside, telling the last error as the reason. */
+KS_NODISCARD ks_err ksi_quarantine_file(struct ks_engine *e, const char *path, uint64_t id);
+/* Notes that err came up reading the part: KS_ECORRUPT has it examined. */
+void ksi_part_suspect(struct ksi_part *p, ks_err err);
+/* Reads the suspects through; what proves damaged leaves the store. Takes commit_lock. */
+KS_NODISCARD ks_err ksi_quarantine_suspects(struct ks_engine *e, bool *ret_any);
+
 /* engine/jobs.c */
 KS_NODISCARD ks_err ksi_jobs_start(struct ks_engine *e);
 void ksi_jobs_stop(struct ks_engine *e);

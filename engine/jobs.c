@@ -157,6 +157,8 @@ ks_err ks_engine_tick(struct ks_engine *e)
     guard_disk(e);
     guard_memory(e);
     KS_TRY(enforce_retention(e));
+    bool any;
+    KS_TRY(ksi_quarantine_suspects(e, &any));
     if (!atomic_load(&e->read_only) && flush_due(e)) {
         struct ksi_flush_opts opts = {.drop_idle = true};
         pthread_mutex_lock(&e->commit_lock);

@@ -180,6 +180,8 @@ static ks_err merge_picked(struct merge *m)
     atomic_fetch_add(&e->active_merges, 1);
     ks_err err = ks_compact_merge(&o, m->in, m->count, &m->result);
     atomic_fetch_sub(&e->active_merges, 1);
+    for (size_t i = 0; i < m->count; i++)
+        ksi_part_suspect(m->gone[i], err);
     return err == KS_OK ? publish(m, path, id) : err;
 }
 
@@ -235,7 +237,14 @@ ks_err ks_engine_merge(struct ks_engine *e, const char *day_prefix)
     struct ks_compact_policy p = policy_now(true);
     bool more = true;
     KS_TRY(ks_engine_flush(e));
-    while (more)
-        KS_TRY(merge_one(e, &p, day_prefix, &more));
+    while (more) {
+        bool any = false;
+        ks_err err = merge_one(e, &p, day_prefix, &more);
+        if (err == KS_ECORRUPT)
+            KS_TRY(ksi_quarantine_suspects(e, &any));
+        if (err != KS_OK && !any)
+            return err;
+        more |= any;
+    }
     return KS_OK;
 }

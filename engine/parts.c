@@ -134,7 +134,8 @@ void ksi_part_unref(struct ksi_part *p)
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
     ks_mpart_close(&p->p);
-    if (atomic_load(&p->doomed) && p->vfs->ops->unlink(p->vfs, p->path) != KS_OK)
+    ks_err err = atomic_load(&p->doomed) ? p->vfs->ops->unlink(p->vfs, p->path) : KS_OK;
+    if (err != KS_OK && err != KS_ENOTFOUND) /* not found: it was set aside */
         ks_log(KS_LOG_WARN, "engine", "cannot remove a part no longer used; the next start will: %s", ks_err_text());
     ks_free(p);
 }

@@ -21,6 +21,7 @@ struct ksi_tombs {
 struct ksi_part {
     _Atomic uint32_t refs;
     _Atomic bool doomed; /* no longer listed: unlink at the last unref */
+    _Atomic bool suspect; /* a read found damage: to be examined */
     struct ks_vfs *vfs;
     uint64_t id;
     int64_t day; /* UTC day number */

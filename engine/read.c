@@ -69,6 +69,15 @@ static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
     s->count = to > from ? to - from : 0;
 }
 
+/* Has the part a chunk came from examined. */
+static ks_err blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err)
+{
+    for (size_t i = 0; c->source == SET_PART && i < s->parts->count; i++)
+        if (s->parts->views[i].part->p.data == c->u.part.data)
+            ksi_part_suspect(s->parts->views[i].part, err);
+    return err;
+}
+
 ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
 {
     const struct set_series *x = &s->series[i];
@@ -85,7 +94,9 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
         /* With dedup a sample outside may decide about one inside: whole slots are read. */
         if (c[k].meta->max_ms < min_ms || c[k].meta->min_ms > decode_to_ms)
             continue;
-        KS_TRY(decode(&c[k], out));
+        ks_err err = decode(&c[k], out);
+        if (err != KS_OK)
+            return blame(s, &c[k], err);
     }
     KS_TRY(ks_samples_fold(out->times, out->values, &out->count));
     if (s->dedup_ms > 1)

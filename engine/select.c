@@ -92,7 +92,9 @@ ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
 ks_err ksi_part_matching(const struct ksi_part_view *v, const struct ks_select_opts *o, struct ks_tenant tenant,
                          roaring_bitmap_t **ret)
 {
-    KS_TRY(ks_sindex_select(v->part->p.index, tenant, o->selectors, o->selector_count, ret));
+    ks_err err = ks_sindex_select(v->part->p.index, tenant, o->selectors, o->selector_count, ret);
+    ksi_part_suspect(v->part, err);
+    KS_TRY(err);
     if (v->tombs)
         roaring_bitmap_andnot_inplace(*ret, v->tombs->rows);
     return KS_OK;
@@ -167,6 +169,7 @@ static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *
         if (err == KS_OK && ++seen % CHECK_EVERY == 0)
             err = ks_read_ctx_check(o->ctx);
     }
+    ksi_part_suspect(v->part, err);
     ks_mdata_cursor_free(p.cursor);
     ks_free(p.refs);
     ks_buf_done(&p.labels);
