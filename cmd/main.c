@@ -12,6 +12,8 @@ static const struct {
     const char *help;
 } commands[] = {
     {"serve", ks_cmd_serve, "run the server (the default)"},
+    {"block", ks_cmd_block, "look into parts without a server: ls, info, verify, export, repair"},
+    {"wal", ks_cmd_wal, "look into the write-ahead log without a server: ls, verify"},
     {"help", ks_cmd_help, "this text; help flags | help endpoints print Markdown tables"},
 };
 
