@@ -1,5 +1,6 @@
 /* Where the Prometheus-style query API is reached. */
 #include "api/prom/prom.h"
+#include "api/prom/remote_read.h"
 #include "api/query_log.h"
 #include "base/time.h"
 
@@ -104,6 +105,8 @@ static struct ks_route routes[] = {
     SELECT("api/v1/export", ks_prom_export, "raw samples; format=jsonl, prometheus or promapi"),
     SELECT("api/v1/export/native", ks_prom_export_native, "raw samples in VictoriaMetrics' own blocks"),
     SELECT("api/v1/export/csv", ks_prom_export_csv, "raw samples as CSV; format=__name__,label,__value__,__timestamp__:rfc3339"),
+    ROUTE(SELECT, "api/v1/read", (1u << KS_POST), KS_ROUTE_NO_FORM, BASIC, ks_prom_remote_read,
+          "Prometheus remote read: samples, or a stream of XOR chunks"),
     SELECT("federate", ks_prom_federate, "last samples in Prometheus text"),
     SELECT("api/v1/metadata", ks_prom_metadata, "types, help texts and units"),
     SELECT("api/v1/query_exemplars", ks_prom_exemplars, "exemplars of the series that match the selector"),
