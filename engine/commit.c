@@ -327,11 +327,64 @@ static ks_err new_manifest(struct ks_engine *e)
     return err;
 }
 
+static bool note_data(void *arg, const char *name, bool is_dir)
+{
+    size_t n = strlen(name);
+    bool *found = arg;
+    *found |= !is_dir && n > 5 && (strcmp(name + n - 5, ".part") == 0 || strcmp(name + n - 5, ".ckpt") == 0 ||
+                                   strcmp(name + n - 4, ".seg") == 0);
+    return !*found;
+}
+
+/* Whether a folder holds files of a store: parts, checkpoints, log segments. */
+static ks_err holds_data(struct ks_engine *e, const char *path, bool *ret)
+{
+    ks_err err = e->vfs->ops->list(e->vfs, path, note_data, ret);
+    return err == KS_ENOTFOUND ? KS_OK : err;
+}
+
+/*
+ * A folder without a manifest is a new store only when it is empty otherwise: taken for new, the next start would sweep away every
+ * part as unlisted.
+ */
+static ks_err refuse_orphans(struct ks_engine *e)
+{
+    static const char *const folders[] = {"wal", "checkpoint", "parts"};
+    struct sweep days = {.e = e, .dirs = true};
+    char path[4096], day[4096];
+    bool found = false;
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < 3 && err == KS_OK; i++) {
+        err = ksi_path(path, e->dir, "%s", folders[i]);
+        if (err == KS_OK)
+            err = holds_data(e, path, &found);
+    }
+    KS_TRY(err);
+    ks_buf_init(&days.names, 64 << 20);
+    err = e->vfs->ops->list(e->vfs, path, sweep_entry, &days);
+    if (err == KS_OK)
+        err = ks_buf_status(&days.names);
+    for (size_t at = 0; err == KS_OK && at < days.names.len; at += strlen(days.names.ptr + at) + 1) {
+        err = ksi_path(day, path, "%s", days.names.ptr + at);
+        if (err == KS_OK)
+            err = holds_data(e, day, &found);
+    }
+    ks_buf_done(&days.names);
+    if (err == KS_OK && found)
+        err = ks_fail(KS_ECORRUPT,
+                      "%s holds data but no MANIFEST: a lost file or half a restore. Put the file back (MANIFEST.prev is the one "
+                      "before), restore the whole folder, or start with an empty one; nothing was changed",
+                      e->dir);
+    return err == KS_ENOTFOUND ? KS_OK : err;
+}
+
 ks_err ksi_store_load(struct ks_engine *e)
 {
     ks_err err = ks_manifest_load(e->vfs, e->dir, &e->manifest);
-    if (err == KS_ENOTFOUND)
+    if (err == KS_ENOTFOUND) {
+        KS_TRY(refuse_orphans(e));
         return new_manifest(e);
+    }
     if (err == KS_ECORRUPT)
         return ks_fail_context(err, "the root record of the store is damaged; restore it with the folder from a snapshot or a "
                                     "replica, nothing was changed");

@@ -27,7 +27,9 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, st
 {
     roaring_bitmap_t *found;
     KS_TRY(ks_live_index_select(e->live, tenant, o->selectors, o->selector_count, &found));
-    int64_t min_ms = ks_day_of_ms(o->min_ms) * KS_MS_DAY, max_ms = (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
+    /* To whole days; the ends of time have none beyond them. */
+    int64_t min_ms = o->min_ms < INT64_MIN + KS_MS_DAY ? INT64_MIN : ks_day_of_ms(o->min_ms) * KS_MS_DAY;
+    int64_t max_ms = o->max_ms > INT64_MAX - KS_MS_DAY ? INT64_MAX : (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
     size_t n = roaring_bitmap_get_cardinality(found), kept = 0;
     uint32_t *sids = ks_alloc_array(n, sizeof *sids);
     if (!sids) {
