@@ -72,8 +72,8 @@ static int by_text(const void *a, const void *b)
 }
 
 /* name NULL: label names. */
-static ks_err gather_tenant(struct ks_engine *e, const struct ks_select_opts *o, struct ks_tenant tenant,
-                            const struct ks_slice *name, struct ksi_part_list *parts, struct words *w)
+static ks_err gather_head(struct ks_engine *e, const struct ks_select_opts *o, struct ks_tenant tenant,
+                          const struct ks_slice *name, struct words *w)
 {
     roaring_bitmap_t *rows;
     KS_TRY(ksi_head_matching(e, o, tenant, &rows));
@@ -82,13 +82,20 @@ static ks_err gather_tenant(struct ks_engine *e, const struct ks_select_opts *o,
         err = name ? ks_live_index_label_values(e->live, tenant, *name, rows, take_word, w)
                    : ks_live_index_label_names(e->live, tenant, rows, take_word, w);
     roaring_bitmap_free(rows);
+    return err == KS_OK ? w->err : err;
+}
+
+static ks_err gather_parts(const struct ks_select_opts *o, struct ks_tenant tenant, const struct ks_slice *name,
+                           struct ksi_part_list *parts, struct words *w)
+{
+    ks_err err = KS_OK;
     for (size_t i = 0; i < parts->count && err == KS_OK && w->err == KS_OK; i++) {
         const struct ksi_part_view *v = &parts->views[i];
         if (v->part->min_ms > o->max_ms || v->part->max_ms < o->min_ms)
             continue;
         KS_TRY(ks_read_ctx_check(o->ctx));
         bool all = !o->selector_count && !v->tombs;
-        rows = NULL;
+        roaring_bitmap_t *rows = NULL;
         if (!all)
             KS_TRY(ksi_part_matching(v, o, tenant, &rows));
         if (all || !roaring_bitmap_is_empty(rows))
@@ -113,12 +120,13 @@ static ks_err label_words(struct ks_engine *e, const struct ks_select_opts *opts
         return KS_OK;
     ks_arena_init(&w.arena, (size_t)4 << 30);
     ks_err err = ksi_tenants_of(e, &o, &w.arena, &tenants, &count);
-    if (err == KS_OK) {
-        struct ksi_part_list *parts = ksi_parts_pin(&e->parts);
-        for (size_t t = 0; t < count && err == KS_OK; t++)
-            err = gather_tenant(e, &o, tenants[t], name, parts, &w);
-        ksi_parts_unpin(parts);
-    }
+    /* The head first, then the list of parts: what leaves the head in between is in a part of that list. */
+    for (size_t t = 0; t < count && err == KS_OK; t++)
+        err = gather_head(e, &o, tenants[t], name, &w);
+    struct ksi_part_list *parts = ksi_parts_pin(&e->parts);
+    for (size_t t = 0; t < count && err == KS_OK; t++)
+        err = gather_parts(&o, tenants[t], name, parts, &w);
+    ksi_parts_unpin(parts);
     if (err == KS_OK && w.count)
         qsort(w.items, w.count, sizeof *w.items, by_text);
     for (size_t i = 0; err == KS_OK && i < w.count; i++)
