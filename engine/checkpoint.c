@@ -4,6 +4,7 @@
  * by local id), and the property "cut-N": the first LSN of the shard's records that the state does not contain.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -28,14 +29,16 @@ static ks_err put_page(struct ks_part_writer *w, const char *section, struct ks_
     return err;
 }
 
-ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state)
+ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state, struct ks_buf *locals)
 {
     for (uint32_t local = 0; local < s->local_end; local++) {
         if (!ksi_series_at(s, local)->slab)
             continue;
         ks_buf_varint(state, local);
         ksi_series_save(s, local, state);
+        ks_buf_add(locals, &local, sizeof local);
     }
+    KS_TRY(ks_buf_status(locals));
     return ks_buf_status(state);
 }
 
@@ -51,18 +54,20 @@ static ks_err put_state(struct ks_part_writer *w, const char *section, struct ks
     return KS_OK;
 }
 
-/* Series in the state are those in use when it was frozen: none is dropped while the commit lock is held. */
+/*
+ * The series in use when the state was frozen, and no others: none of them is dropped while the commit lock is held, and one made
+ * since then is in the log behind the cut, or was taken back and its id means another series by now.
+ */
 static ks_err put_labels(struct ks_engine *e, struct ks_part_writer *w, const char *section, uint32_t shard,
-                         uint32_t local_end, struct ks_buf *page, struct ks_buf *labels)
+                         struct ks_slice locals, struct ks_buf *page, struct ks_buf *labels)
 {
-    for (uint32_t local = 0; local < local_end; local++) {
+    for (size_t at = 0; at < locals.len; at += sizeof(uint32_t)) {
+        uint32_t local;
+        memcpy(&local, locals.ptr + at, sizeof local);
         uint32_t sid = ksi_sid_of(e->shard_count, shard, local);
         struct ks_tenant tenant;
         ks_buf_reset(labels);
-        ks_err err = ks_live_index_labels(e->live, sid, labels, &tenant);
-        if (err == KS_ENOTFOUND)
-            continue;
-        KS_TRY(err);
+        KS_TRY(ks_live_index_labels(e->live, sid, labels, &tenant));
         KS_TRY(ks_buf_status(labels));
         ks_buf_varint(page, sid);
         ks_buf_varint(page, tenant.account);
@@ -74,7 +79,7 @@ static ks_err put_labels(struct ks_engine *e, struct ks_part_writer *w, const ch
     return put_page(w, section, page);
 }
 
-ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut, uint32_t local_end,
+ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut, struct ks_slice locals,
                           struct ks_slice state)
 {
     char name[32];
@@ -83,7 +88,7 @@ ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_
     ks_buf_init(&page, 64 << 20);
     ks_buf_init(&labels, 16 << 20);
     snprintf(name, sizeof name, "labels-%u", shard);
-    ks_err err = put_labels(e, w, name, shard, local_end, &page, &labels);
+    ks_err err = put_labels(e, w, name, shard, locals, &page, &labels);
     snprintf(name, sizeof name, "state-%u", shard);
     if (err == KS_OK)
         err = put_state(w, name, state);
@@ -126,7 +131,7 @@ static ks_err load_state(struct ksi_shard *s, struct ks_slice raw)
     struct ks_reader r = ks_reader(raw);
     while (ks_reader_left(&r)) {
         uint64_t local = ks_read_varint(&r);
-        /* A series made between the freeze of its shard and the writing of labels has labels but no state; never the reverse. */
+        /* Checkpoints of early versions name series without state; never the reverse. */
         if (r.bad || local >= s->local_end || !ksi_series_at(s, (uint32_t)local)->slab)
             return ks_fail(KS_ECORRUPT, "the checkpoint holds data of an unknown series");
         KS_TRY(ksi_series_load(s, (uint32_t)local, &r));

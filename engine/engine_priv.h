@@ -44,7 +44,8 @@ struct ks_engine {
 
     struct ksi_part_store parts;
 
-    _Atomic bool read_only, memory_full;
+    /* memory_full: no new series; memory_over: no writes. */
+    _Atomic bool read_only, memory_full, memory_over;
     _Atomic int64_t last_flush_mono_ms;
     _Atomic uint64_t past_version;
     _Atomic uint64_t free_disk_bytes, total_disk_bytes;
@@ -54,11 +55,11 @@ struct ks_engine {
     ks_lsn checkpoint_lsn; /* lowest LSN a restart needs; under commit_lock */
 
     _Atomic int stop_work; /* closing: long jobs give up */
-    pthread_t job_thread;
-    bool job_running;
+    pthread_t job_threads[2];
+    unsigned job_count;
     pthread_mutex_t job_lock;
     pthread_cond_t job_wake;
-    bool job_stop, job_now; /* under job_lock */
+    bool job_stop; /* under job_lock */
 };
 
 static inline struct ksi_shard *ksi_shard_of_sid(struct ks_engine *e, uint32_t sid)
@@ -74,11 +75,11 @@ static inline struct ksi_shard *ksi_shard_of_sid(struct ks_engine *e, uint32_t s
 KS_NODISCARD ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_live_add *adds, size_t count);
 
 /* engine/checkpoint.c */
-/* Appends the state of a shard's series, under its lock. */
-KS_NODISCARD ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state);
-/* Writes a frozen shard; labels come from the live index (locals below local_end). */
+/* Appends the state of a shard's series, and their local ids as an array, under its lock. */
+KS_NODISCARD ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state, struct ks_buf *locals);
+/* Writes a frozen shard; the labels of its series come from the live index. */
 KS_NODISCARD ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut,
-                                       uint32_t local_end, struct ks_slice state);
+                                       struct ks_slice locals, struct ks_slice state);
 /* Loads a checkpoint into empty shards; cuts[shard] gets the first LSN to replay. */
 KS_NODISCARD ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts);
 

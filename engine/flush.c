@@ -30,7 +30,7 @@ struct flush {
     const struct ksi_flush_opts *opts;
     struct ks_part_writer *checkpoint;
     char checkpoint_path[4096];
-    struct ks_buf state;
+    struct ks_buf state, locals;
     struct entry *entries;
     size_t entry_count, entry_cap;
     struct ks_arena labels;
@@ -145,6 +145,7 @@ static ks_err freeze_shard(struct flush *f, uint32_t shard)
 {
     struct ksi_shard *s = &f->e->shards[shard];
     ks_buf_reset(&f->state);
+    ks_buf_reset(&f->locals);
     pthread_mutex_lock(&s->lock);
     ks_err err = f->opts->drop_idle ? drop_empty(f, s) : KS_OK;
     if (err == KS_OK)
@@ -152,14 +153,14 @@ static ks_err freeze_shard(struct flush *f, uint32_t shard)
     if (err == KS_OK)
         err = collect_sealed(f, s);
     if (err == KS_OK)
-        err = ksi_checkpoint_freeze(s, &f->state);
+        err = ksi_checkpoint_freeze(s, &f->state, &f->locals);
     f->cuts[shard] = ks_wal_next_lsn(f->e->wal);
-    uint32_t local_end = s->local_end;
     s->era++;
     pthread_mutex_unlock(&s->lock);
     if (err != KS_OK)
         return err;
-    return ksi_checkpoint_put(f->e, f->checkpoint, shard, f->cuts[shard], local_end, ks_buf_view(&f->state));
+    return ksi_checkpoint_put(f->e, f->checkpoint, shard, f->cuts[shard], ks_buf_view(&f->locals),
+                              ks_buf_view(&f->state));
 }
 
 /* --- parts -------------------------------------------------------------------------------------------------------- */
@@ -345,6 +346,7 @@ ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
     int64_t idle_ms = atomic_load(&e->memory_full) ? e->opts.series_idle_ms / 6 : e->opts.series_idle_ms;
     struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - idle_ms};
     ks_buf_init(&f.state, (size_t)8 << 30);
+    ks_buf_init(&f.locals, (size_t)1 << 30);
     ks_arena_init(&f.labels, LABELS_MAX);
     ks_err err = (f.cuts = ks_zalloc_array(e->shard_count, sizeof *f.cuts)) ? KS_OK : KS_ENOMEM;
     if (err == KS_OK)
@@ -360,6 +362,7 @@ ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
     ks_free(f.fresh);
     ks_free(f.cuts);
     ks_buf_done(&f.state);
+    ks_buf_done(&f.locals);
     ks_arena_done(&f.labels);
     return err;
 }

@@ -145,10 +145,25 @@ ks_err ksi_seal_side(struct ksi_shard *s, uint32_t local)
     return KS_OK;
 }
 
+/* Gives the room of a chunk just sealed back. */
+static void slab_shrink(struct ksi_shard *s, struct ksi_series *x)
+{
+    size_t cap = ksi_slab_next_cap(0);
+    struct ksi_slab *b = x->slab->cap > cap ? ks_realloc(x->slab, sizeof *b + cap) : NULL;
+    if (!b)
+        return;
+    s->bytes -= b->cap - cap;
+    b->cap = (uint16_t)cap;
+    x->slab = b;
+}
+
 ks_err ksi_seal(struct ksi_shard *s, uint32_t local)
 {
-    if (ksi_series_at(s, local)->g.count)
+    struct ksi_series *x = ksi_series_at(s, local);
+    if (x->g.count) {
         KS_TRY(seal_open(s, local));
+        slab_shrink(s, x);
+    }
     return ksi_seal_side(s, local);
 }
 

@@ -1,5 +1,10 @@
-/* Background work: flush when due, retention, disk guard, merges. One thread; long work is cut into commits. */
+/*
+ * Background work, on two threads: the keeper watches disk and memory, enforces retention and flushes when due; the other merges. A
+ * merge may take minutes, and the promises of the keeper (memory, replay, free disk) must not wait for it.
+ */
+#include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/time.h"
@@ -8,7 +13,7 @@
 #include "engine/merge.h"
 #include "sys/clock.h"
 
-enum { TICK_MS = 1000, SEALED_FLUSH_BYTES = 128 << 20, PRESSURE_FLUSH_MS = 15000 };
+enum { TICK_MS = 1000, MERGE_RETRY_MAX_MS = 300000, SEALED_FLUSH_BYTES = 128 << 20, PRESSURE_FLUSH_MS = 15000 };
 
 int64_t ks_engine_min_time_ms(struct ks_engine *e)
 {
@@ -143,8 +148,13 @@ static void guard_disk(struct ks_engine *e)
 
 static void guard_memory(struct ks_engine *e)
 {
-    uint64_t limit = e->opts.memory_bytes / 10 * 6;
-    bool full = ksi_head_bytes(e) > limit;
+    uint64_t limit = e->opts.memory_bytes / 10 * 6, bytes = ksi_head_bytes(e);
+    bool full = bytes > limit, over = bytes > e->opts.memory_bytes / 10 * 8;
+    if (over != atomic_load(&e->memory_over)) {
+        atomic_store(&e->memory_over, over);
+        ks_log(over ? KS_LOG_ERROR : KS_LOG_INFO, "engine", "writes are %s: the head holds %llu bytes",
+               over ? "refused, memory is short" : "taken again", (unsigned long long)bytes);
+    }
     if (full != atomic_load(&e->memory_full)) {
         atomic_store(&e->memory_full, full);
         ks_log(full ? KS_LOG_WARN : KS_LOG_INFO, "engine", "head memory is %s its limit=%llu", full ? "over" : "below",
@@ -152,43 +162,76 @@ static void guard_memory(struct ks_engine *e)
     }
 }
 
-ks_err ks_engine_tick(struct ks_engine *e)
+static ks_err keep(struct ks_engine *e)
 {
     guard_disk(e);
     guard_memory(e);
-    KS_TRY(enforce_retention(e));
+    ks_err kept = enforce_retention(e);
     bool any;
     KS_TRY(ksi_quarantine_suspects(e, &any));
     if (!atomic_load(&e->read_only) && flush_due(e)) {
-        struct ksi_flush_opts opts = {.drop_idle = true};
+        /* While writes are refused open chunks do not grow, so nothing but sealing them makes room. */
+        struct ksi_flush_opts opts = {.drop_idle = true, .seal_all = atomic_load(&e->memory_over)};
         pthread_mutex_lock(&e->commit_lock);
         ks_err err = ksi_flush_locked(e, &opts);
         pthread_mutex_unlock(&e->commit_lock);
         KS_TRY(err);
+        guard_memory(e);
     }
+    return kept;
+}
+
+static ks_err merge(struct ks_engine *e)
+{
     return atomic_load(&e->read_only) ? KS_OK : ksi_merge_step(e);
 }
 
-static void *job_main(void *arg)
+ks_err ks_engine_tick(struct ks_engine *e)
+{
+    KS_TRY(keep(e));
+    return merge(e);
+}
+
+/* Sleeps; false when the engine closes. */
+static bool job_wait(struct ks_engine *e, int64_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ms / 1000;
+    pthread_mutex_lock(&e->job_lock);
+    int rc = 0;
+    while (!e->job_stop && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&e->job_wake, &e->job_lock, &until);
+    bool go_on = !e->job_stop;
+    pthread_mutex_unlock(&e->job_lock);
+    return go_on;
+}
+
+static void *keep_main(void *arg)
 {
     struct ks_engine *e = arg;
-    pthread_mutex_lock(&e->job_lock);
-    while (!e->job_stop) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec += TICK_MS / 1000;
-        if (!e->job_now)
-            pthread_cond_timedwait(&e->job_wake, &e->job_lock, &until);
-        e->job_now = false;
-        if (e->job_stop)
-            break;
-        pthread_mutex_unlock(&e->job_lock);
-        if (ks_engine_tick(e) != KS_OK)
+    while (job_wait(e, TICK_MS))
+        if (keep(e) != KS_OK)
             ks_log_limited(10000, KS_LOG_ERROR, "engine", "background work failed and will be tried again: %s",
                            ks_err_text());
-        pthread_mutex_lock(&e->job_lock);
+    return NULL;
+}
+
+/* What fails is tried again ever more seldom: a part that cannot be read must not cost the machine. */
+static void *merge_main(void *arg)
+{
+    struct ks_engine *e = arg;
+    int64_t pause_ms = TICK_MS;
+    while (job_wait(e, pause_ms)) {
+        ks_err err = merge(e);
+        if (err == KS_OK || err == KS_ECANCELED) {
+            pause_ms = TICK_MS;
+            continue;
+        }
+        pause_ms = pause_ms * 2 < MERGE_RETRY_MAX_MS ? pause_ms * 2 : MERGE_RETRY_MAX_MS;
+        ks_log(KS_LOG_ERROR, "engine", "a merge failed and will be tried again in %lld s: %s", (long long)pause_ms / 1000,
+               ks_err_text());
     }
-    pthread_mutex_unlock(&e->job_lock);
     return NULL;
 }
 
@@ -197,24 +240,27 @@ ks_err ksi_jobs_start(struct ks_engine *e)
     guard_disk(e);
     if (e->opts.no_background)
         return KS_OK;
-    if (pthread_create(&e->job_thread, NULL, job_main, e) != 0)
-        return ks_fail(KS_ENOMEM, "cannot start the background thread");
-    pthread_setname_np(e->job_thread, "ks-jobs");
-    e->job_running = true;
+    static void *(*const mains[])(void *) = {keep_main, merge_main};
+    static const char *const names[] = {"ks-keeper", "ks-merger"};
+    for (; e->job_count < 2; e->job_count++) {
+        if (pthread_create(&e->job_threads[e->job_count], NULL, mains[e->job_count], e) != 0) {
+            ksi_jobs_stop(e);
+            return ks_fail(KS_ENOMEM, "cannot start the background threads");
+        }
+        pthread_setname_np(e->job_threads[e->job_count], names[e->job_count]);
+    }
     return KS_OK;
 }
 
 void ksi_jobs_stop(struct ks_engine *e)
 {
-    if (!e->job_running)
-        return;
     pthread_mutex_lock(&e->job_lock);
     e->job_stop = true;
     atomic_store(&e->stop_work, 1);
-    pthread_cond_signal(&e->job_wake);
+    pthread_cond_broadcast(&e->job_wake);
     pthread_mutex_unlock(&e->job_lock);
-    pthread_join(e->job_thread, NULL);
-    e->job_running = false;
+    while (e->job_count)
+        pthread_join(e->job_threads[--e->job_count], NULL);
 }
 
 uint64_t ks_engine_past_version(struct ks_engine *e)

@@ -185,6 +185,24 @@ static ks_err merge_picked(struct merge *m)
     return err == KS_OK ? publish(m, path, id) : err;
 }
 
+/* Inputs stay until the result is published: a merge that the disk has no room for would only fill it for the writers. */
+static ks_err check_room(struct merge *m, bool asked)
+{
+    struct ks_engine *e = m->e;
+    uint64_t need = e->opts.min_free_disk_bytes, have = atomic_load(&e->free_disk_bytes);
+    for (size_t i = 0; i < m->count; i++)
+        need += m->l->views[m->pick[i]].part->bytes;
+    if (!have || need <= have)
+        return KS_OK;
+    m->count = 0;
+    if (asked)
+        return ks_fail(KS_ENOSPC, "a merge needs %llu bytes of free disk, there are %llu", (unsigned long long)need,
+                       (unsigned long long)have);
+    ks_log_limited(60000, KS_LOG_WARN, "engine", "parts are not merged: that needs %llu bytes of free disk, there are %llu",
+                   (unsigned long long)need, (unsigned long long)have);
+    return KS_OK;
+}
+
 /* One merge by the policy among parts of days the prefix names; *ret_done tells whether there was one. */
 static ks_err merge_one(struct ks_engine *e, const struct ks_compact_policy *policy, const char *day_prefix, bool *ret_done)
 {
@@ -208,6 +226,10 @@ static ks_err merge_one(struct ks_engine *e, const struct ks_compact_policy *pol
         m.count = ks_compact_pick(m.cand, n, policy, m.pick, &m.level);
     for (size_t i = 0; i < m.count; i++)
         m.pick[i] = view_of[m.pick[i]];
+    if (err == KS_OK && m.count)
+        err = check_room(&m, policy->force);
+    if (err != KS_OK)
+        m.count = 0;
     *ret_done = m.count > 0;
     if (m.count)
         err = merge_picked(&m);

@@ -187,7 +187,12 @@ ks_err ks_engine_open(const struct ks_engine_opts *opts, struct ks_engine **ret)
         return KS_ENOMEM;
     pthread_mutex_init(&e->commit_lock, NULL);
     pthread_mutex_init(&e->job_lock, NULL);
-    pthread_cond_init(&e->job_wake, NULL);
+    /* Waits go by the monotonic clock: a wall clock set back must not stop the background work. */
+    pthread_condattr_t by_mono;
+    pthread_condattr_init(&by_mono);
+    pthread_condattr_setclock(&by_mono, CLOCK_MONOTONIC);
+    pthread_cond_init(&e->job_wake, &by_mono);
+    pthread_condattr_destroy(&by_mono);
     ks_err err = open_all(e, opts);
     if (err != KS_OK) {
         if (e->wal)

@@ -410,6 +410,8 @@ ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch, struct
         return KS_OK;
     if (atomic_load(&e->read_only))
         return ks_fail(KS_EREADONLY, "the storage is read-only: free disk space is below -storage.minFreeDiskSpaceBytes");
+    if (atomic_load(&e->memory_over))
+        return ks_fail(KS_EAGAIN, "memory is short: nothing was taken, try again later (-memory.allowedPercent)");
     KS_TRY(ks_wal_status(e->wal));
     struct write_op w = {.e = e, .batch = batch, .result = ret};
     uint32_t *starts;
