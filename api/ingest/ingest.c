@@ -313,10 +313,15 @@ ks_err ks_ingest_begin(struct ks_http_request *req, struct ks_stat *rows_stat, s
     KS_TRY(read_extra_labels(req, ret));
     /* The same series may mean something else when its tenant labels are consumed. */
     if (ret->multitenant) {
-        struct ks_slice mark = ks_arena_printf(&req->arena, "multitenant %.*s", KS_SLICE_ARG(ret->extra_bytes));
-        if (!mark.ptr)
+        static const char mark[] = "multitenant ";
+        size_t n = sizeof mark - 1, extra = ret->extra_bytes.len; /* bytes, zeros among them */
+        char *key = ks_arena_alloc(&req->arena, n + extra);
+        if (!key)
             return ks_arena_err(&req->arena);
-        ret->extra_bytes = mark;
+        memcpy(key, mark, n);
+        if (extra)
+            memcpy(key + n, ret->extra_bytes.ptr, extra);
+        ret->extra_bytes = ks_slice(key, n + extra);
     }
     return KS_OK;
 }
