@@ -53,12 +53,14 @@ static ks_err canonical(struct ks_slice raw, const struct ks_label *extra, size_
     struct ks_labels l = {items, 0, LABELS_MAX};
     struct ks_reader r = ks_reader(raw);
     bool bad = false;
-    while (l.count < LABELS_MAX - extra_count % LABELS_MAX && ks_raw_label_next(&r, &items[l.count], &bad))
+    while (l.count + extra_count < LABELS_MAX && ks_raw_label_next(&r, &items[l.count], &bad))
         l.count++;
-    for (size_t i = 0; i < extra_count && l.count < LABELS_MAX; i++)
-        items[l.count++] = extra[i];
     if (bad)
         return ks_fail(KS_EPARSE, "malformed label of an exemplar");
+    if (r.p != r.end || extra_count > LABELS_MAX)
+        return ks_fail(KS_ELIMIT, "an exemplar's series has too many labels");
+    for (size_t i = 0; i < extra_count; i++)
+        items[l.count++] = extra[i];
     ks_labels_canonicalise(&l);
     ks_labels_encode(&l, out);
     return ks_buf_status(out);
@@ -89,6 +91,8 @@ ks_err ks_exemplars_add(struct ks_exemplar_ring *r, const struct ks_exemplar *x,
         err = ks_buf_status(&b);
     if (err != KS_OK) {
         ks_buf_done(&b);
+        if (err == KS_ELIMIT) /* cut short it would pass for another series: not kept */
+            return KS_OK;
         return err;
     }
     struct slot s = {.x = *x, .text = b.ptr, .bytes = b.len + sizeof s};
