@@ -250,6 +250,9 @@ static void json_error(struct ks_http_request *req, int status, const char *text
 void ks_router_fail(struct ks_http_request *req, ks_err err, const char *text)
 {
     int status = ks_err_http_status(err);
+    /* Prometheus drops what is answered 429 unless told otherwise; 503 it keeps and sends again. */
+    if (status == 429 && req->route && req->route->area == KS_AREA_INSERT)
+        status = 503;
     req->resp.extra_count = 0;
     if (req->route && (req->route->flags & KS_ROUTE_PROM_ERRORS))
         json_error(req, status, text);
@@ -271,6 +274,19 @@ static void preflight(struct ks_http_request *req)
     ks_http_add_header(req, "Access-Control-Allow-Methods", KS_SLICE_LIT("GET, POST, OPTIONS"));
     ks_http_add_header(req, "Access-Control-Allow-Headers", KS_SLICE_LIT("*"));
     ks_http_add_header(req, "Access-Control-Max-Age", KS_SLICE_LIT("86400"));
+}
+
+/* A form of arguments is small; only imports may be as large as an import. */
+static size_t body_limit(const struct ks_http_request *req)
+{
+    const struct ks_config *cfg = &ks_app_of(req)->cfg;
+    if (req->route->area != KS_AREA_INSERT)
+        return 8 << 20;
+    if (strncmp(req->route->pattern, "api/v1/import", 13) == 0)
+        return 0;
+    size_t max = cfg->max_insert_request_bytes;
+    max = cfg->influx_max_request_bytes > max ? cfg->influx_max_request_bytes : max;
+    return cfg->otlp_max_request_bytes > max ? cfg->otlp_max_request_bytes : max;
 }
 
 void ks_router_route(struct ks_http_request *req)
@@ -298,9 +314,7 @@ void ks_router_route(struct ks_http_request *req)
         return;
     }
     req->lane = req->route->lane;
-    /* A form of arguments is small; data has its own limit. */
-    if (req->route->area != KS_AREA_INSERT)
-        req->max_body_bytes = 8 << 20;
+    req->max_body_bytes = body_limit(req);
 }
 
 static unsigned latency_bucket(uint64_t us)
