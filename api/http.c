@@ -20,16 +20,43 @@
 
 /* A client that sends more than this beyond the limit is cut off instead of read to the end. */
 #define DISCARD_MAX ((size_t)16 << 20)
+#define BODY_STEP   ((size_t)64 << 10)
+/* Answers below this are not counted. */
+#define ANSWER_SMALL ((size_t)64 << 10)
 
 void ksi_conn_unref(struct ksi_conn *c)
 {
     if (atomic_fetch_sub(&c->refs, 1) != 1)
         return;
     atomic_fetch_sub(&c->server->body_bytes, c->reserved_bytes);
+    atomic_fetch_sub(&c->server->answer_bytes, c->answer_bytes);
     ks_buf_done(&c->body_buf);
     ksi_stream_done(&c->stream);
     ks_http_request_done(&c->req);
     ks_free(c);
+}
+
+/*
+ * Answers wait in memory for clients to take them: all together have a budget, so that many slow readers of large answers cost each
+ * other a retry and not the process its life.
+ */
+static void reserve_answer(struct ksi_conn *c)
+{
+    struct ks_http_server *s = c->server;
+    size_t n = c->req.resp.body.len, max = s->opts.max_inflight_answer_bytes;
+    if (!max || n < ANSWER_SMALL)
+        return;
+    if (n > max) {
+        ks_buf_done(&c->req.resp.body);
+        ks_http_text(&c->req, 422, "the answer has %zu bytes, more than %zu; ask for less at once or raise -memory.allowedPercent\n",
+                     n, max);
+    } else if (atomic_fetch_add(&s->answer_bytes, n) + n > max) {
+        atomic_fetch_sub(&s->answer_bytes, n);
+        ks_buf_done(&c->req.resp.body);
+        ksi_overload(c, 429, "too many large answers wait for their clients; try again");
+    } else {
+        c->answer_bytes = n;
+    }
 }
 
 /* Called by the worker with its reference, which ends here. */
@@ -39,6 +66,7 @@ void ksi_conn_answer(struct ksi_conn *c)
         ksi_stream_end(c);
     } else {
         ksi_compress_body(c);
+        reserve_answer(c);
         c->state = CONN_READY;
         MHD_resume_connection(c->mhd);
     }
@@ -142,7 +170,7 @@ static bool reserve_body(struct ksi_conn *c, size_t n)
     if (atomic_fetch_add(&s->body_bytes, n) + n > s->opts.max_inflight_body_bytes) {
         atomic_fetch_sub(&s->body_bytes, n);
         c->truncated = true;
-        ksi_overload(c, c->req.lane == KS_LANE_SELECT ? 429 : 503, "too many request bytes in flight; try again");
+        ksi_overload(c, c->req.lane == KS_LANE_INSERT ? 503 : 429, "too many request bytes in flight; try again");
         return false;
     }
     c->reserved_bytes += n;
@@ -170,13 +198,18 @@ static bool begin(struct ksi_conn *c, const char *method)
         refuse_size(c);
         return false;
     }
-    if (length && !reserve_body(c, length))
-        return false;
     c->body_buf.max = body_limit(c) + 1;
-    /* A claim alone gets at most a page run; the rest comes with the bytes. */
+    /* A claim alone gets at most a page run, and nothing of the common budget: that is for bytes which have come, else a few idle
+     * connections with a large Content-Length would shut everyone out. */
     if (length)
         (void)ks_buf_reserve(&c->body_buf, length < (256 << 10) ? length + 1 : (256 << 10));
     return true;
+}
+
+static size_t next_step(const struct ksi_conn *c, size_t need)
+{
+    size_t step = (need + BODY_STEP - 1) / BODY_STEP * BODY_STEP;
+    return (step < body_limit(c) ? step : body_limit(c)) - c->reserved_bytes;
 }
 
 static bool take_body(struct ksi_conn *c, const char *data, size_t n)
@@ -189,7 +222,7 @@ static bool take_body(struct ksi_conn *c, const char *data, size_t n)
     size_t need = c->body_buf.len + n;
     if (need > body_limit(c))
         refuse_size(c);
-    else if (need > c->reserved_bytes && !reserve_body(c, need - c->reserved_bytes))
+    else if (need > c->reserved_bytes && !reserve_body(c, next_step(c, need)))
         return true;
     else
         ks_buf_add(&c->body_buf, data, n);
@@ -406,8 +439,11 @@ void ks_http_stop(struct ks_http_server *s, int64_t grace_ms)
     }
     wait_idle(s, grace_ms);
     pthread_mutex_lock(&s->watch_lock);
-    for (struct ksi_conn *c = s->watched; c; c = c->watch_next)
+    s->canceling = true;
+    for (struct ksi_conn *c = s->watched; c; c = c->watch_next) {
         atomic_store(&c->req.cancel, 1);
+        ksi_stream_wake(c);
+    }
     pthread_mutex_unlock(&s->watch_lock);
     /* The lanes answer what they hold, so that no connection is left suspended, which the daemon could not stop with. */
     ksi_lanes_stop(s);

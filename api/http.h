@@ -25,7 +25,8 @@ struct ks_http_server;
 struct ks_http_request;
 
 /* DIRECT answers on the network thread: for handlers that never wait. */
-enum ks_http_lane { KS_LANE_DIRECT, KS_LANE_INSERT, KS_LANE_SELECT, KS_LANE_OPS, KS_LANE_COUNT };
+/* EXPORT: long streams at their clients' pace, which must not hold the workers of queries. */
+enum ks_http_lane { KS_LANE_DIRECT, KS_LANE_INSERT, KS_LANE_SELECT, KS_LANE_EXPORT, KS_LANE_OPS, KS_LANE_COUNT };
 
 enum ks_http_method { KS_GET, KS_POST, KS_PUT, KS_DELETE, KS_HEAD, KS_OPTIONS, KS_METHOD_OTHER };
 #define KS_METHODS_READ ((1u << KS_GET) | (1u << KS_POST) | (1u << KS_HEAD))
@@ -94,6 +95,7 @@ struct ks_http_opts {
     unsigned io_threads;              /* per address; 0 = cores */
     size_t max_body_bytes;            /* one body */
     size_t max_inflight_body_bytes;   /* all of them */
+    size_t max_inflight_answer_bytes; /* of large answers waiting for their clients; 0 = no limit */
     size_t max_arena_bytes;           /* per request */
     int64_t idle_timeout_ms;          /* keep-alive; 0 = 120 s */
     const char *path_prefix;          /* may be NULL */

@@ -20,6 +20,8 @@ static void watch_add(struct ks_http_server *s, struct ksi_conn *c)
         c->watch_next->watch_prev = &c->watch_next;
     c->watch_prev = &s->watched;
     s->watched = c;
+    if (s->canceling) /* was still queued when the others were told */
+        atomic_store(&c->req.cancel, 1);
     pthread_mutex_unlock(&s->watch_lock);
 }
 
@@ -67,7 +69,7 @@ static void run(struct ksi_lane *l, struct ksi_conn *c, struct ks_scratch *scrat
         give_up(l, c);
         return;
     }
-    bool watched = c->req.lane == KS_LANE_SELECT;
+    bool watched = c->req.lane == KS_LANE_SELECT || c->req.lane == KS_LANE_EXPORT;
     if (watched)
         watch_add(s, c);
     c->req.scratch = scratch;
@@ -185,7 +187,7 @@ static ks_err lane_start(struct ksi_lane *l, struct ks_http_server *s, const cha
 
 ks_err ksi_lanes_start(struct ks_http_server *s)
 {
-    static const char *const names[KS_LANE_COUNT] = {"direct", "insert", "select", "ops"};
+    static const char *const names[KS_LANE_COUNT] = {"direct", "insert", "select", "export", "ops"};
     for (int i = KS_LANE_INSERT; i < KS_LANE_COUNT; i++)
         KS_TRY(lane_start(&s->lanes[i], s, names[i], &s->opts.lanes[i]));
     if (pthread_create(&s->watcher, NULL, watcher, s) != 0)

@@ -32,6 +32,7 @@ struct ksi_conn {
     enum conn_state state; /* network thread, handed over by suspend/resume */
     bool counted, rejected, truncated;
     size_t reserved_bytes; /* of the body budget */
+    size_t answer_bytes;   /* of the answers' budget */
     size_t discarded_bytes;
     struct ks_buf body_buf;
     struct ksi_stream stream;
@@ -64,10 +65,11 @@ struct ks_http_server {
     struct ksi_lane lanes[KS_LANE_COUNT];
     pthread_mutex_t watch_lock;
     struct ksi_conn *watched;
+    bool canceling; /* under watch_lock: the server stops, whoever runs from now on is canceled */
     pthread_t watcher;
     bool watcher_started;
     _Atomic int stopping;
-    _Atomic uint64_t active, body_bytes, requests, conns, accepts, read_bytes, written_bytes, canceled;
+    _Atomic uint64_t active, body_bytes, answer_bytes, requests, conns, accepts, read_bytes, written_bytes, canceled;
 };
 
 /* Takes the conn over; KS_EAGAIN when the lane is full (then it was not taken). */
@@ -88,6 +90,8 @@ enum MHD_Result ksi_send(struct ksi_conn *c);
 void ksi_stream_init(struct ksi_stream *st);
 void ksi_stream_done(struct ksi_stream *st);
 void ksi_stream_client_gone(struct ksi_conn *c);
+/* A worker that waits for room looks at its cancel flag again. */
+void ksi_stream_wake(struct ksi_conn *c);
 /* Worker: flushes and ends a stream after the handler returned. */
 void ksi_stream_end(struct ksi_conn *c);
 

@@ -129,7 +129,8 @@ static ks_err stream_push(struct ksi_conn *c, struct ks_slice bytes, bool end)
 {
     struct ksi_stream *st = &c->stream;
     pthread_mutex_lock(&st->lock);
-    while (st->ready.len - st->taken >= STREAM_READY_MAX && !st->client_gone && !end)
+    while (st->ready.len - st->taken >= STREAM_READY_MAX && !st->client_gone && !end &&
+           !atomic_load(&c->req.cancel))
         pthread_cond_wait(&st->space, &st->lock);
     if (st->taken == st->ready.len) {
         ks_buf_reset(&st->ready);
@@ -142,6 +143,8 @@ static ks_err stream_push(struct ksi_conn *c, struct ks_slice bytes, bool end)
     st->ended = end || err != KS_OK;
     if (st->client_gone)
         err = ks_fail(KS_ECANCELED, "the client has closed the connection");
+    else if (err == KS_OK && !end && atomic_load(&c->req.cancel))
+        err = ks_fail(KS_ECANCELED, "the request was canceled");
     bool wake = st->reader_waits && !st->client_gone;
     if (wake)
         st->reader_waits = false;
@@ -197,6 +200,13 @@ void ksi_stream_client_gone(struct ksi_conn *c)
 {
     pthread_mutex_lock(&c->stream.lock);
     c->stream.client_gone = true;
+    pthread_cond_broadcast(&c->stream.space);
+    pthread_mutex_unlock(&c->stream.lock);
+}
+
+void ksi_stream_wake(struct ksi_conn *c)
+{
+    pthread_mutex_lock(&c->stream.lock);
     pthread_cond_broadcast(&c->stream.space);
     pthread_mutex_unlock(&c->stream.lock);
 }

@@ -205,6 +205,7 @@ static ks_err start_http(struct ks_app *app)
         .addr_count = count,
         .max_body_bytes = import_max > insert_max ? import_max : insert_max,
         .max_inflight_body_bytes = (size_t)memory_budget() / 4 + insert_max,
+        .max_inflight_answer_bytes = (size_t)memory_budget() / 4 + ((size_t)64 << 20),
         .max_arena_bytes = 64 << 20,
         .idle_timeout_ms = ks_flag_ms("http.idleConnTimeout"),
         .path_prefix = ks_flag_str("http.pathPrefix"),
@@ -218,6 +219,7 @@ static ks_err start_http(struct ks_app *app)
                                                          ks_flag_ms("insert.maxQueueDuration"), 503};
     o.lanes[KS_LANE_SELECT] = (struct ks_http_lane_opts){workers("search.maxConcurrentRequests"), 4096,
                                                          ks_flag_ms("search.maxQueueDuration"), 429};
+    o.lanes[KS_LANE_EXPORT] = o.lanes[KS_LANE_SELECT];
     o.lanes[KS_LANE_OPS] = (struct ks_http_lane_opts){3, 256, 60000, 503};
     return ks_http_start(&o, &app->server);
 }
