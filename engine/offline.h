@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "sys/vfs.h"
 
+#include <roaring/roaring.h>
 #include <stdint.h>
 
 /* Hears of everything found or done; path names the file. */
@@ -29,10 +30,11 @@ KS_NODISCARD ks_err ks_offline_verify(struct ks_vfs *vfs, const char *path, ks_o
                                       struct ks_offline_counts *ret);
 
 /*
- * Copies every series and chunk of `from` that can be read and holds what its directory says into a new part `to` (whose folder
+ * Copies every series and chunk of `from`, but the rows in deleted (may be NULL), that can be read and holds what its directory says into a new part `to` (whose folder
  * exists). ret counts what was saved; problems what was not. KS_ECORRUPT: nothing could be saved (no file is made).
  */
-KS_NODISCARD ks_err ks_offline_salvage(struct ks_vfs *vfs, const char *from, const char *to, ks_offline_fn fn, void *arg,
+KS_NODISCARD ks_err ks_offline_salvage(struct ks_vfs *vfs, const char *from, const char *to,
+                                       const roaring_bitmap_t *deleted, ks_offline_fn fn, void *arg,
                                        struct ks_offline_counts *ret);
 
 struct ks_repair_result {
@@ -44,7 +46,7 @@ struct ks_repair_result {
 /*
  * Brings a data folder into a state the engine opens: checks every part, replaces damaged ones (in parts/ and quarantine/) by what can be
  * saved, and when MANIFEST is missing or damaged makes one from MANIFEST.prev and the files that are there. Originals of damaged parts
- * stay in quarantine/ (<id>.part.salvaged). Running it again changes nothing more.
+ * go to quarantine/ (<id>.part.salvaged). Running it again changes nothing more.
  *
  * shards    shard count when no manifest tells it; 0: unknown.
  * Errors    KS_EBUSY an engine has the folder | KS_EINVAL no manifest tells the shard count | I/O errors: nothing is published then.

@@ -16,6 +16,7 @@ struct walk {
     struct ks_offline_counts n;
     struct ks_mpart part;
     struct ks_mpart_writer *out; /* salvage: the new part */
+    const roaring_bitmap_t *deleted;
     struct ks_buf labels, before; /* of the row at hand and of the last readable one */
     struct ks_tenant tenant, tenant_before;
     bool has_before, series_open;
@@ -174,7 +175,8 @@ static ks_err walk_all(struct walk *w)
 {
     uint32_t n = ks_sindex_series_count(w->part.index);
     for (uint32_t ord = 0; ord < n; ord++)
-        KS_TRY(walk_row(w, ord));
+        if (!w->deleted || !roaring_bitmap_contains(w->deleted, ord))
+            KS_TRY(walk_row(w, ord));
     return KS_OK;
 }
 
@@ -216,10 +218,10 @@ ks_err ks_offline_verify(struct ks_vfs *vfs, const char *path, ks_offline_fn fn,
     return err;
 }
 
-ks_err ks_offline_salvage(struct ks_vfs *vfs, const char *from, const char *to, ks_offline_fn fn, void *arg,
-                          struct ks_offline_counts *ret)
+ks_err ks_offline_salvage(struct ks_vfs *vfs, const char *from, const char *to, const roaring_bitmap_t *deleted,
+                          ks_offline_fn fn, void *arg, struct ks_offline_counts *ret)
 {
-    struct walk w = {.vfs = vfs, .path = from, .fn = fn, .arg = arg};
+    struct walk w = {.vfs = vfs, .path = from, .fn = fn, .arg = arg, .deleted = deleted};
     ks_err err = walk_init(&w);
     if (is_damage(err)) {
         problem(&w, "%s", ks_err_text());

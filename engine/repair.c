@@ -1,6 +1,7 @@
 /*
- * Repairing a data folder. Nothing is published before the manifest at the end: a crash in between leaves the folder as it was, with
- * files that no list names and the next start (or repair) sweeps.
+ * Repairing a data folder. Order makes it safe against crashes: new parts first, then the manifest that names them, and only then are
+ * the damaged originals moved away. A crash before the manifest leaves the folder as it was, with new files that no list names; after
+ * it, an original that is still in its place is no longer needed.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,9 +12,17 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine/offline.h"
+#include "engine/tombs_file.h"
 #include "index/metric_part.h"
 #include "storage/manifest.h"
 #include "sys/rand.h"
+
+/* A damaged original and where it goes in the end. */
+struct aside {
+    char *path;
+    uint64_t id;
+    const char *mark;
+};
 
 struct repair {
     struct ks_vfs *vfs;
@@ -22,6 +31,8 @@ struct repair {
     void *arg;
     struct ks_manifest old, fresh; /* fresh: what will be stored */
     bool had_manifest;
+    struct aside *asides;
+    size_t aside_count, aside_cap;
     struct ks_repair_result r;
 };
 
@@ -103,16 +114,25 @@ static ks_err path_of(struct repair *p, int64_t day, uint64_t id, char out[4096]
     return KS_OK;
 }
 
-/* Moves the damaged original where nobody opens it; the mark says that it has been dealt with. */
+/* The mark says how the original has been dealt with. */
 static ks_err set_aside(struct repair *p, const char *path, uint64_t id, const char *mark)
+{
+    KS_TRY(ks_array_reserve((void **)&p->asides, &p->aside_cap, p->aside_count + 1, sizeof *p->asides));
+    char *copy = ks_strdup(path);
+    if (!copy)
+        return KS_ENOMEM;
+    p->asides[p->aside_count++] = (struct aside){copy, id, mark};
+    return KS_OK;
+}
+
+static ks_err move_aside(struct repair *p, const struct aside *a)
 {
     char to[4096];
     snprintf(to, sizeof to, "%s/quarantine", p->dir);
     KS_TRY(ks_vfs_mkdirs(p->vfs, to));
-    snprintf(to, sizeof to, "%s/quarantine/%016llx.part%s", p->dir, (unsigned long long)id, mark);
-    if (strcmp(path, to) == 0)
-        return KS_OK;
-    KS_TRY(p->vfs->ops->rename(p->vfs, path, to));
+    snprintf(to, sizeof to, "%s/quarantine/%016llx.part%s", p->dir, (unsigned long long)a->id, a->mark);
+    KS_TRY(p->vfs->ops->rename(p->vfs, a->path, to));
+    KS_TRY(ks_vfs_sync_parent(p->vfs, a->path));
     return ks_vfs_sync_parent(p->vfs, to);
 }
 
@@ -128,6 +148,19 @@ static ks_err day_of(struct repair *p, const char *path, int64_t *ret)
     return KS_OK;
 }
 
+/* Rows deleted of a part; damage to the list itself lets them show again. */
+static ks_err load_tombs(struct repair *p, uint64_t id, struct ksi_tombs **ret)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tombs/%016llx.tomb", p->dir, (unsigned long long)id);
+    ks_err err = ksi_tombs_load(p->vfs, path, ret);
+    if (err == KS_ECORRUPT || err == KS_ENOTFOUND) {
+        tell(p, path, "the list of deleted series is damaged, they show again: %s", ks_err_text());
+        return KS_OK;
+    }
+    return err;
+}
+
 /* What can be read of a damaged part becomes a new one; day ≤ INT64_MIN: by its samples. */
 static ks_err salvage(struct repair *p, const char *path, uint64_t id, int64_t day)
 {
@@ -137,8 +170,12 @@ static ks_err salvage(struct repair *p, const char *path, uint64_t id, int64_t d
     ks_err err = day == INT64_MIN ? day_of(p, path, &day) : KS_OK;
     if (err == KS_OK)
         err = path_of(p, day, fresh, to);
+    struct ksi_tombs *tombs = NULL;
+    if (err == KS_OK && known_part(p, id) && known_part(p, id)->tombs_id)
+        err = load_tombs(p, known_part(p, id)->tombs_id, &tombs);
     if (err == KS_OK)
-        err = ks_offline_salvage(p->vfs, path, to, p->fn, p->arg, &n);
+        err = ks_offline_salvage(p->vfs, path, to, tombs ? tombs->rows : NULL, p->fn, p->arg, &n);
+    ksi_tombs_unref(tombs);
     if (err == KS_ECORRUPT) {
         p->r.parts_lost++;
         tell(p, path, "nothing of it can be read; it stays in quarantine/ as .lost");
@@ -326,9 +363,11 @@ static ks_err repair_locked(struct repair *p, uint32_t shards)
     KS_TRY(each_day(p, false));
     KS_TRY(check_quarantine(p));
     check_checkpoint(p);
-    if (p->had_manifest && same_parts(&p->old, &p->fresh))
-        return KS_OK;
-    return ks_manifest_store(p->vfs, p->dir, &p->fresh);
+    if (!p->had_manifest || !same_parts(&p->old, &p->fresh))
+        KS_TRY(ks_manifest_store(p->vfs, p->dir, &p->fresh));
+    for (size_t i = 0; i < p->aside_count; i++)
+        KS_TRY(move_aside(p, &p->asides[i]));
+    return KS_OK;
 }
 
 ks_err ks_offline_repair(struct ks_vfs *vfs, const char *dir, uint32_t shards, ks_offline_fn fn, void *arg,
@@ -339,7 +378,6 @@ ks_err ks_offline_repair(struct ks_vfs *vfs, const char *dir, uint32_t shards, k
     char path[4096];
     if (strlen(dir) > 3900)
         return ks_fail(KS_EINVAL, "path is too long: %s", dir);
-    snprintf(path, sizeof path, "%s/parts", dir);
     struct ks_buf probe;
     KS_TRY(list(&p, dir, true, &probe));
     bool store = probe.len > 0;
@@ -350,6 +388,9 @@ ks_err ks_offline_repair(struct ks_vfs *vfs, const char *dir, uint32_t shards, k
     KS_TRY(vfs->ops->lock(vfs, path, &lock));
     ks_err err = repair_locked(&p, shards);
     ks_close(lock);
+    for (size_t i = 0; i < p.aside_count; i++)
+        ks_free(p.asides[i].path);
+    ks_free(p.asides);
     ks_manifest_done(&p.old);
     ks_manifest_done(&p.fresh);
     *ret = p.r;
