@@ -310,8 +310,30 @@ static ks_err sweep_all(struct ks_engine *e)
     return err == KS_ENOTFOUND ? KS_OK : err;
 }
 
+static bool note_dir(void *arg, const char *name, bool is_dir)
+{
+    (void)name;
+    *(bool *)arg |= is_dir;
+    return true;
+}
+
+/* A folder with parts and without a manifest has lost it: a new store in it would sweep them away. */
+static ks_err refuse_lost_manifest(struct ks_engine *e)
+{
+    char path[4096];
+    bool days = false;
+    KS_TRY(ksi_path(path, e->dir, "parts"));
+    KS_TRY(e->vfs->ops->list(e->vfs, path, note_dir, &days));
+    return days ? ks_fail(KS_ECORRUPT,
+                          "%s has parts but no MANIFEST; nothing was changed; put it back from a copy or make it anew with "
+                          "kofstore block repair",
+                          e->dir)
+                : KS_OK;
+}
+
 static ks_err new_manifest(struct ks_engine *e)
 {
+    KS_TRY(refuse_lost_manifest(e));
     struct ks_manifest m = {.next_id = 1, .shard_count = e->opts.shards};
     ks_random_bytes(m.store_id, sizeof m.store_id);
     m.cuts = ks_zalloc_array(m.shard_count, sizeof *m.cuts);

@@ -287,6 +287,9 @@ static void test_manifest_lost(void **state)
         if (how == 2)
             must(vfs->ops->unlink(vfs, "d/MANIFEST.prev"));
         struct ks_repair_result r;
+        struct ks_engine_opts o = {.vfs = vfs, .dir = "d", .no_background = true, .shards = 2};
+        for (int again = 0; again < 2; again++) /* refused, and the parts are still there */
+            assert_int_equal(ks_engine_open(&o, &e), KS_ECORRUPT);
         if (how == 2)
             assert_int_equal(ks_offline_repair(vfs, "d", 0, hear, &told, &r), KS_EINVAL);
         must(ks_offline_repair(vfs, "d", 2, hear, &told, &r));
