@@ -137,6 +137,7 @@ static ks_err store(struct csv *x, struct ks_slice line, size_t first, int64_t m
         double v = b->samples[b->sample_count].value;
         x->labels[x->label_count] = (struct ks_label){KS_NAME_LABEL, r->name};
         KS_TRY(ks_raw_labels_make(x->in->arena, x->labels, x->label_count + 1, &raw));
+        KS_TRY(ks_ingest_spend(x->in, raw.len));
         KS_TRY(ks_ingest_series(x->in, raw));
         KS_TRY(ks_ingest_sample(x->in, ms, v));
     }
@@ -176,6 +177,7 @@ ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks
     size_t line_no = 0, max = in->app->cfg.import_max_line_bytes;
     uint64_t good = 0, bad = 0;
     bool first_line = true;
+    ks_ingest_budget(in, body.len);
     char first[192] = "";
     while (body.len) {
         const char *nl = memchr(body.ptr, '\n', body.len), *wrong;

@@ -255,6 +255,7 @@ static ks_err field_series(struct influx *x, struct ks_slice shared, struct ks_s
         parts[1] = ks_slice("", 0);
     }
     size_t name_len = parts[0].len + parts[1].len + parts[2].len;
+    KS_TRY(ks_ingest_spend(x->in, shared.len + name_len));
     char *out = ks_arena_alloc(x->in->arena, shared.len + name_len + ks_raw_label_size(8, name_len));
     if (!out)
         return ks_arena_err(x->in->arena);
@@ -315,6 +316,7 @@ ks_err ks_import_influx(struct ks_ingest *in, struct ks_slice body, const struct
     x.field_cap = 0;
     x.no_memory = false;
     *ret = (struct ks_influx_result){0};
+    ks_ingest_budget(in, body.len);
     ks_err err = KS_OK;
     for (size_t line_no = 1; body.len && err == KS_OK; line_no++) {
         const char *nl = memchr(body.ptr, '\n', body.len), *wrong;

@@ -9,7 +9,9 @@
 #include "sys/clock.h"
 
 /* A batch beyond this is written before more is decoded. */
-enum { FLUSH_SERIES = 64 << 10, FLUSH_SAMPLES = 512 << 10 };
+enum { FLUSH_SERIES = 64 << 10, FLUSH_SAMPLES = 512 << 10, FLUSH_ARENA_BYTES = 64 << 20 };
+
+enum { BLOWUP_MAX = 256, BLOWUP_BASE_BYTES = 64 << 20 };
 
 static KS_STAT(stat_no_labels, "vm_rows_invalid_total{type=\"no_labels\"}");
 static KS_STAT(stat_too_many_labels, "vm_rows_ignored_total{reason=\"too_many_labels\"}");
@@ -235,7 +237,7 @@ ks_err ks_ingest_flush(struct ks_ingest *in)
 {
     struct ks_write_batch *b = in->batch;
     ks_err err = KS_OK;
-    if (b->sample_count) {
+    if (b->sample_count && in->app->engine) { /* tests of decoders have no engine */
         struct ks_write_result res = {0};
         err = ks_engine_write(in->app->engine, b, &res);
         if (err == KS_OK) {
@@ -254,9 +256,25 @@ ks_err ks_ingest_flush(struct ks_ingest *in)
     return err;
 }
 
+void ks_ingest_budget(struct ks_ingest *in, size_t body_bytes)
+{
+    in->label_bytes = 0;
+    in->label_bytes_max = BLOWUP_BASE_BYTES + (uint64_t)body_bytes * BLOWUP_MAX;
+}
+
+ks_err ks_ingest_spend(struct ks_ingest *in, size_t label_bytes)
+{
+    in->label_bytes += label_bytes;
+    if (KS_LIKELY(in->label_bytes <= in->label_bytes_max))
+        return KS_OK;
+    return ks_fail(KS_ELIMIT, "the labels of this request come to more than %llu MiB; send smaller batches or fewer labels",
+                   (unsigned long long)(in->label_bytes_max >> 20));
+}
+
 ks_err ks_ingest_flush_if_big(struct ks_ingest *in)
 {
-    if (KS_LIKELY(in->batch->series_count < FLUSH_SERIES && in->batch->sample_count < FLUSH_SAMPLES))
+    if (KS_LIKELY(in->batch->series_count < FLUSH_SERIES && in->batch->sample_count < FLUSH_SAMPLES &&
+                  in->arena->used_bytes < FLUSH_ARENA_BYTES))
         return KS_OK;
     return ks_ingest_flush(in);
 }

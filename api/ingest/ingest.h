@@ -30,6 +30,7 @@ struct ks_ingest {
     uint64_t samples, histograms, exemplars; /* accepted so far */
     uint64_t not_stored; /* of samples: outside of the retention, or their series was refused */
     int64_t now_ms;
+    uint64_t label_bytes, label_bytes_max; /* see ks_ingest_spend */
     /* resolve's output */
     struct ks_label *labels;
     size_t label_cap;
@@ -54,6 +55,12 @@ KS_NODISCARD static inline ks_err ks_ingest_sample(struct ks_ingest *in, int64_t
     b->series[b->series_count - 1].sample_count++;
     return KS_OK;
 }
+/*
+ * Where labels of one place are copied to many series (fields of a line, points of a resource), a small body could ask for endless
+ * work: what is copied may come to 64 MiB and 256 times the body. Begin sets the budget, spend takes from it; KS_ELIMIT beyond.
+ */
+void ks_ingest_budget(struct ks_ingest *in, size_t body_bytes);
+KS_NODISCARD ks_err ks_ingest_spend(struct ks_ingest *in, size_t label_bytes);
 /* Writes the batch when it has become big: between series, so that memory stays bounded whatever the body says. */
 KS_NODISCARD ks_err ks_ingest_flush_if_big(struct ks_ingest *in);
 KS_NODISCARD ks_err ks_ingest_flush(struct ks_ingest *in);

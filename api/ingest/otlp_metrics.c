@@ -9,12 +9,8 @@
 #include "base/mem.h"
 #include "base/num.h"
 
-/*
- * Attributes of a resource are copied to every sample, so a small body can ask for much: labels of a request may come to this many
- * times its size (and a base), names and label sets to 1 MiB.
- */
-enum { BLOWUP_MAX = 256, TEXT_BYTES_MAX = 1 << 20 };
-#define BLOWUP_BASE ((uint64_t)64 << 20)
+/* Longest name and label set: beyond any limit on labels. */
+enum { TEXT_BYTES_MAX = 1 << 20 };
 
 struct otlp {
     struct ks_ingest *in;
@@ -24,7 +20,6 @@ struct otlp {
     struct ks_slice name, unit, help; /* of the metric as sent */
     struct ks_buf full_name;          /* as stored */
     unsigned type;
-    uint64_t label_bytes, label_bytes_max;
     /* scratch of histograms, owned */
     uint64_t *counts;
     double *bounds;
@@ -61,10 +56,7 @@ static ks_err push(struct otlp *x, const struct point *p, const char *suffix, co
     struct ks_slice base = ks_buf_view(&x->l.raw), more = ks_slice_str(label);
     size_t suffix_len = strlen(suffix), name_len = x->full_name.len + suffix_len;
     size_t size = base.len + ks_raw_label_size(8, name_len) + (more.len ? ks_raw_label_size(more.len, label_value.len) : 0);
-    x->label_bytes += size;
-    if (x->label_bytes > x->label_bytes_max)
-        return ks_fail(KS_ELIMIT, "the labels of this request come to more than %llu MiB; send smaller batches or fewer attributes",
-                       (unsigned long long)(x->label_bytes_max >> 20));
+    KS_TRY(ks_ingest_spend(x->in, size));
     char *out = ks_arena_alloc(x->in->arena, size + name_len), *o = out, *name = out + size;
     if (!out)
         return ks_arena_err(x->in->arena);
@@ -489,7 +481,7 @@ ks_err ks_otlp_metrics(struct ks_ingest *in, struct ks_slice body, struct ks_otl
 {
     struct otlp x = {.in = in, .pb = {(const uint8_t *)body.ptr}, .res = ret};
     *ret = (struct ks_otlp_result){0};
-    x.label_bytes_max = BLOWUP_BASE + (uint64_t)body.len * BLOWUP_MAX;
+    ks_ingest_budget(in, body.len);
     x.l.prometheus = in->app->cfg.otlp_prometheus_names;
     x.l.pb = &x.pb;
     ks_buf_init(&x.l.raw, TEXT_BYTES_MAX);

@@ -188,12 +188,31 @@ static void test_round_trip(void **state)
     ti_done(&t);
 }
 
+/* Labels of a line are copied to each field: the whole of it is bounded. */
+static void test_blow_up(void **state)
+{
+    struct ks_influx_opts o = plain();
+    struct ks_influx_result res;
+    struct ks_buf body;
+    struct ti t;
+    ti_init(&t, NOW);
+    ks_buf_init(&body, 8 << 20);
+    ks_buf_str(&body, "m,t=");
+    for (int i = 0; i < 500000; i++)
+        ks_buf_byte(&body, 'x');
+    for (int i = 0; i < 2000; i++)
+        ks_buf_str(&body, i ? ",f=1" : " f=1");
+    assert_int_equal(ks_import_influx(&t.in, ks_buf_view(&body), &o, &res), KS_ELIMIT);
+    ks_buf_done(&body);
+    ti_done(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shapes),    cmocka_unit_test(test_values),    cmocka_unit_test(test_escapes),
         cmocka_unit_test(test_options),   cmocka_unit_test(test_precision), cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_blow_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
