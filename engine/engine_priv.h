@@ -13,6 +13,7 @@
 
 #include "engine/engine.h"
 #include "engine/head.h"
+#include "engine/ident.h"
 #include "engine/l1.h"
 #include "engine/parts.h"
 #include "index/live_index.h"
@@ -43,6 +44,7 @@ struct ks_engine {
     _Atomic bool manifest_unsure;
 
     struct ksi_part_store parts;
+    struct ksi_ident_cache idents;
 
     /* memory_full: no new series; memory_over: no writes. */
     _Atomic bool read_only, memory_full, memory_over;

@@ -57,6 +57,7 @@ void ksi_shard_done(struct ksi_shard *s)
     ks_free(s->recent_times);
     ks_free(s->sealed_locals);
     ks_free(s->dropped);
+    ks_free(s->idents);
     ks_buf_done(&s->scratch);
     pthread_mutex_destroy(&s->lock);
     s->fp_slots = NULL;
@@ -166,6 +167,8 @@ void ksi_series_drop(struct ksi_shard *s, uint32_t local)
     s->bytes -= slab_bytes(x->slab->cap);
     ks_free(x->slab);
     memset(x, 0, sizeof *x);
+    if (local < s->ident_cap)
+        s->idents[local] = NULL; /* the id may mean another series next */
     s->in_use--;
 }
 

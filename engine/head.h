@@ -82,6 +82,7 @@ struct ksi_series {
 
 enum { KSI_BLOCK_SERIES = 1024 };
 
+struct ksi_ident;
 struct ksi_shard {
     _Alignas(64) pthread_mutex_t lock;
     uint32_t index, count_all; /* of shards */
@@ -105,6 +106,9 @@ struct ksi_shard {
     size_t bytes;                   /* of slabs, sealed chunks, side buffers */
     uint64_t samples, sealed_bytes; /* samples held; bytes of sealed chunks */
     struct ks_buf scratch;          /* encoding */
+    const struct ksi_ident **idents; /* by local: identities selects met, of generation ident_no (engine/ident.h); NULL: none */
+    size_t ident_cap;
+    uint64_t ident_no;
 };
 
 KS_NODISCARD ks_err ksi_shard_init(struct ksi_shard *s, uint32_t index, uint32_t count_all);

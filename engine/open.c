@@ -149,6 +149,7 @@ static ks_err open_all(struct ks_engine *e, const struct ks_engine_opts *opts)
     e->opts.dir = e->dir;
     KS_TRY(make_folders(e));
     KS_TRY(ks_cache_new(e->opts.memory_bytes / 4, &e->cache));
+    ksi_ident_cache_init(&e->idents, (size_t)or_default(e->opts.identity_cache_bytes, e->opts.memory_bytes / 8));
     KS_TRY(ksi_parts_init(&e->parts));
     KS_TRY(ksi_store_load(e));
     KS_TRY(make_head(e));
@@ -169,6 +170,7 @@ static void release(struct ks_engine *e)
     ksi_l1_done(&e->l1);
     ks_live_index_free(e->live);
     ksi_parts_done(&e->parts);
+    ksi_ident_cache_done(&e->idents);
     ks_cache_free(e->cache);
     ks_manifest_done(&e->manifest);
     ks_close(e->lock_file);

@@ -51,53 +51,6 @@ void ksi_parts_unpin(struct ksi_part_list *l)
     ks_free(l);
 }
 
-/* --- identities of rows ----------------------------------------------------------------------------------------------- */
-
-#define ROW_FPS_MAX_BYTES ((size_t)96 << 20)
-static _Atomic size_t row_fps_bytes; /* of all parts */
-
-static void row_fps_free(struct ksi_part *p)
-{
-    struct ksi_row_fp *f = atomic_load_explicit(&p->row_fps, memory_order_relaxed);
-    if (f)
-        atomic_fetch_sub(&row_fps_bytes, p->series * sizeof *f);
-    ks_free(f);
-}
-
-static struct ksi_row_fp *row_fps_make(struct ksi_part *p)
-{
-    size_t bytes = p->series * sizeof(struct ksi_row_fp);
-    if (atomic_fetch_add(&row_fps_bytes, bytes) + bytes > ROW_FPS_MAX_BYTES) {
-        atomic_fetch_sub(&row_fps_bytes, bytes);
-        return NULL;
-    }
-    struct ksi_row_fp *none = NULL, *f = ks_zalloc(bytes);
-    if (f && atomic_compare_exchange_strong(&p->row_fps, &none, f))
-        return f;
-    atomic_fetch_sub(&row_fps_bytes, bytes);
-    ks_free(f);
-    return none; /* another thread's, or NULL without memory: then nothing is remembered */
-}
-
-bool ksi_part_fp(struct ksi_part *p, uint32_t ord, ks_hash128 *ret)
-{
-    struct ksi_row_fp *f = atomic_load_explicit(&p->row_fps, memory_order_acquire);
-    uint64_t hi = f && ord < p->series ? atomic_load_explicit(&f[ord].hi, memory_order_acquire) : 0;
-    if (!hi)
-        return false;
-    *ret = (ks_hash128){.lo = atomic_load_explicit(&f[ord].lo, memory_order_relaxed), .hi = hi};
-    return true;
-}
-
-void ksi_part_fp_put(struct ksi_part *p, uint32_t ord, ks_hash128 fp)
-{
-    struct ksi_row_fp *f = atomic_load_explicit(&p->row_fps, memory_order_acquire);
-    if (ord >= p->series || (!f && !(f = row_fps_make(p))))
-        return;
-    atomic_store_explicit(&f[ord].lo, fp.lo, memory_order_relaxed);
-    atomic_store_explicit(&f[ord].hi, fp.hi, memory_order_release);
-}
-
 ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *path, uint64_t id, int64_t day,
                      uint8_t level, uint32_t resolution, struct ksi_part **ret)
 {
@@ -108,8 +61,7 @@ ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *pat
     memcpy(p->path, path, n);
     ks_err err = ks_mpart_open(vfs, path, cache, &p->p);
     if (err != KS_OK) {
-        row_fps_free(p);
-    ks_free(p);
+        ks_free(p);
         return err;
     }
     atomic_init(&p->refs, 1);
@@ -133,6 +85,7 @@ void ksi_part_unref(struct ksi_part *p)
 {
     if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
+    ksi_rows_unref(p->rows);
     ks_mpart_close(&p->p);
     ks_err err = atomic_load(&p->doomed) ? p->vfs->ops->unlink(p->vfs, p->path) : KS_OK;
     if (err != KS_OK && err != KS_ENOTFOUND) /* not found: it was set aside */

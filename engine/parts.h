@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/ident.h"
 #include "index/metric_part.h"
 #include "sys/vfs.h"
 
@@ -35,21 +36,9 @@ struct ksi_part {
     uint64_t bytes, index_bytes, samples;
     uint32_t series;
     struct ks_mpart p;
-    /* Identities of rows as far as selects have met them; NULL before the first one. A hi of 0 means not known. */
-    _Atomic(struct ksi_row_fp *) row_fps;
+    struct ksi_rows *rows; /* identities of its series as queries met them; under the identity cache's lock */
     char path[];
 };
-
-struct ksi_row_fp {
-    _Atomic uint64_t lo, hi; /* hi is stored last, with release; ksi_part_fp() pairs */
-};
-
-/*
- * The identity of a row, if a select has met it before: lets a series seen in another place be recognised without reading its
- * labels. Any thread. Nothing is remembered once all parts' memories reach a fixed size.
- */
-bool ksi_part_fp(struct ksi_part *p, uint32_t ord, ks_hash128 *ret);
-void ksi_part_fp_put(struct ksi_part *p, uint32_t ord, ks_hash128 fp);
 
 struct ksi_part_view {
     struct ksi_part *part;

@@ -36,7 +36,7 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
     double *v = out->values + out->count;
     switch ((enum set_source)c->source) {
     case SET_PART:
-        KS_TRY(ks_mdata_decode(c->u.part.data, c->u.part.ref, &out->memo, ts, v));
+        KS_TRY(ks_mdata_decode(c->u.data, ksi_set_ref(c), &out->memo, ts, v));
         break;
     case SET_SEALED: {
         const struct ksi_sealed *k = c->u.sealed;
@@ -45,7 +45,7 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
         break;
     }
     case SET_OPEN:
-        ks_gorilla_decode(c->u.open.g, c->u.open.bytes, ts, v);
+        ks_gorilla_decode(c->u.open, (const uint8_t *)(c->u.open + 1), ts, v);
         break;
     case SET_LATE:
         for (uint32_t i = 0; i < n; i++) {
@@ -73,7 +73,7 @@ static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
 static ks_err blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err)
 {
     for (size_t i = 0; c->source == SET_PART && i < s->parts->count; i++)
-        if (s->parts->views[i].part->p.data == c->u.part.data)
+        if (s->parts->views[i].part->p.data == c->u.data)
             ksi_part_suspect(s->parts->views[i].part, err);
     return err;
 }

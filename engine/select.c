@@ -23,17 +23,21 @@ ks_err ks_read_ctx_check(struct ks_read_ctx *ctx)
     return KS_OK;
 }
 
+/* --- series ------------------------------------------------------------------------------------------------------- */
+
 static ks_err table_grow(struct ks_series_set *s)
 {
-    size_t n = s->table ? (s->table_mask + 1) * 2 : 256;
-    uint32_t *t = ks_zalloc_array(n, sizeof *t);
+    size_t n = s->table ? (s->table_mask + 1) * 4 : 256, old = s->table ? s->table_mask + 1 : 0;
+    uint64_t *t = ks_zalloc_array(n, sizeof *t);
     if (!t)
         return KS_ENOMEM;
-    for (size_t i = 0; i < s->series_count; i++) {
-        size_t at = s->series[i].fp.lo & (n - 1);
+    for (size_t i = 0; i < old; i++) {
+        if (!s->table[i])
+            continue;
+        size_t at = (s->table[i] >> 32) & (n - 1);
         while (t[at])
             at = (at + 1) & (n - 1);
-        t[at] = (uint32_t)i + 1;
+        t[at] = s->table[i];
     }
     ks_free(s->table);
     s->table = t;
@@ -41,47 +45,77 @@ static ks_err table_grow(struct ks_series_set *s)
     return KS_OK;
 }
 
-/* Where the series is, or belongs, in the table. Equal labels have been compared when a series was created: equal
- * identities of one tenant are the same series. */
-static size_t set_slot(const struct ks_series_set *s, struct ks_tenant tenant, ks_hash128 fp)
+static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident, size_t at, uint32_t tag, uint32_t *ret)
 {
-    size_t at = fp.lo & s->table_mask;
-    for (; s->table[at]; at = (at + 1) & s->table_mask) {
-        const struct set_series *x = &s->series[s->table[at] - 1];
-        if (ks_hash128_eq(x->fp, fp) && ks_tenant_eq(x->tenant, tenant))
-            break;
-    }
-    return at;
-}
-
-ks_err ksi_set_series(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels, uint32_t *ret)
-{
-    if (!s->table || s->series_count * 2 > s->table_mask)
-        KS_TRY(table_grow(s));
-    ks_hash128 fp = ks_series_fp(tenant, labels);
-    size_t at = set_slot(s, tenant, fp);
-    if (s->table[at]) {
-        *ret = s->table[at] - 1;
-        return KS_OK;
-    }
     if (s->ctx && s->ctx->max_series && s->series_count >= s->ctx->max_series)
         return ks_fail(KS_ELIMIT,
                        "the number of matching timeseries exceeds %llu; either narrow down the search or increase "
                        "-search.max* command-line flag values",
                        (unsigned long long)s->ctx->max_series);
     KS_TRY(ks_array_reserve((void **)&s->series, &s->series_cap, s->series_count + 1, sizeof *s->series));
-    struct set_series *x = &s->series[s->series_count];
-    *x = (struct set_series){.fp = fp, .tenant = tenant, .labels = ks_arena_dup(&s->arena, labels)};
-    if (!x->labels.ptr)
-        return ks_arena_err(&s->arena);
-    s->table[at] = (uint32_t)++s->series_count;
+    s->series[s->series_count] = (struct set_series){.ident = ident};
+    s->table[at] = (uint64_t)tag << 32 | ++s->series_count;
     *ret = (uint32_t)s->series_count - 1;
     return KS_OK;
+}
+
+static ks_err table_room(struct ks_series_set *s)
+{
+    return s->table && s->series_count * 2 <= s->table_mask ? KS_OK : table_grow(s);
+}
+
+ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident, uint32_t *ret)
+{
+    KS_TRY(table_room(s));
+    uint32_t tag = (uint32_t)ks_mix64((uintptr_t)ident);
+    size_t at = tag & s->table_mask;
+    for (; s->table[at]; at = (at + 1) & s->table_mask) {
+        uint32_t i = (uint32_t)s->table[at] - 1;
+        if (s->table[at] >> 32 == tag && s->series[i].ident == ident) {
+            *ret = i;
+            return KS_OK;
+        }
+    }
+    return series_add(s, ident, at, tag, ret);
+}
+
+/* A series no generation remembers: told by its labels. */
+static ks_err series_of_own(struct ks_series_set *s, ks_hash128 fp, struct ks_tenant tenant, struct ks_slice labels,
+                            uint32_t *ret)
+{
+    KS_TRY(table_room(s));
+    uint32_t tag = (uint32_t)fp.lo;
+    size_t at = tag & s->table_mask;
+    for (; s->table[at]; at = (at + 1) & s->table_mask) {
+        uint32_t i = (uint32_t)s->table[at] - 1;
+        const struct ksi_ident *x = s->series[i].ident;
+        if (s->table[at] >> 32 == tag && ks_tenant_eq(x->tenant, tenant) && ks_slice_eq(ksi_ident_labels(x), labels)) {
+            *ret = i;
+            return KS_OK;
+        }
+    }
+    struct ksi_ident *ident = ks_arena_alloc(&s->arena, sizeof *ident + labels.len);
+    if (!ident)
+        return ks_arena_err(&s->arena);
+    ident->tenant = tenant;
+    ident->len = (uint32_t)labels.len;
+    if (labels.len)
+        memcpy(ident->bytes, labels.ptr, labels.len);
+    return series_add(s, ident, at, tag, ret);
+}
+
+ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels,
+                         const struct ksi_ident **ret_ident, uint32_t *ret)
+{
+    ks_hash128 fp = ks_series_fp(tenant, labels);
+    *ret_ident = s->idents ? ksi_ident_intern(s->idents, fp, tenant, labels) : NULL;
+    return *ret_ident ? ksi_set_series(s, *ret_ident, ret) : series_of_own(s, fp, tenant, labels, ret);
 }
 
 ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
 {
     KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1, sizeof *s->chunks));
+    s->mixed |= s->chunk_count && chunk.series < s->chunks[s->chunk_count - 1].series;
     s->chunks[s->chunk_count++] = chunk;
     s->series[chunk.series].chunk_count++;
     return KS_OK;
@@ -104,31 +138,44 @@ struct part_scan {
     struct ks_series_set *set;
     const struct ks_select_opts *o;
     struct ksi_part *part;
-    struct ks_tenant tenant;
     struct ks_mdata_cursor *cursor;
+    struct ksi_rows *rows; /* NULL: identities are not remembered */
+    size_t missed;
+    struct ks_sindex_cursor *labels_cursor; /* once it pays */
     struct ks_chunk_ref *refs;
     size_t ref_cap;
     struct ks_buf labels;
 };
 
-/* A series met before, in the head or in another part, is known by its identity; its labels are not read again. */
+/* Labels of a row that no query met before. */
+static ks_err read_labels(struct part_scan *p, uint32_t ord, struct ks_tenant *ret_tenant, struct ks_slice *ret)
+{
+    enum { CURSOR_PAYS = 32 };
+    struct ks_sindex *x = p->part->p.index;
+    bool more;
+    if (p->missed++ < CURSOR_PAYS) {
+        ks_buf_reset(&p->labels);
+        KS_TRY(ks_sindex_series(x, ord, &p->labels, ret_tenant));
+        *ret = ks_buf_view(&p->labels);
+        return ks_buf_status(&p->labels);
+    }
+    if (!p->labels_cursor)
+        KS_TRY(ks_sindex_cursor_new(x, &p->labels_cursor));
+    ks_sindex_cursor_seek(p->labels_cursor, ord);
+    return ks_sindex_cursor_next(p->labels_cursor, &more, ret_tenant, ret);
+}
+
 static ks_err series_of_row(struct part_scan *p, uint32_t ord, uint32_t *ret)
 {
-    struct ks_series_set *s = p->set;
+    const struct ksi_ident *ident = p->rows ? ksi_rows_get(p->rows, ord) : NULL;
     struct ks_tenant tenant;
-    ks_hash128 fp;
-    if (s->table && ksi_part_fp(p->part, ord, &fp)) {
-        size_t at = set_slot(s, p->tenant, fp);
-        if (s->table[at]) {
-            *ret = s->table[at] - 1;
-            return KS_OK;
-        }
-    }
-    ks_buf_reset(&p->labels);
-    KS_TRY(ks_sindex_series(p->part->p.index, ord, &p->labels, &tenant));
-    KS_TRY(ks_buf_status(&p->labels));
-    KS_TRY(ksi_set_series(s, tenant, ks_buf_view(&p->labels), ret));
-    ksi_part_fp_put(p->part, ord, s->series[*ret].fp);
+    struct ks_slice labels;
+    if (ident)
+        return ksi_set_series(p->set, ident, ret);
+    KS_TRY(read_labels(p, ord, &tenant, &labels));
+    KS_TRY(ksi_set_series_of(p->set, tenant, labels, &ident, ret));
+    if (ident && p->rows)
+        ksi_rows_put(p->rows, p->set->idents, ord, ident);
     return KS_OK;
 }
 
@@ -146,9 +193,7 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
         return ks_arena_err(&s->arena);
     memcpy(copy, p->refs, n * sizeof *copy);
     for (size_t i = 0; i < n; i++) {
-        struct set_chunk c = {.series = series, .source = SET_PART, .meta = &copy[i].meta};
-        c.u.part.data = p->part->p.data;
-        c.u.part.ref = &copy[i];
+        struct set_chunk c = {.series = series, .source = SET_PART, .meta = &copy[i].meta, .u.data = p->part->p.data};
         KS_TRY(ksi_set_add_chunk(s, c));
     }
     return KS_OK;
@@ -157,10 +202,11 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
 static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant,
                           const struct ksi_part_view *v)
 {
-    struct part_scan p = {.set = s, .o = o, .part = v->part, .tenant = tenant};
+    struct part_scan p = {.set = s, .o = o, .part = v->part};
     roaring_bitmap_t *rows;
     KS_TRY(ksi_part_matching(v, o, tenant, &rows));
     ks_buf_init(&p.labels, 16 << 20);
+    p.rows = ksi_rows_of(s->idents, v->part);
     roaring_uint32_iterator_t it;
     ks_err err = ks_mdata_cursor_new(v->part->p.data, &p.cursor);
     size_t seen = 0;
@@ -171,6 +217,8 @@ static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *
     }
     ksi_part_suspect(v->part, err);
     ks_mdata_cursor_free(p.cursor);
+    ks_sindex_cursor_free(p.labels_cursor);
+    ksi_rows_unref(p.rows);
     ks_free(p.refs);
     ks_buf_done(&p.labels);
     roaring_bitmap_free(rows);
@@ -245,7 +293,7 @@ static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates
 static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struct set_chunk *c, uint32_t n)
 {
     uint32_t kept = 0;
-    ks_rules_judge(s->e->rules, x->tenant, x->labels, &x->verdict);
+    ks_rules_judge(s->e->rules, x->ident->tenant, ksi_ident_labels(x->ident), &x->verdict);
     int64_t keep_from = ks_verdict_keep_from(&x->verdict, s->now_ms);
     for (uint32_t i = 0; i < n; i++) {
         if (c[i].meta->max_ms < keep_from) {
@@ -271,34 +319,44 @@ static void drop_empty_series(struct ks_series_set *s)
 }
 
 /* Brings the chunks of each series together (they were found source by source). */
-static ks_err arrange(struct ks_series_set *s)
+static ks_err gather_chunks(struct ks_series_set *s)
 {
-    struct set_chunk *sorted = ks_arena_array(&s->arena, s->chunk_count, sizeof *sorted);
+    struct set_chunk *sorted = ks_alloc_array(s->chunk_count, sizeof *sorted);
     if (!sorted)
-        return ks_arena_err(&s->arena);
-    uint32_t at = 0;
-    for (size_t i = 0; i < s->series_count; i++) {
-        s->series[i].first_chunk = at;
-        at += s->series[i].chunk_count;
+        return KS_ENOMEM;
+    for (size_t i = 0; i < s->series_count; i++)
         s->series[i].chunk_count = 0;
-    }
-    for (int head = 0; head < 2; head++) /* what is newest last */
+    /* what is newest last */
+    for (int head = 0; head < 2; head++)
         for (size_t i = 0; i < s->chunk_count; i++) {
             struct set_series *x = &s->series[s->chunks[i].series];
             if ((s->chunks[i].source != SET_PART) == head)
                 sorted[x->first_chunk + x->chunk_count++] = s->chunks[i];
         }
-    for (size_t i = 0; i < s->series_count; i++)
-        s->series[i].chunk_count =
-            order_chunks(sorted + s->series[i].first_chunk, s->series[i].chunk_count, s->dedup_ms > 1);
-    for (size_t i = 0; i < s->series_count && s->e->rules; i++)
-        s->series[i].chunk_count =
-            apply_rules(s, &s->series[i], sorted + s->series[i].first_chunk, s->series[i].chunk_count);
-    if (s->e->rules)
-        drop_empty_series(s);
     ks_free(s->chunks);
     s->chunks = sorted;
-    s->chunk_cap = 0; /* in the arena now */
+    s->chunk_cap = s->chunk_count;
+    return KS_OK;
+}
+
+static ks_err arrange(struct ks_series_set *s)
+{
+    uint32_t at = 0;
+    for (size_t i = 0; i < s->series_count; i++) {
+        s->series[i].first_chunk = at;
+        at += s->series[i].chunk_count;
+    }
+    if (s->mixed)
+        KS_TRY(gather_chunks(s));
+    s->arranged = true;
+    for (size_t i = 0; i < s->series_count; i++)
+        s->series[i].chunk_count =
+            order_chunks(s->chunks + s->series[i].first_chunk, s->series[i].chunk_count, s->dedup_ms > 1);
+    for (size_t i = 0; i < s->series_count && s->e->rules; i++)
+        s->series[i].chunk_count = apply_rules(s, &s->series[i], s->chunks + s->series[i].first_chunk,
+                                               s->series[i].chunk_count);
+    if (s->e->rules)
+        drop_empty_series(s);
     return KS_OK;
 }
 
@@ -400,6 +458,7 @@ ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts, 
     if (o.min_ms < oldest)
         o.min_ms = oldest;
     s->e = e;
+    s->idents = ksi_idents_pin(&e->idents);
     s->ctx = opts->ctx;
     s->dedup_ms = e->opts.dedup_interval_ms;
     s->now_ms = ks_now_ms();
@@ -421,20 +480,18 @@ void ks_series_set_free(struct ks_series_set *s)
     if (!s)
         return;
     /* After arrange() left-out copies have been let go and lie between the series' ranges: walk by series then. */
-    if (s->chunk_cap) {
-        for (size_t i = 0; i < s->chunk_count; i++)
-            if (s->chunks[i].source == SET_SEALED)
-                ksi_sealed_unref(s->chunks[i].u.sealed);
-        ks_free(s->chunks);
-    } else {
-        for (size_t i = 0; i < s->series_count && s->chunks; i++)
-            for (uint32_t k = 0; k < s->series[i].chunk_count; k++)
-                if (s->chunks[s->series[i].first_chunk + k].source == SET_SEALED)
-                    ksi_sealed_unref(s->chunks[s->series[i].first_chunk + k].u.sealed);
-    }
+    for (size_t i = 0; i < s->chunk_count && !s->arranged; i++)
+        if (s->chunks[i].source == SET_SEALED)
+            ksi_sealed_unref(s->chunks[i].u.sealed);
+    for (size_t i = 0; i < s->series_count && s->arranged; i++)
+        for (uint32_t k = 0; k < s->series[i].chunk_count; k++)
+            if (s->chunks[s->series[i].first_chunk + k].source == SET_SEALED)
+                ksi_sealed_unref(s->chunks[s->series[i].first_chunk + k].u.sealed);
+    ks_free(s->chunks);
     ks_free(s->series);
     ks_free(s->table);
     ksi_parts_unpin(s->parts);
+    ksi_idents_unpin(s->idents);
     ks_arena_done(&s->arena);
     ks_free(s);
 }
@@ -446,12 +503,12 @@ size_t ks_series_set_count(const struct ks_series_set *s)
 
 struct ks_slice ks_series_set_labels(const struct ks_series_set *s, size_t i)
 {
-    return s->series[i].labels;
+    return ksi_ident_labels(s->series[i].ident);
 }
 
 struct ks_tenant ks_series_set_tenant(const struct ks_series_set *s, size_t i)
 {
-    return s->series[i].tenant;
+    return s->series[i].ident->tenant;
 }
 
 size_t ks_series_chunk_count(const struct ks_series_set *s, size_t i)

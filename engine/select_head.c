@@ -7,7 +7,9 @@
 #include "base/time.h"
 #include "engine/series_set.h"
 
-enum { SLICE = 512, MAX_WINDOW_MS = 86400000 };
+enum { SLICE = 512, MATCH_SLICE = 4096, MAX_WINDOW_MS = 86400000 };
+
+#define NO_SID UINT32_MAX
 
 /* Whether the series can hold samples in the range; generous by a chunk window, never too narrow. */
 static bool may_hold(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
@@ -20,6 +22,21 @@ static bool may_hold(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
         if (c->meta.min_ms <= max_ms && c->meta.max_ms >= min_ms)
             return true;
     return false;
+}
+
+/* Crosses out the sids of one shard that hold nothing of the range. */
+static void mark_silent(struct ksi_shard *s, uint32_t *sids, size_t n, int64_t min_ms, int64_t max_ms)
+{
+    pthread_mutex_lock(&s->lock);
+    for (size_t i = 0; i < n; i++) {
+        uint32_t local = ksi_sid_local(sids[i], s->count_all);
+        if (sids[i] == NO_SID || ksi_sid_shard(sids[i], s->count_all) != s->index)
+            continue;
+        if (local >= s->local_end || !ksi_series_at(s, local)->slab ||
+            !may_hold(ksi_series_at(s, local), min_ms, max_ms))
+            sids[i] = NO_SID;
+    }
+    pthread_mutex_unlock(&s->lock);
 }
 
 ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, struct ks_tenant tenant,
@@ -38,62 +55,95 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, st
     }
     roaring_bitmap_to_uint32_array(found, sids);
     roaring_bitmap_free(found);
-    for (size_t i = 0; i < n; i++) {
-        struct ksi_shard *s = ksi_shard_of_sid(e, sids[i]);
-        uint32_t local = ksi_sid_local(sids[i], e->shard_count);
-        pthread_mutex_lock(&s->lock);
-        if (local < s->local_end && ksi_series_at(s, local)->slab &&
-            may_hold(ksi_series_at(s, local), min_ms, max_ms))
-            sids[kept++] = sids[i];
-        pthread_mutex_unlock(&s->lock);
+    /* A slice of sids at a time, each shard locked once for it. The kept ones move to the front of the slice. */
+    for (size_t at = 0; at < n; at += MATCH_SLICE) {
+        size_t end = at + MATCH_SLICE < n ? at + MATCH_SLICE : n;
+        for (uint32_t shard = 0; shard < e->shard_count; shard++)
+            mark_silent(&e->shards[shard], sids + at, end - at, min_ms, max_ms);
+        for (size_t i = at; i < end; i++)
+            if (sids[i] != NO_SID)
+                sids[kept++] = sids[i];
     }
     *ret = roaring_bitmap_of_ptr(kept, sids);
     ks_free(sids);
     return *ret ? KS_OK : ks_fail(KS_ENOMEM, "cannot allocate a bitmap");
 }
 
-static struct ks_chunk_meta *new_meta(struct ks_series_set *s, int64_t min_ms, int64_t max_ms, uint32_t count)
+static void set_meta(struct ks_chunk_meta *m, int64_t min_ms, int64_t max_ms, uint32_t count)
 {
-    struct ks_chunk_meta *m = ks_arena_zalloc(&s->arena, sizeof *m);
-    if (m) {
-        m->min_ms = min_ms;
-        m->max_ms = max_ms;
-        m->sample_count = count;
-    }
-    return m;
+    *m = (struct ks_chunk_meta){.min_ms = min_ms, .max_ms = max_ms, .sample_count = count};
 }
 
 static ks_err add_open(struct ks_series_set *s, uint32_t series, const struct ksi_series *x)
 {
     size_t bytes = ks_gorilla_bytes(&x->g);
-    struct ks_gorilla *g = ks_arena_alloc(&s->arena, sizeof *g + bytes);
+    struct {
+        struct ks_chunk_meta meta;
+        struct ks_gorilla g; /* the bytes follow */
+    } *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes);
+    if (!copy)
+        return ks_arena_err(&s->arena);
     /* The first time is only known after decoding; a chunk never begins more than a day before its end. */
     int64_t first = x->g.count == 1 ? x->g.last_ts : ks_day_of_ms(x->g.last_ts) * KS_MS_DAY;
-    struct ks_chunk_meta *m = new_meta(s, first, x->g.last_ts, x->g.count);
-    if (!g || !m)
-        return ks_arena_err(&s->arena);
-    *g = x->g;
-    memcpy(g + 1, x->slab->data, bytes);
-    struct set_chunk c = {.series = series, .source = SET_OPEN, .meta = m};
-    c.u.open.g = g;
-    c.u.open.bytes = (const uint8_t *)(g + 1);
+    set_meta(&copy->meta, first, x->g.last_ts, x->g.count);
+    copy->g = x->g;
+    memcpy(copy + 1, x->slab->data, bytes);
+    struct set_chunk c = {.series = series, .source = SET_OPEN, .meta = &copy->meta, .u.open = &copy->g};
     return ksi_set_add_chunk(s, c);
 }
 
 static ks_err add_late(struct ks_series_set *s, uint32_t series, const struct ksi_side *side)
 {
     struct ksi_sample *copy = ks_arena_array(&s->arena, side->count, sizeof *copy);
-    struct ks_chunk_meta *m = new_meta(s, side->items[0].ts, side->items[0].ts, side->count);
+    struct ks_chunk_meta *m = ks_arena_alloc(&s->arena, sizeof *m);
     if (!copy || !m)
         return ks_arena_err(&s->arena);
+    set_meta(m, side->items[0].ts, side->items[0].ts, side->count);
     memcpy(copy, side->items, side->count * sizeof *copy);
     for (uint32_t i = 1; i < side->count; i++) {
         m->min_ms = copy[i].ts < m->min_ms ? copy[i].ts : m->min_ms;
         m->max_ms = copy[i].ts > m->max_ms ? copy[i].ts : m->max_ms;
     }
-    struct set_chunk c = {.series = series, .source = SET_LATE, .meta = m};
-    c.u.late = copy;
+    struct set_chunk c = {.series = series, .source = SET_LATE, .meta = m, .u.late = copy};
     return ksi_set_add_chunk(s, c);
+}
+
+/* The shard's array of identities holds those of the set's generation afterwards, with room for `local`; false: do without. */
+static bool idents_ready(struct ks_series_set *s, struct ksi_shard *shard, uint32_t local)
+{
+    if (!s->idents || shard->ident_no > ksi_idents_no(s->idents))
+        return false;
+    if (shard->ident_no < ksi_idents_no(s->idents)) {
+        if (shard->idents)
+            memset((void *)shard->idents, 0, shard->ident_cap * sizeof *shard->idents);
+        shard->ident_no = ksi_idents_no(s->idents);
+    }
+    if (local < shard->ident_cap)
+        return true;
+    size_t old = shard->ident_cap, cap = old;
+    if (!ksi_idents_charge(s->idents, (shard->local_end - old) * sizeof *shard->idents) ||
+        ks_array_reserve((void **)&shard->idents, &cap, shard->local_end, sizeof *shard->idents) != KS_OK)
+        return false;
+    memset((void *)(shard->idents + old), 0, (cap - old) * sizeof *shard->idents);
+    shard->ident_cap = cap;
+    return true;
+}
+
+static ks_err series_of_local(struct ks_series_set *s, struct ksi_shard *shard, uint32_t local, struct ks_buf *labels,
+                              uint32_t *ret)
+{
+    bool ready = idents_ready(s, shard, local);
+    const struct ksi_ident *ident;
+    struct ks_tenant tenant;
+    if (ready && shard->idents[local])
+        return ksi_set_series(s, shard->idents[local], ret);
+    ks_buf_reset(labels);
+    KS_TRY(ks_live_index_labels(s->e->live, ksi_sid(shard, local), labels, &tenant));
+    KS_TRY(ks_buf_status(labels));
+    KS_TRY(ksi_set_series_of(s, tenant, ks_buf_view(labels), &ident, ret));
+    if (ready)
+        shard->idents[local] = ident;
+    return KS_OK;
 }
 
 /* Adds what the series holds in the range; the shard's lock is held. */
@@ -101,14 +151,10 @@ static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o
                          struct ks_buf *labels)
 {
     const struct ksi_series *x = ksi_series_at(shard, local);
-    struct ks_tenant tenant;
     uint32_t series;
     if (!may_hold(x, o->min_ms, o->max_ms))
         return KS_OK;
-    ks_buf_reset(labels);
-    KS_TRY(ks_live_index_labels(s->e->live, ksi_sid(shard, local), labels, &tenant));
-    KS_TRY(ks_buf_status(labels));
-    KS_TRY(ksi_set_series(s, tenant, ks_buf_view(labels), &series));
+    KS_TRY(series_of_local(s, shard, local, labels, &series));
     if (x->g.count && x->g.last_ts >= o->min_ms)
         KS_TRY(add_open(s, series, x));
     if (x->side)

@@ -2,33 +2,32 @@
 #ifndef KS_ENGINE_SERIES_SET_H
 #define KS_ENGINE_SERIES_SET_H
 
+#include <stddef.h>
+
 #include "engine/engine_priv.h"
 
 enum set_source { SET_PART, SET_SEALED, SET_OPEN, SET_LATE };
 
-/* One chunk of one series. */
+/* One chunk of one series. A select over many series copies these around: kept small. */
 struct set_chunk {
     uint32_t series;
     uint8_t source, overlaps;
-    const struct ks_chunk_meta *meta;
+    const struct ks_chunk_meta *meta; /* SET_PART: the head of a struct ks_chunk_ref */
     union {
-        struct {
-            struct ks_mdata *data;
-            const struct ks_chunk_ref *ref;
-        } part;
-        struct ksi_sealed *sealed; /* referenced */
-        struct {
-            const struct ks_gorilla *g;
-            const uint8_t *bytes;
-        } open;
+        struct ks_mdata *data;         /* SET_PART */
+        struct ksi_sealed *sealed;     /* referenced */
+        const struct ks_gorilla *open; /* its bytes follow */
         const struct ksi_sample *late; /* meta->sample_count of them, unordered */
     } u;
 };
+static inline const struct ks_chunk_ref *ksi_set_ref(const struct set_chunk *c)
+{
+    _Static_assert(offsetof(struct ks_chunk_ref, meta) == 0, "a part's chunk is known by its meta");
+    return (const struct ks_chunk_ref *)c->meta;
+}
 
 struct set_series {
-    ks_hash128 fp;
-    struct ks_slice labels;
-    struct ks_tenant tenant;
+    const struct ksi_ident *ident; /* of the set's generation, or in its arena */
     uint32_t first_chunk, chunk_count;
     struct ks_verdict verdict; /* of the rules; only filled when there are any */
 };
@@ -38,19 +37,24 @@ struct ks_series_set {
     struct ks_arena arena;
     struct ks_read_ctx *ctx;
     struct ksi_part_list *parts;
+    struct ksi_idents *idents; /* NULL: nothing is remembered */
     struct set_series *series;
     size_t series_count, series_cap;
     struct set_chunk *chunks;
     size_t chunk_count, chunk_cap;
-    uint32_t *table; /* fp → series + 1 */
+    bool mixed;      /* chunks of a series do not lie together yet */
+    bool arranged;   /* series' first_chunk holds; copies left out lie between */
+    uint64_t *table; /* tag << 32 | series + 1; the tag is of the pointer, or of the hash of an identity of the set's own */
     size_t table_mask;
     int64_t dedup_ms;
     int64_t now_ms; /* by which the rules are judged */
 };
 
-/* The series with these labels, made when new. labels is copied. */
-KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels,
-                                   uint32_t *ret);
+/* The series of a remembered identity, made when new. */
+KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident, uint32_t *ret);
+/* The series with these labels. ret_ident: its identity when the generation remembers it, else NULL. */
+KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels,
+                                      const struct ksi_ident **ret_ident, uint32_t *ret);
 KS_NODISCARD ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk);
 
 /* engine/select_head.c: the matching series of the head. */

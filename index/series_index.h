@@ -31,6 +31,8 @@ struct ks_sindex_cursor;
 KS_NODISCARD ks_err ks_sindex_cursor_new(struct ks_sindex *x, struct ks_sindex_cursor **ret);
 KS_NODISCARD ks_err ks_sindex_cursor_next(struct ks_sindex_cursor *c, bool *ret_more, struct ks_tenant *ret_tenant,
                                           struct ks_slice *ret_labels);
+/* The next row given will be `row` (< count); cheap when rows ascend. */
+void ks_sindex_cursor_seek(struct ks_sindex_cursor *c, uint32_t row);
 void ks_sindex_cursor_free(struct ks_sindex_cursor *c);
 
 /* Rows of a tenant that match any of the selectors (count 0: all rows of the tenant). roaring_bitmap_free the result. */

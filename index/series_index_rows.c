@@ -319,6 +319,15 @@ static ks_err cursor_base(struct ks_sindex_cursor *c, uint32_t base, size_t *ret
     return KS_OK;
 }
 
+void ks_sindex_cursor_seek(struct ks_sindex_cursor *c, uint32_t row)
+{
+    c->row = row;
+    if (row >= c->x->row_count)
+        return;
+    c->run = ksi_sindex_run_of(c->x, row);
+    c->tenant = ksi_sindex_tenant_of(c->x, row);
+}
+
 ks_err ks_sindex_cursor_next(struct ks_sindex_cursor *c, bool *ret_more, struct ks_tenant *ret_tenant,
                              struct ks_slice *ret_labels)
 {

@@ -1,0 +1,60 @@
+/*
+ * Identities of series that queries met: label bytes, each once, so that a select neither builds nor compares them again. A row
+ * of a part and a series of the head remember their identity by pointer; the same series found in several sources is the same
+ * pointer.
+ *
+ * Identities live in generations. A select pins the current one; when a generation has used up its budget it takes no more, the
+ * next select begins a new one, and the old goes with its last pin. Whether an identity is in a generation never changes from
+ * no to yes after that generation is full: inside one select a series is known either always or never.
+ *
+ * Any thread. Pins cost a mutex; finding the identity of a known row costs an atomic load.
+ */
+#ifndef KS_ENGINE_IDENT_H
+#define KS_ENGINE_IDENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/labels.h"
+
+/* Immutable. */
+struct ksi_ident {
+    struct ks_tenant tenant;
+    uint32_t len;
+    char bytes[];
+};
+static inline struct ks_slice ksi_ident_labels(const struct ksi_ident *i)
+{
+    return ks_slice(i->bytes, i->len);
+}
+
+struct ksi_idents; /* a generation */
+struct ksi_ident_cache {
+    pthread_mutex_t lock; /* of all below, and of every ksi_part's rows pointer */
+    struct ksi_idents *current;
+    uint64_t next_no;
+    size_t budget_bytes;
+};
+
+void ksi_ident_cache_init(struct ksi_ident_cache *c, size_t budget_bytes);
+void ksi_ident_cache_done(struct ksi_ident_cache *c);
+/* The current generation; NULL without memory: then nothing is remembered. */
+struct ksi_idents *ksi_idents_pin(struct ksi_ident_cache *c);
+void ksi_idents_unpin(struct ksi_idents *g);
+uint64_t ksi_idents_no(const struct ksi_idents *g); /* ascending from 1, never used again */
+/* Counts memory others keep because of the generation. False: full, do without. */
+bool ksi_idents_charge(struct ksi_idents *g, size_t bytes);
+
+/* The identity, remembered if there is room; NULL when there is none. */
+const struct ksi_ident *ksi_ident_intern(struct ksi_idents *g, ks_hash128 fp, struct ks_tenant tenant, struct ks_slice labels);
+
+/* Identities by row of one part. */
+struct ksi_rows;
+struct ksi_part;
+/* Those of the generation, with a reference; NULL when it has none and cannot. */
+struct ksi_rows *ksi_rows_of(struct ksi_idents *g, struct ksi_part *p);
+void ksi_rows_unref(struct ksi_rows *r);
+const struct ksi_ident *ksi_rows_get(const struct ksi_rows *r, uint32_t row); /* NULL: not known */
+void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row, const struct ksi_ident *ident);
+
+#endif
