@@ -103,7 +103,7 @@ ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_
 
 /* --- loading ------------------------------------------------------------------------------------------------------ */
 
-static ks_err load_labels_page(struct ks_engine *e, struct ksi_shard *s, struct ks_slice raw)
+ks_err ksi_checkpoint_load_labels(struct ks_engine *e, struct ksi_shard *s, struct ks_slice raw)
 {
     struct ks_reader r = ks_reader(raw);
     struct ks_live_add *adds = NULL;
@@ -112,7 +112,7 @@ static ks_err load_labels_page(struct ks_engine *e, struct ksi_shard *s, struct 
     while (ks_reader_left(&r) && err == KS_OK) {
         uint64_t sid = ks_read_varint(&r), account = ks_read_varint(&r), project = ks_read_varint(&r);
         struct ks_slice labels = ks_read_lp(&r);
-        if (r.bad || sid >= UINT32_MAX)
+        if (r.bad || sid >= UINT32_MAX || account > UINT32_MAX || project > UINT32_MAX)
             err = ks_fail(KS_ECORRUPT, "series list of the checkpoint is malformed");
         if (err == KS_OK)
             err = ks_array_reserve((void **)&adds, &cap, count + 1, sizeof *adds);
@@ -126,11 +126,15 @@ static ks_err load_labels_page(struct ks_engine *e, struct ksi_shard *s, struct 
     return err;
 }
 
-static ks_err load_state(struct ksi_shard *s, struct ks_slice raw)
+ks_err ksi_checkpoint_load_state(struct ksi_shard *s, struct ks_slice raw)
 {
     struct ks_reader r = ks_reader(raw);
+    uint64_t next = 0;
     while (ks_reader_left(&r)) {
         uint64_t local = ks_read_varint(&r);
+        if (!r.bad && local < next)
+            return ks_fail(KS_ECORRUPT, "series of the checkpoint are out of order");
+        next = local + 1;
         /* Checkpoints of early versions name series without state; never the reverse. */
         if (r.bad || local >= s->local_end || !ksi_series_at(s, (uint32_t)local)->slab)
             return ks_fail(KS_ECORRUPT, "the checkpoint holds data of an unknown series");
@@ -154,7 +158,7 @@ static ks_err load_shard(struct ks_engine *e, struct ks_part *p, uint32_t shard,
     const struct ks_page_ref *refs = ks_part_section_pages(p, name, &count);
     for (size_t i = 0; i < count; i++) {
         KS_TRY(ks_part_read(p, refs[i], &page));
-        ks_err err = load_labels_page(e, s, page.raw);
+        ks_err err = ksi_checkpoint_load_labels(e, s, page.raw);
         ks_page_release(&page);
         KS_TRY(err);
     }
@@ -172,7 +176,7 @@ static ks_err load_shard(struct ks_engine *e, struct ks_part *p, uint32_t shard,
         }
     }
     if (err == KS_OK)
-        err = load_state(s, ks_buf_view(&all));
+        err = ksi_checkpoint_load_state(s, ks_buf_view(&all));
     ks_buf_done(&all);
     return err;
 }

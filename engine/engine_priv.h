@@ -85,6 +85,10 @@ KS_NODISCARD ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_write
 /* Loads a checkpoint into empty shards; cuts[shard] gets the first LSN to replay. */
 KS_NODISCARD ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts);
 
+/* Its two halves, from hostile bytes: a page of series, and all of a shard's state. */
+KS_NODISCARD ks_err ksi_checkpoint_load_labels(struct ks_engine *e, struct ksi_shard *s, struct ks_slice raw);
+KS_NODISCARD ks_err ksi_checkpoint_load_state(struct ksi_shard *s, struct ks_slice raw);
+
 /* engine/flush.c */
 struct ksi_flush_opts {
     bool seal_all;                 /* close every open chunk too */

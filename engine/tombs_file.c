@@ -11,11 +11,10 @@ static const char magic[8] = "KSTOMB1\n";
 
 enum { MAX_BYTES = 1 << 30 };
 
-ks_err ksi_tombs_store(struct ks_vfs *vfs, const char *path, const roaring_bitmap_t *rows)
+void ksi_tombs_encode(const roaring_bitmap_t *rows, struct ks_buf *out)
 {
-    struct ks_buf b;
-    ks_buf_init(&b, MAX_BYTES);
-    ks_buf_add(&b, magic, sizeof magic);
+    size_t start_len = out->len;
+    ks_buf_add(out, magic, sizeof magic);
     uint64_t next = 0, start = 0, len = 0;
     roaring_uint32_iterator_t it;
     for (roaring_init_iterator(rows, &it); it.has_value; roaring_advance_uint32_iterator(&it)) {
@@ -24,18 +23,26 @@ ks_err ksi_tombs_store(struct ks_vfs *vfs, const char *path, const roaring_bitma
             continue;
         }
         if (len) {
-            ks_buf_varint(&b, start - next);
-            ks_buf_varint(&b, len - 1);
+            ks_buf_varint(out, start - next);
+            ks_buf_varint(out, len - 1);
             next = start + len;
         }
         start = it.current_value;
         len = 1;
     }
     if (len) {
-        ks_buf_varint(&b, start - next);
-        ks_buf_varint(&b, len - 1);
+        ks_buf_varint(out, start - next);
+        ks_buf_varint(out, len - 1);
     }
-    ks_buf_u64(&b, ks_hash64(b.ptr, b.len));
+    if (ks_buf_status(out) == KS_OK)
+        ks_buf_u64(out, ks_hash64(out->ptr + start_len, out->len - start_len));
+}
+
+ks_err ksi_tombs_store(struct ks_vfs *vfs, const char *path, const roaring_bitmap_t *rows)
+{
+    struct ks_buf b;
+    ks_buf_init(&b, MAX_BYTES);
+    ksi_tombs_encode(rows, &b);
     ks_err err = ks_buf_status(&b);
     if (err == KS_OK)
         err = ks_vfs_replace_file(vfs, path, ks_buf_view(&b));
