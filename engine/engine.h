@@ -43,7 +43,7 @@ struct ks_engine_opts {
     struct ks_pool *pool;            /* merges and flushes in parallel; NULL: the caller's thread does it */
     bool no_background;              /* tests: nothing runs by itself, call ks_engine_tick */
     uint32_t max_series;             /* 0 = by memory */
-    uint64_t identity_cache_bytes;   /* label sets queries met, kept for the next ones; 0 = memory_bytes / 8 */
+    uint64_t identity_cache_bytes;   /* label sets queries met, kept for the next ones; 0 = memory_bytes / 16, at most 256 MiB */
 };
 
 KS_NODISCARD ks_err ks_engine_open(const struct ks_engine_opts *opts, struct ks_engine **ret);

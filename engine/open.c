@@ -12,7 +12,7 @@
 #include "engine/replay.h"
 #include "sys/clock.h"
 
-enum { MIN_SHARDS = 4, MAX_SHARDS = 128 };
+enum { IDENTS_MAX = 256 << 20, MIN_SHARDS = 4, MAX_SHARDS = 128 };
 
 static uint64_t or_default(uint64_t v, uint64_t fallback)
 {
@@ -149,7 +149,9 @@ static ks_err open_all(struct ks_engine *e, const struct ks_engine_opts *opts)
     e->opts.dir = e->dir;
     KS_TRY(make_folders(e));
     KS_TRY(ks_cache_new(e->opts.memory_bytes / 4, &e->cache));
-    ksi_ident_cache_init(&e->idents, (size_t)or_default(e->opts.identity_cache_bytes, e->opts.memory_bytes / 8));
+    /* Enough for the series dashboards and rules ask for again and again, not for every series there is. */
+    uint64_t share = e->opts.memory_bytes / 16, idents = share < IDENTS_MAX ? share : IDENTS_MAX;
+    ksi_ident_cache_init(&e->idents, (size_t)or_default(e->opts.identity_cache_bytes, idents));
     KS_TRY(ksi_parts_init(&e->parts));
     KS_TRY(ksi_store_load(e));
     KS_TRY(make_head(e));
