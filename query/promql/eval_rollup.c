@@ -430,14 +430,18 @@ static ks_err annotate_counter(struct ksi_query *q, const struct plan *p, const 
         any = !ksi_is_absent(q, s->values[i]);
     if (!any)
         return KS_OK;
+    /* Of a subquery Prometheus knows no place and names the query's start. */
+    static const struct ks_expr query_start;
+    const struct ks_expr *at = p->subquery ? &query_start : p->written;
     if (!q->req->type_and_unit_labels)
-        return ksi_inform(q, p->written,
+        return ksi_inform(q, at,
                           "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"%.*s\"",
                           KS_SLICE_ARG(name));
     type = ks_labels_get(s->labels, KS_SLICE_LIT("__type__"));
     if (ks_slice_is(type, "counter"))
         return KS_OK;
-    return ksi_inform(q, p->written, "metric might not be a counter, __type__ label is not set to \"counter\", got \"%.*s\": \"%.*s\"",
+    return ksi_inform(q, at,
+                      "metric might not be a counter, __type__ label is not set to \"counter\", got \"%.*s\": \"%.*s\"",
                       KS_SLICE_ARG(type), KS_SLICE_ARG(name));
 }
 
@@ -574,7 +578,10 @@ static ks_err absent_over_all(const struct ksi_ctx *ctx, const struct plan *p, s
     struct ksi_vec out;
     struct ksi_ctx c = *ctx;
     c.points = ks_rollup_points(&p->cfg);
-    KS_TRY(ksi_vec_absent(&c, p->arg, &out));
+    if (ctx->q->strict && p->subquery) /* Prometheus knows no selector there */
+        KS_TRY(ksi_vec_number(&c, 1, &out));
+    else
+        KS_TRY(ksi_vec_absent(&c, p->arg, &out));
     for (size_t i = 0; i < v->count; i++)
         for (size_t k = 0; k < c.points; k++)
             if (ksi_is_absent(ctx->q, v->items[i].values[k]))

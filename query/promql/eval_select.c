@@ -75,6 +75,26 @@ ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size
     return ksi_labels_set(q, ret, KS_SLICE_LIT("vm_project_id"), ks_slice(text, ks_u64_format(text, t.project)));
 }
 
+/* As Prometheus reads filters for absent(): those that take series away come last, whatever the text says. */
+static ks_err absent_labels_strict(struct ksi_query *q, const struct ks_selector *s, struct ks_slice *labels)
+{
+    struct ksi_map seen = {0};
+    for (int last = 0; last < 2; last++)
+        for (size_t i = 0; i < s->count; i++) {
+            const struct ks_matcher *m = &s->matchers[i];
+            bool subtracts = false, first = m->op == KS_MATCH_EQ;
+            size_t at;
+            if (m->op == KS_MATCH_NEQ || m->op == KS_MATCH_NRE)
+                KS_TRY(ksi_matches(m, ks_slice("", 0), &subtracts));
+            if (subtracts != (last == 1) || ks_slice_eq(m->name, KS_NAME_LABEL))
+                continue;
+            if (first)
+                KS_TRY(ksi_map_put(q->arena, &seen, m->name, false, &at, &first));
+            KS_TRY(first ? ksi_labels_set(q, labels, m->name, m->value) : ksi_labels_remove(q, labels, m->name));
+        }
+    return KS_OK;
+}
+
 ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret)
 {
     KS_TRY(ksi_vec_number(ctx, 1, ret));
@@ -85,19 +105,12 @@ ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg, stru
         return KS_OK;
     const struct ks_selector *s = &arg->selector.or_lists[0];
     struct ks_slice *labels = &ret->items[0].labels;
-    struct ksi_map seen = {0}; /* strict: a label asked for twice is none */
+    if (ctx->q->strict)
+        return absent_labels_strict(ctx->q, s, labels);
     for (size_t i = 0; i < s->count; i++) {
         const struct ks_matcher *m = &s->matchers[i];
-        if (ks_slice_eq(m->name, KS_NAME_LABEL))
-            continue;
-        size_t at;
-        bool set = m->op == KS_MATCH_EQ;
-        if (ctx->q->strict && set)
-            KS_TRY(ksi_map_put(ctx->q->arena, &seen, m->name, false, &at, &set));
-        if (set)
+        if (m->op == KS_MATCH_EQ && !ks_slice_eq(m->name, KS_NAME_LABEL))
             KS_TRY(ksi_labels_set(ctx->q, labels, m->name, m->value));
-        else if (ctx->q->strict)
-            KS_TRY(ksi_labels_remove(ctx->q, labels, m->name));
     }
     return KS_OK;
 }

@@ -234,6 +234,9 @@ static ks_err run_instant(struct ksi_query *q, const struct ks_expr *e, struct k
 
 static ks_err run_parsed(struct ksi_query *q, const struct ks_expr *e, struct ks_promql_result *ret)
 {
+    if (q->strict && q->req->range && e->type != KS_TYPE_SCALAR && e->type != KS_TYPE_VECTOR)
+        return ks_fail(KS_EPARSE, "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
+                       e->type == KS_TYPE_MATRIX ? "range vector" : "string");
     if (q->strict && e->type == KS_TYPE_STRING && ksi_strip(e)->kind == KS_EXPR_STRING) {
         ret->type = KS_VALUE_STRING;
         ret->text = ks_arena_dup(q->arena, ksi_strip(e)->string);

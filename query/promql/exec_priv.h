@@ -270,6 +270,7 @@ KS_NODISCARD ks_err ksi_strict_finish(const struct ksi_ctx *ctx, struct ksi_vec 
 int ksi_cmp_labels(const struct ksi_series *a, const struct ksi_series *b, const void *arg);
 /* {__name__="a", b="c"} as Prometheus writes it in messages. */
 struct ks_slice ksi_labels_text_strict(struct ksi_query *q, struct ks_slice labels);
+KS_NODISCARD ks_err ksi_matches(const struct ks_matcher *m, struct ks_slice value, bool *ret);
 bool ksi_utf8_valid(struct ks_slice s);
 /* Annotations, placed at an expression of the query. */
 KS_NODISCARD ks_err ksi_warn(struct ksi_query *q, const struct ks_expr *at, const char *fmt, ...)

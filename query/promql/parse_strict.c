@@ -30,7 +30,9 @@ static const char *token_text(const struct ksi_parser *p, char out[KSI_QUOTE_MAX
     default:
         break;
     }
-    if (p->tok.kind >= KSI_TOK_RE || p->tok.kind == KSI_TOK_AT) {
+    if (p->tok.kind == KSI_TOK_AT) /* Prometheus has no name for this token and prints its number */
+        return "\"<Item 57400>\" <op:@>";
+    if (p->tok.kind >= KSI_TOK_RE) {
         snprintf(out, KSI_QUOTE_MAX, "<op:%.*s>", KS_SLICE_ARG(s));
         return out;
     }
@@ -52,7 +54,8 @@ static const char *token_text(const struct ksi_parser *p, char out[KSI_QUOTE_MAX
             snprintf(out, KSI_QUOTE_MAX, "%s%.*s>", kind, KS_SLICE_ARG(s));
             return out;
         }
-        kind = memchr(s.ptr, ':', s.len) ? "metric identifier " : "identifier ";
+        bool number = ksi_word_is(s, "inf") || ksi_word_is(s, "nan");
+        kind = number ? "number " : memchr(s.ptr, ':', s.len) ? "metric identifier " : "identifier ";
     }
     bool cut = s.len > 10 && p->tok.kind != KSI_TOK_IDENT;
     snprintf(out, KSI_QUOTE_MAX + 32, "%s%s%s", kind, ksi_quote(q, ks_slice(s.ptr, cut ? 10 : s.len)),
@@ -63,6 +66,8 @@ static const char *token_text(const struct ksi_parser *p, char out[KSI_QUOTE_MAX
 ks_err ksi_strict_unexpected(const struct ksi_parser *p, const char *context, const char *expected)
 {
     char out[KSI_QUOTE_MAX + 32];
+    if (!context && p->in_aggregates)
+        context = "aggregation";
     return ksi_error(p, p->tok.start, "unexpected %s%s%s%s%s", token_text(p, out),
                      context ? " in " : "", context ? context : "", expected ? ", expected " : "",
                      expected ? expected : "");
@@ -102,7 +107,8 @@ static ks_err label(struct ksi_parser *p, struct ksi_list *labels)
         if (!name.len)
             return ksi_error(p, p->tok.start, "invalid label name for grouping: %s",
                              ksi_quote(q, name));
-    } else if (p->tok.kind != KSI_TOK_IDENT || ksi_word_is(name, "without")) {
+    } else if (p->tok.kind != KSI_TOK_IDENT || ksi_word_is(name, "without") || ksi_word_is(name, "inf") ||
+               ksi_word_is(name, "nan")) {
         return ksi_strict_unexpected(p, "grouping opts", "label");
     }
     KS_TRY(ksi_push(p, labels, &name, sizeof name));
@@ -183,7 +189,9 @@ static ks_err aggregate(struct ksi_parser *p, const struct ks_promql_func *f, st
     KS_TRY(grouping(p, &a));
     if (p->tok.kind != KSI_TOK_LPAREN)
         return ksi_strict_unexpected(p, "aggregation", NULL);
+    p->in_aggregates++;
     KS_TRY(args(p, &a.args, &a.arg_count));
+    p->in_aggregates--;
     KS_TRY(grouping(p, &a));
     KS_TRY(check_aggregate(p, &a, start));
     KS_TRY(ksi_node(p, KS_EXPR_AGGREGATE, start, p->prev_end, ret));

@@ -34,6 +34,7 @@ struct ksi_parser {
     struct ksi_token tok; /* the next one, not consumed */
     uint32_t prev_end;    /* where the last consumed one ends */
     unsigned nesting;
+    unsigned in_aggregates; /* strict: how many aggregates' brackets are open */
     size_t nodes, max_nodes;
     const struct ksi_template *scope;
     bool dry; /* reading a template's body for its syntax alone: names are not looked up */

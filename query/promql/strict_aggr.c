@@ -320,6 +320,14 @@ static ks_err limitk(struct job *j, struct chosen *c, size_t g, size_t k, size_t
     return KS_OK;
 }
 
+static bool any_at(const struct job *j, size_t k)
+{
+    for (size_t i = 0; i < j->in->count; i++)
+        if (!ksi_is_absent(j->ctx->q, at(j, i, k)))
+            return true;
+    return false;
+}
+
 static ks_err pick(struct job *j, struct ksi_vec *ret)
 {
     struct ksi_query *q = j->ctx->q;
@@ -336,6 +344,8 @@ static ks_err pick(struct job *j, struct ksi_vec *ret)
     for (size_t k = 0; k < j->ctx->points && ranks; k++) {
         size_t limit = 0;
         KS_TRY(ks_read_ctx_check(&q->read));
+        if (!any_at(j, k)) /* k is not looked at where there is nothing to choose from */
+            continue;
         KS_TRY(param_int(j->param[k], j->in->count, &limit));
         for (size_t g = 0; g < j->g.count && limit; g++) {
             if (id == KS_FN_AGGR_LIMITK) {
@@ -440,7 +450,9 @@ ks_err ksi_strict_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e, 
     if (a->func->id == KS_FN_AGGR_COUNT_VALUES)
         return count_values(&j, ksi_strip(a->args[0])->string, ret);
     if (j.param)
-        KS_TRY(check_param(&j, a->args[0]));
+        KS_TRY(check_param(&j, ksi_strip(a->args[0])));
+    /* What is chosen among equals, and the last bit of a sum, must not depend on where series lie. */
+    KS_TRY(ksi_vec_sort(q, &in, ksi_cmp_labels, NULL));
     struct ksi_label_filter f = ksi_aggr_filter(a);
     KS_TRY(ksi_group(q, &in, &f, 0, &j.g));
     j.tmp = ks_arena_array(q->arena, in.count + 1, sizeof *j.tmp);

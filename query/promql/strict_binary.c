@@ -225,11 +225,14 @@ static ks_err join_point(struct join *j, size_t k, size_t *met_first, size_t **m
         size_t g = j->group_of[i], one = g == SIZE_MAX ? SIZE_MAX : j->chosen[g], out;
         if (one == SIZE_MAX || absent_at(j, j->many, i, k))
             continue;
+        double x = j->many->items[i].values[k], y = j->one->items[one].values[k];
+        double v = j->swapped ? point(j->b, y, x) : point(j->b, x, y);
+        if (ksi_is_absent(q, v)) /* filtered out: takes no part in the checks either */
+            continue;
         KS_TRY(pair_output(j, i, one, &out));
         KS_TRY(ks_arena_grow(q->arena, (void **)met_next, met_cap, out + 1, sizeof **met_next));
         KS_TRY(check_unique(j, g, out, met_first, *met_next));
-        double x = j->many->items[i].values[k], y = j->one->items[one].values[k];
-        j->out.items[out].values[k] = j->swapped ? point(j->b, y, x) : point(j->b, x, y);
+        j->out.items[out].values[k] = v;
     }
     return KS_OK;
 }

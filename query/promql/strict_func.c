@@ -139,7 +139,7 @@ static ks_err sort_series(const struct ksi_call *c, struct ksi_vec *ret)
     return ksi_vec_sort(q, ret, cmp_by_labels, &o);
 }
 
-static ks_err matches(const struct ks_matcher *m, struct ks_slice value, bool *ret)
+ks_err ksi_matches(const struct ks_matcher *m, struct ks_slice value, bool *ret)
 {
     if (m->op == KS_MATCH_EQ || m->op == KS_MATCH_NEQ) {
         *ret = ks_slice_eq(m->value, value) == (m->op == KS_MATCH_EQ);
@@ -224,7 +224,7 @@ static ks_err mark_ignored(struct info *n)
             if (!is_name(m))
                 continue;
             named = true;
-            KS_TRY(matches(m, name, &hit));
+            KS_TRY(ksi_matches(m, name, &hit));
             n->ignored[i] |= hit;
         }
         if (!named && !n->want)
@@ -280,7 +280,7 @@ static ks_err may_be_bare(struct info *n, bool *ret)
     *ret = true;
     for (size_t k = 0; n->want && k < n->want->count && *ret; k++)
         if (!is_name(&n->want->matchers[k]))
-            KS_TRY(matches(&n->want->matchers[k], ks_slice("", 0), ret));
+            KS_TRY(ksi_matches(&n->want->matchers[k], ks_slice("", 0), ret));
     return KS_OK;
 }
 

@@ -224,6 +224,7 @@ static ks_err classic(const struct ksi_call *c, struct ksi_vec *ret)
     KS_TRY(ksi_arg_scalar(&c->args[0], 0, &j.lower));
     if (!quantile)
         KS_TRY(ksi_arg_scalar(&c->args[1], 1, &j.upper));
+    ksi_vec_drop_empty(c->ctx, &c->args[last]);
     for (size_t k = 0; k < c->ctx->points && quantile; k++)
         KS_TRY(ksi_warn_quantile(c->ctx->q, c->call->args[0], j.lower[k]));
     return all_histograms(&j, ret);

@@ -163,6 +163,18 @@ static ks_err map_round(const struct ksi_call *c, struct ksi_vec *ret)
     return ksi_drop_names(c, ret);
 }
 
+/* Go's math.Max and math.Min: an infinity wins over NaN, NaN over anything else. */
+static double go_max(double a, double b)
+{
+    if (a == INFINITY || b == INFINITY)
+        return INFINITY;
+    return isnan(a) || isnan(b) ? NAN : a == 0 && a == b ? (signbit(a) ? b : a) : a > b ? a : b;
+}
+static double go_min(double a, double b)
+{
+    return -go_max(-a, -b);
+}
+
 static ks_err map_clamp(const struct ksi_call *c, struct ksi_vec *ret)
 {
     enum ks_promql_func_id id = c->call->func->id;
@@ -179,10 +191,9 @@ static ks_err map_clamp(const struct ksi_call *c, struct ksi_vec *ret)
             double *v = &ret->items[i].values[k];
             if (ksi_is_absent(c->ctx->q, *v))
                 continue;
-            if (strict && ((lo && isnan(lo[k])) || (hi && isnan(hi[k]))))
-                *v = NAN;
-            if (strict && lo && hi && hi[k] < lo[k]) {
-                *v = ksi_absent();
+            if (strict) {
+                double l = lo ? lo[k] : -INFINITY, h = hi ? hi[k] : INFINITY;
+                *v = h < l ? ksi_absent() : go_max(l, go_min(h, *v));
                 continue;
             }
             if (hi && *v > hi[k])

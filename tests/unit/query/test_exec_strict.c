@@ -187,6 +187,14 @@ static void test_instant(void **state)
          "(1:6)"},
         {"limit_ratio(1, b)", "{__name__=b,i=1,z=x} 10"},
         {"limit_ratio(0, b)", ""},
+        /* Found by comparing with Prometheus. */
+        {"clamp_min(a, Inf)", "{i=1} +Inf | {i=2} +Inf"},
+        {"b{z=\"x\"} <= ignoring(z) b", "{__name__=b,i=1} 10"},
+        {"absent(x{i!=\"1\",i=\"2\"})", "{} 1"},
+        {"absent_over_time((x{i=\"1\"})[1m:])", "{} 1"},
+        {"histogram_quantile(1, absent(a))", ""},
+        {"topk(NaN, x)", ""},
+        {"quantile((2), x)", " W:PromQL warning: quantile value should be between 0 and 1, got 2 (1:11)"},
         {"limitk(1, a)", "{__name__=a,i=1} 2"},
     };
     CHECK(cases, false, false);
