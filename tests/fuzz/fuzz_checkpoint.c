@@ -12,15 +12,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void save_and_load(struct ks_engine *e, struct ks_slice series)
 {
     struct ks_engine again;
-    struct ks_buf state;
+    struct ks_buf state, locals;
     ks_buf_init(&state, 64 << 20);
-    KS_ASSERT(ksi_checkpoint_freeze(&e->shards[0], &state) == KS_OK);
+    ks_buf_init(&locals, 64 << 20);
+    KS_ASSERT(ksi_checkpoint_freeze(&e->shards[0], &state, &locals) == KS_OK);
     bare_engine_init(&again);
     KS_ASSERT(ksi_checkpoint_load_labels(&again, &again.shards[0], series) == KS_OK);
     KS_ASSERT(ksi_checkpoint_load_state(&again.shards[0], ks_buf_view(&state)) == KS_OK);
     KS_ASSERT(again.shards[0].samples == e->shards[0].samples);
     bare_engine_done(&again);
     ks_buf_done(&state);
+    ks_buf_done(&locals);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
