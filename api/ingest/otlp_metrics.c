@@ -371,12 +371,11 @@ static const struct kind *kind_of(const struct ksi_field *f)
 static void make_name(struct otlp *x)
 {
     bool counter = x->type == KS_TYPE_COUNTER, gauge = x->type == KS_TYPE_GAUGE;
-    if (x->l.prometheus) {
+    ks_buf_reset(&x->full_name);
+    if (x->l.prometheus)
         ksi_otlp_metric_name(x->name, x->unit, counter, gauge, &x->full_name);
-    } else {
-        ks_buf_reset(&x->full_name);
+    if (!x->full_name.len) /* also when the rules leave nothing of it */
         ks_buf_slice(&x->full_name, x->name);
-    }
 }
 
 static ks_err metric(struct otlp *x, struct ks_slice message)
