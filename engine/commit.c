@@ -408,8 +408,8 @@ ks_err ksi_store_load(struct ks_engine *e)
         return new_manifest(e);
     }
     if (err == KS_ECORRUPT)
-        return ks_fail_context(err, "the root record of the store is damaged; restore it with the folder from a snapshot or a "
-                                    "replica, nothing was changed");
+        return ks_fail_context(err, "the root record of the store is damaged; nothing was changed; restore the folder from a "
+                                    "snapshot or make the record anew with kofstore block repair");
     KS_TRY(err);
     /* Ids of files that were begun but never listed may be in use on disk: they are swept first. */
     KS_TRY(sweep_all(e));
