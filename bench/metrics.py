@@ -115,6 +115,7 @@ class Bench:
         self.add(f"disk, {tag}: data", "bytes/sample", s, d["data"] / samples)
         self.add(f"disk, {tag}: index", "bytes/series", s, d["index"] / series)
         self.add(f"disk, {tag}: log and checkpoint", "MB", s, d["wal"] / 1e6)
+        self.add(f"disk, {tag}: everything", "MB", s, servers.folder_bytes(s.folder) / 1e6)
 
     def restart(self, s, probe, tag):
         """kill -9 at once after the last answered write; then until ready, and until the probe answers as before."""
