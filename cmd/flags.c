@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/time.h"
@@ -89,7 +90,7 @@ enum { SECRET = 1, IGNORED = 2 };
     F("search.logSlowQueryDuration", DURATION, "5s", 0, "slower queries are logged; 0 = never") \
     F("search.queryStats.lastQueriesCount", INT, "20000", 0, "distinct queries remembered by top_queries") \
     F("vmalert.proxyURL", STRING, "", IGNORED, "") \
-    F("snapshotsMaxAge", DURATION, "3d", 0, "older snapshots are removed; 0 = never") \
+    F("snapshotsMaxAge", DURATION, "0s", IGNORED, "") \
     F("loggerLevel", STRING, "INFO", 0, "INFO, WARN, ERROR or DEBUG") \
     F("loggerFormat", STRING, "default", 0, "default (logfmt) or json") \
     F("envflag.enable", BOOL, "false", 0, "flags not given are read from the environment, dots as underscores") \
@@ -465,6 +466,18 @@ size_t ks_flag_list(const char *name, const char *const **ret)
 bool ks_flag_is_set(const char *name)
 {
     return values[must_find(name)].is_set;
+}
+
+void ks_flags_log_ignored(void)
+{
+    char names[768] = "";
+    for (int i = 0; i < FLAG_COUNT; i++) {
+        size_t used = strlen(names);
+        if ((table[i].attributes & IGNORED) && values[i].is_set && strcmp(text_of(i), table[i].fallback) != 0)
+            snprintf(names + used, sizeof names - used, " -%s", table[i].name);
+    }
+    if (names[0])
+        ks_log(KS_LOG_WARN, "cmd", "flags accepted without effect:%s; see kofstore help flags", names);
 }
 
 /* --- printing ----------------------------------------------------------------------------------------------------------- */

@@ -23,6 +23,8 @@ bool ks_flag_bool(const char *name);
 int64_t ks_flag_int(const char *name);   /* INT and BYTES */
 int64_t ks_flag_ms(const char *name);    /* DURATION and RETENTION */
 size_t ks_flag_list(const char *name, const char *const **ret);
+/* One warning that names the flags given which have no effect. */
+void ks_flags_log_ignored(void);
 bool ks_flag_is_set(const char *name);
 
 void ks_flags_print_markdown(struct ks_buf *out); /* the README's table */

@@ -17,7 +17,7 @@
 #include "sys/clock.h"
 #include "sys/pool.h"
 
-enum { MIN_SEGMENT_BYTES = 256 << 10 };
+enum { MIN_SEGMENT_BYTES = 256 << 10, MAX_SHARDS = 1024 };
 
 static int complain(const char *what)
 {
@@ -180,6 +180,11 @@ static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
         .pool = pool,
     };
     KS_TRY(wal_sync_of(ks_flag_str("wal.sync"), &o.wal_sync));
+    int64_t percent = ks_flag_int("memory.allowedPercent");
+    if (percent < 1 || percent > 100)
+        return ks_fail(KS_EINVAL, "-memory.allowedPercent=%s: want 1 to 100", ks_flag_str("memory.allowedPercent"));
+    if (o.shards > MAX_SHARDS)
+        return ks_fail(KS_EINVAL, "-storage.shards=%s: want at most %d", ks_flag_str("storage.shards"), MAX_SHARDS);
     if (o.wal_segment_bytes < MIN_SEGMENT_BYTES)
         return ks_fail(KS_EINVAL, "-wal.segmentBytes=%s: want at least 256KiB", ks_flag_str("wal.segmentBytes"));
     o.wal_segment_bytes &= ~(uint64_t)4095;
@@ -310,6 +315,7 @@ int ks_cmd_serve(int argc, char **argv)
         complain("");
         return 2;
     }
+    ks_flags_log_ignored();
     raise_file_limit();
     /* Blocked before any thread starts, so that only sigwait sees them. */
     sigset_t signals;

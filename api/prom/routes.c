@@ -91,8 +91,10 @@ static ks_err top_queries(struct ks_http_request *req)
 
 #define ROUTE(area, pattern, methods, flags, auth, handler, help)                                                      \
     {KS_AREA_##area, pattern, methods, KS_LANE_SELECT, (flags) | KS_ROUTE_PROM_ERRORS, KS_AUTH_##auth, handler, NULL, help, {0}}
-#define EXPORT(pattern, handler, help)                                                                                 \
-    {KS_AREA_SELECT, pattern, KS_METHODS_READ, KS_LANE_EXPORT, KS_ROUTE_PROM_ERRORS, KS_AUTH_BASIC, handler, NULL, help, {0}}
+/* Streams at their clients' pace. */
+#define STREAM(pattern, methods, flags, handler, help)                                                                 \
+    {KS_AREA_SELECT, pattern, methods, KS_LANE_EXPORT, (flags) | KS_ROUTE_PROM_ERRORS, KS_AUTH_BASIC, handler, NULL, help, {0}}
+#define EXPORT(pattern, handler, help) STREAM(pattern, KS_METHODS_READ, 0, handler, help)
 #define SELECT(pattern, handler, help) ROUTE(SELECT, pattern, KS_METHODS_READ, 0, BASIC, handler, help)
 #define HIDDEN(pattern, handler) ROUTE(SELECT, pattern, KS_METHODS_READ, KS_ROUTE_HIDDEN, BASIC, handler, "")
 #define DELETES ((1u << KS_POST) | (1u << KS_PUT))
@@ -107,8 +109,8 @@ static struct ks_route routes[] = {
     EXPORT("api/v1/export", ks_prom_export, "raw samples; format=jsonl, prometheus or promapi"),
     EXPORT("api/v1/export/native", ks_prom_export_native, "raw samples in VictoriaMetrics' own blocks"),
     EXPORT("api/v1/export/csv", ks_prom_export_csv, "raw samples as CSV; format=__name__,label,__value__,__timestamp__:rfc3339"),
-    ROUTE(SELECT, "api/v1/read", (1u << KS_POST), KS_ROUTE_NO_FORM, BASIC, ks_prom_remote_read,
-          "Prometheus remote read: samples, or a stream of XOR chunks"),
+    STREAM("api/v1/read", (1u << KS_POST), KS_ROUTE_NO_FORM, ks_prom_remote_read,
+           "Prometheus remote read: samples, or a stream of XOR chunks"),
     SELECT("federate", ks_prom_federate, "last samples in Prometheus text"),
     SELECT("api/v1/metadata", ks_prom_metadata, "types, help texts and units"),
     SELECT("api/v1/query_exemplars", ks_prom_exemplars, "exemplars of the series that match the selector"),

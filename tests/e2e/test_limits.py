@@ -250,6 +250,16 @@ def test_lost_manifest(data):
         check("data after putting it back", len(values(server, "last_over_time(a[10m])")), 1)
 
 
+def test_flags(data):
+    """Flags without effect say so; nonsense is refused."""
+    run = subprocess.run([BIN, f"-storageDataPath={data}", "-memory.allowedPercent=0", "-maxIngestionRate=5", "-finalMergeDelay=0s"],
+                         capture_output=True, timeout=30)
+    check("exit with a share of memory of 0", run.returncode, 1)
+    text = run.stderr + run.stdout
+    check_true("the ignored flag is named", b"without effect: -maxIngestionRate;" in text, text[-300:])
+    check_true("the share is named", b"-memory.allowedPercent=0" in text, text[-300:])
+
+
 if __name__ == "__main__":
     wanted = sys.argv[1:]
     for name, test in list(globals().items()):
