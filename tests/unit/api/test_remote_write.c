@@ -94,6 +94,7 @@ static void fixture_init(struct fixture *f)
     f->app.cfg = (struct ks_config){.max_labels_per_series = 60, .max_label_name_bytes = 256, .max_label_value_bytes = 4096,
                                     .max_metadata_bytes = 1 << 20, .query_log_count = 4};
     assert_int_equal(ks_app_init(&f->app), KS_OK);
+    f->app.engine = (struct ks_engine *)f; /* any: this test's ks_engine_write() takes the batches */
     ks_scratch_init(&f->scratch);
     ks_buf_init(&got, 64 << 20);
     ks_ingest_begin_local(&f->app, &f->scratch, &f->stat, &f->in);
