@@ -1,6 +1,6 @@
 /*
- * What all handlers share: the engine, the configuration, and the small stores beside it. One per process; made by cmd, read-only
- * afterwards except for the objects inside, which lock themselves.
+ * What all handlers share: the engine, the configuration, and the small stores beside it. One per
+ * process; made by cmd, read-only afterwards except for the objects inside, which lock themselves.
  */
 #ifndef KS_API_APP_H
 #define KS_API_APP_H
@@ -24,18 +24,23 @@ struct ks_config {
     const char *influx_db_label, *influx_separator; /* NULL = "" */
     bool influx_skip_single_field, influx_skip_measurement;
     size_t influx_max_request_bytes, otlp_max_request_bytes;
-    bool prometheus_names;      /* characters Prometheus does not know become _ in names, whatever the protocol */
-    bool otlp_prometheus_names; /* OTLP names as Prometheus' rules make them: units and _total appended */
+    bool prometheus_names; /* characters Prometheus does not know become _ in names, whatever the
+                              protocol */
+    bool otlp_prometheus_names; /* OTLP names as Prometheus' rules make them: units and _total
+                                   appended */
     /* select */
-    int64_t max_query_duration_ms, max_export_duration_ms, max_labels_duration_ms, max_status_duration_ms;
+    int64_t max_query_duration_ms, max_export_duration_ms, max_labels_duration_ms,
+        max_status_duration_ms;
     int64_t latency_offset_ms, max_lookback_ms, log_slow_query_ms;
     size_t max_query_len, max_memory_per_query_bytes;
-    uint64_t max_points_per_series, max_subquery_points, max_series, max_export_series, max_labels_series;
+    uint64_t max_points_per_series, max_subquery_points, max_series, max_export_series,
+        max_labels_series;
     uint64_t max_samples_per_query, max_unique_series;
     bool disable_cache;
     struct {
-        bool experimental_functions, duration_expressions, delayed_name_removal, type_and_unit_labels;
-    } promql; /* strict PromQL's -enable-feature */
+        bool experimental_functions, duration_expressions, delayed_name_removal,
+            type_and_unit_labels;
+    } promql;            /* strict PromQL's -enable-feature */
     bool strict_dialect; /* -search.dialect=promql: every query path answers as Prometheus */
     int64_t min_free_disk_bytes;
     size_t max_metadata_bytes, query_log_count;

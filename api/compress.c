@@ -10,7 +10,8 @@
 #include "base/bytes.h"
 #include "base/mem.h"
 
-/* Decoder and encoder contexts cost hundreds of kilobytes to make: one set per thread, freed when it ends. */
+/* Decoder and encoder contexts cost hundreds of kilobytes to make: one set per thread, freed when
+ * it ends. */
 struct contexts {
     struct libdeflate_decompressor *inflate;
     struct libdeflate_compressor *deflate;
@@ -53,12 +54,13 @@ enum ks_encoding ks_encoding_of(struct ks_slice name)
     static const struct {
         const char *name;
         enum ks_encoding e;
-    } table[] = {{"", KS_ENC_NONE},          {"identity", KS_ENC_NONE}, {"none", KS_ENC_NONE},
-                 {"gzip", KS_ENC_GZIP},      {"x-gzip", KS_ENC_GZIP},   {"deflate", KS_ENC_DEFLATE},
-                 {"zstd", KS_ENC_ZSTD},      {"snappy", KS_ENC_SNAPPY}};
+    } table[] = {{"", KS_ENC_NONE},     {"identity", KS_ENC_NONE}, {"none", KS_ENC_NONE},
+                 {"gzip", KS_ENC_GZIP}, {"x-gzip", KS_ENC_GZIP},   {"deflate", KS_ENC_DEFLATE},
+                 {"zstd", KS_ENC_ZSTD}, {"snappy", KS_ENC_SNAPPY}};
     name = ks_slice_trim(name);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strlen(table[i].name) == name.len && strncasecmp(name.ptr ? name.ptr : "", table[i].name, name.len) == 0)
+        if (strlen(table[i].name) == name.len &&
+            strncasecmp(name.ptr ? name.ptr : "", table[i].name, name.len) == 0)
             return table[i].e;
     return KS_ENC_UNKNOWN;
 }
@@ -71,7 +73,8 @@ const char *ks_encoding_name(enum ks_encoding e)
 
 static ks_err too_big(enum ks_encoding e, size_t limit)
 {
-    return ks_fail(KS_ETOOBIG, "the %s body is larger than %zu bytes when decompressed", ks_encoding_name(e), limit);
+    return ks_fail(KS_ETOOBIG, "the %s body is larger than %zu bytes when decompressed",
+                   ks_encoding_name(e), limit);
 }
 
 static ks_err reserve(struct ks_buf *out, size_t n)
@@ -80,7 +83,8 @@ static ks_err reserve(struct ks_buf *out, size_t n)
 }
 
 /* One gzip member or zlib stream, growing the output from a guess. */
-static ks_err inflate_one(enum ks_encoding e, struct ks_slice *in, size_t limit, size_t guess, struct ks_buf *out)
+static ks_err inflate_one(enum ks_encoding e, struct ks_slice *in, size_t limit, size_t guess,
+                          struct ks_buf *out)
 {
     struct contexts *c = contexts();
     if (!c || (!c->inflate && !(c->inflate = libdeflate_alloc_decompressor())))
@@ -94,8 +98,10 @@ static ks_err inflate_one(enum ks_encoding e, struct ks_slice *in, size_t limit,
         size_t used, made;
         enum libdeflate_result r =
             e == KS_ENC_GZIP
-                ? libdeflate_gzip_decompress_ex(c->inflate, in->ptr, in->len, out->ptr + out->len, guess, &used, &made)
-                : libdeflate_zlib_decompress_ex(c->inflate, in->ptr, in->len, out->ptr + out->len, guess, &used, &made);
+                ? libdeflate_gzip_decompress_ex(c->inflate, in->ptr, in->len, out->ptr + out->len,
+                                                guess, &used, &made)
+                : libdeflate_zlib_decompress_ex(c->inflate, in->ptr, in->len, out->ptr + out->len,
+                                                guess, &used, &made);
         if (r == LIBDEFLATE_SUCCESS) {
             out->len += made;
             *in = ks_slice_from(*in, used);
@@ -108,7 +114,8 @@ static ks_err inflate_one(enum ks_encoding e, struct ks_slice *in, size_t limit,
     }
 }
 
-/* Deflate cannot blow up more than 1032 times, so a size beyond that is a lie and no reason to allocate. */
+/* Deflate cannot blow up more than 1032 times, so a size beyond that is a lie and no reason to
+ * allocate. */
 static size_t inflate_guess(struct ks_slice in)
 {
     size_t guess = in.len >= 18 ? ks_le32(in.ptr + in.len - 4) : 0;
@@ -207,7 +214,8 @@ ks_err ks_decompress(enum ks_encoding e, struct ks_slice in, size_t limit, struc
     case KS_ENC_SNAPPY:
         return unsnappy(in, limit, out);
     default:
-        return ks_fail(KS_EUNSUPPORTED, "unknown Content-Encoding; use gzip, deflate, zstd, snappy or none");
+        return ks_fail(KS_EUNSUPPORTED,
+                       "unknown Content-Encoding; use gzip, deflate, zstd, snappy or none");
     }
 }
 
@@ -219,9 +227,10 @@ static ks_err compress_deflate(enum ks_encoding e, struct ks_slice in, struct ks
     size_t bound = e == KS_ENC_GZIP ? libdeflate_gzip_compress_bound(c->deflate, in.len)
                                     : libdeflate_zlib_compress_bound(c->deflate, in.len);
     KS_TRY(reserve(out, bound));
-    out->len += e == KS_ENC_GZIP
-                    ? libdeflate_gzip_compress(c->deflate, in.ptr, in.len, out->ptr + out->len, bound)
-                    : libdeflate_zlib_compress(c->deflate, in.ptr, in.len, out->ptr + out->len, bound);
+    out->len +=
+        e == KS_ENC_GZIP
+            ? libdeflate_gzip_compress(c->deflate, in.ptr, in.len, out->ptr + out->len, bound)
+            : libdeflate_zlib_compress(c->deflate, in.ptr, in.len, out->ptr + out->len, bound);
     return KS_OK;
 }
 
@@ -283,7 +292,8 @@ ks_err ks_gzip_stream_new(struct ks_gzip_stream **ret)
     return KS_OK;
 }
 
-ks_err ks_gzip_stream_write(struct ks_gzip_stream *g, struct ks_slice in, bool finish, struct ks_buf *out)
+ks_err ks_gzip_stream_write(struct ks_gzip_stream *g, struct ks_slice in, bool finish,
+                            struct ks_buf *out)
 {
     g->z.next_in = (Bytef *)(in.len ? in.ptr : "");
     g->z.avail_in = (uInt)in.len;

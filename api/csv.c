@@ -13,7 +13,9 @@ ks_err ks_csv_time_of(struct ks_slice text, struct ks_csv_time *ret)
             return KS_OK;
         }
     if (!ks_slice_has_prefix(text, KS_SLICE_LIT("custom:")))
-        return ks_fail(KS_EINVAL, "unknown time format \"%.*s\"; want unix_s, unix_ms, unix_ns, rfc3339 or custom:<layout>",
+        return ks_fail(KS_EINVAL,
+                       "unknown time format \"%.*s\"; want unix_s, unix_ms, unix_ns, rfc3339 or "
+                       "custom:<layout>",
                        KS_SLICE_ARG(text));
     *ret = (struct ks_csv_time){KS_CSV_CUSTOM, ks_slice_from(text, 7)};
     return KS_OK;
@@ -28,7 +30,8 @@ bool ks_csv_time_read(const struct ks_csv_time *t, struct ks_slice text, int64_t
     case KS_CSV_CUSTOM:
         return ks_go_time_parse(t->layout, text, ret_ms);
     default:
-        if (!ks_i64_parse(text, &v) || (t->kind == KS_CSV_UNIX_S && (v > INT64_MAX / 1000 || v < INT64_MIN / 1000)))
+        if (!ks_i64_parse(text, &v) ||
+            (t->kind == KS_CSV_UNIX_S && (v > INT64_MAX / 1000 || v < INT64_MIN / 1000)))
             return false;
         *ret_ms = t->kind == KS_CSV_UNIX_S ? v * 1000 : t->kind == KS_CSV_UNIX_MS ? v : v / 1000000;
         return true;
@@ -87,7 +90,8 @@ static const char *quoted(struct ks_slice *line, struct ks_arena *arena, struct 
     return NULL;
 }
 
-const char *ks_csv_column(struct ks_slice *line, struct ks_arena *arena, struct ks_slice *ret, bool *ret_more)
+const char *ks_csv_column(struct ks_slice *line, struct ks_arena *arena, struct ks_slice *ret,
+                          bool *ret_more)
 {
     if (line->len && (line->ptr[0] == '"' || line->ptr[0] == '\'')) {
         const char *wrong = quoted(line, arena, ret);
@@ -108,8 +112,9 @@ const char *ks_csv_column(struct ks_slice *line, struct ks_arena *arena, struct 
 
 void ks_csv_put(struct ks_buf *out, struct ks_slice s)
 {
-    bool plain = !s.len || (s.ptr[0] != '\'' && !memchr(s.ptr, '"', s.len) && !memchr(s.ptr, ',', s.len) &&
-                            !memchr(s.ptr, '\n', s.len) && !memchr(s.ptr, '\r', s.len));
+    bool plain =
+        !s.len || (s.ptr[0] != '\'' && !memchr(s.ptr, '"', s.len) && !memchr(s.ptr, ',', s.len) &&
+                   !memchr(s.ptr, '\n', s.len) && !memchr(s.ptr, '\r', s.len));
     if (plain) {
         ks_buf_slice(out, s);
         return;

@@ -47,7 +47,8 @@ void ks_exemplars_free(struct ks_exemplar_ring *r)
 }
 
 /* Canonical label bytes of raw labels plus extra ones. */
-static ks_err canonical(struct ks_slice raw, const struct ks_label *extra, size_t extra_count, struct ks_buf *out)
+static ks_err canonical(struct ks_slice raw, const struct ks_label *extra, size_t extra_count,
+                        struct ks_buf *out)
 {
     struct ks_label items[LABELS_MAX];
     struct ks_labels l = {items, 0, LABELS_MAX};
@@ -77,8 +78,8 @@ static void drop_oldest(struct ks_exemplar_ring *r)
     r->count--;
 }
 
-ks_err ks_exemplars_add(struct ks_exemplar_ring *r, const struct ks_exemplar *x, const struct ks_label *extra,
-                        size_t extra_count)
+ks_err ks_exemplars_add(struct ks_exemplar_ring *r, const struct ks_exemplar *x,
+                        const struct ks_label *extra, size_t extra_count)
 {
     if (!r || x->series_raw.len + x->raw.len > EXEMPLAR_MAX_BYTES)
         return KS_OK;

@@ -1,5 +1,6 @@
 /*
- * The newest exemplars, in memory: a ring bounded by count and bytes; the oldest go first. Any thread.
+ * The newest exemplars, in memory: a ring bounded by count and bytes; the oldest go first. Any
+ * thread.
  */
 #ifndef KS_API_EXEMPLARS_H
 #define KS_API_EXEMPLARS_H
@@ -15,12 +16,14 @@ struct ks_exemplar {
 };
 
 struct ks_exemplar_ring;
-KS_NODISCARD ks_err ks_exemplars_new(size_t max_count, size_t max_bytes, struct ks_exemplar_ring **ret);
+KS_NODISCARD ks_err ks_exemplars_new(size_t max_count, size_t max_bytes,
+                                     struct ks_exemplar_ring **ret);
 void ks_exemplars_free(struct ks_exemplar_ring *r);
 /* Copies. extra labels override the series' own. An exemplar over 64 KiB is dropped silently. */
 KS_NODISCARD ks_err ks_exemplars_add(struct ks_exemplar_ring *r, const struct ks_exemplar *x,
                                      const struct ks_label *extra, size_t extra_count);
-/* Oldest first. series_raw given to fn is canonical label bytes, not raw. false stops. Under the ring's lock. */
+/* Oldest first. series_raw given to fn is canonical label bytes, not raw. false stops. Under the
+ * ring's lock. */
 typedef bool (*ks_exemplar_fn)(void *arg, const struct ks_exemplar *x);
 void ks_exemplars_each(struct ks_exemplar_ring *r, ks_exemplar_fn fn, void *arg);
 

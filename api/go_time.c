@@ -6,9 +6,36 @@
 #include "base/time.h"
 
 enum element {
-    LITERAL, YEAR4, YEAR2, MONTH2, MONTH, MONTH_SHORT, MONTH_LONG, DAY2, DAY_PAD, DAY, YEAR_DAY, WEEKDAY_SHORT,
-    WEEKDAY_LONG, HOUR24, HOUR12_2, HOUR12, MINUTE2, MINUTE, SECOND2, SECOND, UPPER_PM, LOWER_PM, FRACTION, ZONE_NAME,
-    ZONE_Z, ZONE_Z_COLON, ZONE, ZONE_COLON, ZONE_HOUR, ZONE_Z_HOUR,
+    LITERAL,
+    YEAR4,
+    YEAR2,
+    MONTH2,
+    MONTH,
+    MONTH_SHORT,
+    MONTH_LONG,
+    DAY2,
+    DAY_PAD,
+    DAY,
+    YEAR_DAY,
+    WEEKDAY_SHORT,
+    WEEKDAY_LONG,
+    HOUR24,
+    HOUR12_2,
+    HOUR12,
+    MINUTE2,
+    MINUTE,
+    SECOND2,
+    SECOND,
+    UPPER_PM,
+    LOWER_PM,
+    FRACTION,
+    ZONE_NAME,
+    ZONE_Z,
+    ZONE_Z_COLON,
+    ZONE,
+    ZONE_COLON,
+    ZONE_HOUR,
+    ZONE_Z_HOUR,
 };
 
 /* Longer spellings first. */
@@ -16,17 +43,41 @@ static const struct {
     const char *text;
     enum element e;
 } spellings[] = {
-    {"January", MONTH_LONG}, {"Monday", WEEKDAY_LONG}, {"2006", YEAR4},       {"Jan", MONTH_SHORT}, {"Mon", WEEKDAY_SHORT},
-    {"MST", ZONE_NAME},      {"Z07:00", ZONE_Z_COLON}, {"Z0700", ZONE_Z},     {"Z07", ZONE_Z_HOUR}, {"-07:00", ZONE_COLON},
-    {"-0700", ZONE},         {"-07", ZONE_HOUR},       {"002", YEAR_DAY},     {"01", MONTH2},       {"02", DAY2},
-    {"03", HOUR12_2},        {"04", MINUTE2},          {"05", SECOND2},       {"06", YEAR2},        {"15", HOUR24},
-    {"_2", DAY_PAD},         {"PM", UPPER_PM},         {"pm", LOWER_PM},      {"1", MONTH},         {"2", DAY},
-    {"3", HOUR12},           {"4", MINUTE},            {"5", SECOND},
+    {"January", MONTH_LONG},
+    {"Monday", WEEKDAY_LONG},
+    {"2006", YEAR4},
+    {"Jan", MONTH_SHORT},
+    {"Mon", WEEKDAY_SHORT},
+    {"MST", ZONE_NAME},
+    {"Z07:00", ZONE_Z_COLON},
+    {"Z0700", ZONE_Z},
+    {"Z07", ZONE_Z_HOUR},
+    {"-07:00", ZONE_COLON},
+    {"-0700", ZONE},
+    {"-07", ZONE_HOUR},
+    {"002", YEAR_DAY},
+    {"01", MONTH2},
+    {"02", DAY2},
+    {"03", HOUR12_2},
+    {"04", MINUTE2},
+    {"05", SECOND2},
+    {"06", YEAR2},
+    {"15", HOUR24},
+    {"_2", DAY_PAD},
+    {"PM", UPPER_PM},
+    {"pm", LOWER_PM},
+    {"1", MONTH},
+    {"2", DAY},
+    {"3", HOUR12},
+    {"4", MINUTE},
+    {"5", SECOND},
 };
 
-static const char *const months[] = {"January", "February", "March",     "April",   "May",      "June",
-                                     "July",    "August",   "September", "October", "November", "December"};
-static const char *const weekdays[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
+static const char *const months[] = {"January",   "February", "March",    "April",
+                                     "May",       "June",     "July",     "August",
+                                     "September", "October",  "November", "December"};
+static const char *const weekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                       "Thursday", "Friday", "Saturday"};
 
 /* .000 or .999 (also with a comma), not followed by a digit. */
 static size_t fraction_len(struct ks_slice s)
@@ -59,7 +110,7 @@ static enum element next_element(struct ks_slice *layout, struct ks_slice *ret)
     return e;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 struct moment {
     int64_t year;
     unsigned month, day, year_day, hour, minute, second, ms;
@@ -77,7 +128,8 @@ static bool number(struct ks_slice *s, size_t min, size_t max, unsigned *ret)
     return n >= min;
 }
 
-static bool name(struct ks_slice *s, const char *const *names, unsigned count, bool full, unsigned *ret)
+static bool name(struct ks_slice *s, const char *const *names, unsigned count, bool full,
+                 unsigned *ret)
 {
     for (unsigned i = 0; i < count; i++) {
         size_t len = full ? strlen(names[i]) : 3;
@@ -93,7 +145,8 @@ static bool name(struct ks_slice *s, const char *const *names, unsigned count, b
 /* Any number of digits behind a point; absent is fine. */
 static bool fraction(struct ks_slice *s, unsigned *ret_ms)
 {
-    if (!s->len || (s->ptr[0] != '.' && s->ptr[0] != ',') || s->len < 2 || !isdigit((unsigned char)s->ptr[1]))
+    if (!s->len || (s->ptr[0] != '.' && s->ptr[0] != ',') || s->len < 2 ||
+        !isdigit((unsigned char)s->ptr[1]))
         return true;
     unsigned scale = 100;
     *s = ks_slice_from(*s, 1);
@@ -199,8 +252,9 @@ static bool read_time(enum element e, struct ks_slice *s, struct moment *t)
     case ZONE_NAME:
         return zone_name(s);
     default:
-        return zone(s, e == ZONE_Z || e == ZONE_Z_COLON || e == ZONE_Z_HOUR, e == ZONE_COLON || e == ZONE_Z_COLON,
-                    e != ZONE_HOUR && e != ZONE_Z_HOUR, &t->zone_minutes);
+        return zone(s, e == ZONE_Z || e == ZONE_Z_COLON || e == ZONE_Z_HOUR,
+                    e == ZONE_COLON || e == ZONE_Z_COLON, e != ZONE_HOUR && e != ZONE_Z_HOUR,
+                    &t->zone_minutes);
     }
 }
 
@@ -208,7 +262,8 @@ static bool valid(const struct moment *t)
 {
     static const unsigned days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool leap = (t->year % 4 == 0 && t->year % 100 != 0) || t->year % 400 == 0;
-    if (t->month < 1 || t->month > 12 || t->hour > 23 || t->minute > 59 || t->second > 59 || ((t->pm || t->am) && t->hour > 12))
+    if (t->month < 1 || t->month > 12 || t->hour > 23 || t->minute > 59 || t->second > 59 ||
+        ((t->pm || t->am) && t->hour > 12))
         return false;
     if (t->year_day > 365u + leap)
         return false;
@@ -221,7 +276,7 @@ bool ks_go_time_parse(struct ks_slice layout, struct ks_slice text, int64_t *ret
     while (layout.len) {
         struct ks_slice spelling;
         enum element e = next_element(&layout, &spelling);
-        bool ok = e == LITERAL      ? ks_slice_has_prefix(text, spelling)
+        bool ok = e == LITERAL        ? ks_slice_has_prefix(text, spelling)
                   : e <= WEEKDAY_LONG ? read_date(e, &text, &t)
                                       : read_time(e, &text, &t);
         if (!ok)
@@ -232,13 +287,14 @@ bool ks_go_time_parse(struct ks_slice layout, struct ks_slice text, int64_t *ret
     if (text.len || !valid(&t))
         return false;
     unsigned hour = t.pm ? t.hour % 12 + 12 : t.am ? t.hour % 12 : t.hour;
-    int64_t day = t.year_day ? ks_days_from_civil(t.year, 1, 1) + t.year_day - 1 : ks_days_from_civil(t.year, t.month, t.day);
-    *ret_ms = day * KS_MS_DAY + hour * KS_MS_HOUR + t.minute * KS_MS_MINUTE + t.second * KS_MS_SECOND + t.ms -
-              t.zone_minutes * KS_MS_MINUTE;
+    int64_t day = t.year_day ? ks_days_from_civil(t.year, 1, 1) + t.year_day - 1
+                             : ks_days_from_civil(t.year, t.month, t.day);
+    *ret_ms = day * KS_MS_DAY + hour * KS_MS_HOUR + t.minute * KS_MS_MINUTE +
+              t.second * KS_MS_SECOND + t.ms - t.zone_minutes * KS_MS_MINUTE;
     return true;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 static void put_fraction(struct ks_slice spelling, unsigned ms, struct ks_buf *out)
 {
     char digits[16];
@@ -257,47 +313,105 @@ static void put_fraction(struct ks_slice spelling, unsigned ms, struct ks_buf *o
     ks_buf_add(out, digits, n);
 }
 
-static void put_element(enum element e, struct ks_slice spelling, const struct moment *t, unsigned weekday, struct ks_buf *out)
+static void put_element(enum element e, struct ks_slice spelling, const struct moment *t,
+                        unsigned weekday, struct ks_buf *out)
 {
     unsigned hour12 = t->hour % 12 ? t->hour % 12 : 12;
     switch (e) {
-    case YEAR4: ks_buf_printf(out, "%04lld", (long long)t->year); break;
-    case YEAR2: ks_buf_printf(out, "%02lld", (long long)(t->year % 100)); break;
-    case MONTH2: ks_buf_printf(out, "%02u", t->month); break;
-    case MONTH: ks_buf_printf(out, "%u", t->month); break;
-    case MONTH_SHORT: ks_buf_add(out, months[t->month - 1], 3); break;
-    case MONTH_LONG: ks_buf_str(out, months[t->month - 1]); break;
-    case DAY2: ks_buf_printf(out, "%02u", t->day); break;
-    case DAY_PAD: ks_buf_printf(out, "%2u", t->day); break;
-    case DAY: ks_buf_printf(out, "%u", t->day); break;
-    case YEAR_DAY: ks_buf_printf(out, "%03u", t->year_day); break;
-    case WEEKDAY_SHORT: ks_buf_add(out, weekdays[weekday], 3); break;
-    case WEEKDAY_LONG: ks_buf_str(out, weekdays[weekday]); break;
-    case HOUR24: ks_buf_printf(out, "%02u", t->hour); break;
-    case HOUR12_2: ks_buf_printf(out, "%02u", hour12); break;
-    case HOUR12: ks_buf_printf(out, "%u", hour12); break;
-    case MINUTE2: ks_buf_printf(out, "%02u", t->minute); break;
-    case MINUTE: ks_buf_printf(out, "%u", t->minute); break;
-    case SECOND2: ks_buf_printf(out, "%02u", t->second); break;
-    case SECOND: ks_buf_printf(out, "%u", t->second); break;
-    case UPPER_PM: ks_buf_str(out, t->hour >= 12 ? "PM" : "AM"); break;
-    case LOWER_PM: ks_buf_str(out, t->hour >= 12 ? "pm" : "am"); break;
-    case FRACTION: put_fraction(spelling, t->ms, out); break;
-    case ZONE_NAME: ks_buf_str(out, "UTC"); break;
+    case YEAR4:
+        ks_buf_printf(out, "%04lld", (long long)t->year);
+        break;
+    case YEAR2:
+        ks_buf_printf(out, "%02lld", (long long)(t->year % 100));
+        break;
+    case MONTH2:
+        ks_buf_printf(out, "%02u", t->month);
+        break;
+    case MONTH:
+        ks_buf_printf(out, "%u", t->month);
+        break;
+    case MONTH_SHORT:
+        ks_buf_add(out, months[t->month - 1], 3);
+        break;
+    case MONTH_LONG:
+        ks_buf_str(out, months[t->month - 1]);
+        break;
+    case DAY2:
+        ks_buf_printf(out, "%02u", t->day);
+        break;
+    case DAY_PAD:
+        ks_buf_printf(out, "%2u", t->day);
+        break;
+    case DAY:
+        ks_buf_printf(out, "%u", t->day);
+        break;
+    case YEAR_DAY:
+        ks_buf_printf(out, "%03u", t->year_day);
+        break;
+    case WEEKDAY_SHORT:
+        ks_buf_add(out, weekdays[weekday], 3);
+        break;
+    case WEEKDAY_LONG:
+        ks_buf_str(out, weekdays[weekday]);
+        break;
+    case HOUR24:
+        ks_buf_printf(out, "%02u", t->hour);
+        break;
+    case HOUR12_2:
+        ks_buf_printf(out, "%02u", hour12);
+        break;
+    case HOUR12:
+        ks_buf_printf(out, "%u", hour12);
+        break;
+    case MINUTE2:
+        ks_buf_printf(out, "%02u", t->minute);
+        break;
+    case MINUTE:
+        ks_buf_printf(out, "%u", t->minute);
+        break;
+    case SECOND2:
+        ks_buf_printf(out, "%02u", t->second);
+        break;
+    case SECOND:
+        ks_buf_printf(out, "%u", t->second);
+        break;
+    case UPPER_PM:
+        ks_buf_str(out, t->hour >= 12 ? "PM" : "AM");
+        break;
+    case LOWER_PM:
+        ks_buf_str(out, t->hour >= 12 ? "pm" : "am");
+        break;
+    case FRACTION:
+        put_fraction(spelling, t->ms, out);
+        break;
+    case ZONE_NAME:
+        ks_buf_str(out, "UTC");
+        break;
     case ZONE_Z:
     case ZONE_Z_COLON:
-    case ZONE_Z_HOUR: ks_buf_byte(out, 'Z'); break;
-    case ZONE: ks_buf_str(out, "+0000"); break;
-    case ZONE_COLON: ks_buf_str(out, "+00:00"); break;
-    case ZONE_HOUR: ks_buf_str(out, "+00"); break;
-    case LITERAL: ks_buf_slice(out, spelling); break;
+    case ZONE_Z_HOUR:
+        ks_buf_byte(out, 'Z');
+        break;
+    case ZONE:
+        ks_buf_str(out, "+0000");
+        break;
+    case ZONE_COLON:
+        ks_buf_str(out, "+00:00");
+        break;
+    case ZONE_HOUR:
+        ks_buf_str(out, "+00");
+        break;
+    case LITERAL:
+        ks_buf_slice(out, spelling);
+        break;
     }
 }
 
 void ks_go_time_format(struct ks_slice layout, int64_t ms, struct ks_buf *out)
 {
     int64_t day = ks_day_of_ms(ms), rest = ms - day * KS_MS_DAY;
-    struct moment t = {.hour = (unsigned)(rest / KS_MS_HOUR), .minute = (unsigned)(rest / KS_MS_MINUTE % 60)};
+    struct moment t = {.hour = (unsigned)(rest / KS_MS_HOUR),
+                       .minute = (unsigned)(rest / KS_MS_MINUTE % 60)};
     t.second = (unsigned)(rest / KS_MS_SECOND % 60);
     t.ms = (unsigned)(rest % 1000);
     ks_civil_from_days(day, &t.year, &t.month, &t.day);

@@ -1,6 +1,7 @@
 /*
- * Times in the layouts of Go's time package (2006-01-02 15:04:05), which CSV formats name. Milliseconds; finer digits are cut. Text
- * without zone is UTC. Zone names are read as UTC, GMT or Z only.
+ * Times in the layouts of Go's time package (2006-01-02 15:04:05), which CSV formats name.
+ * Milliseconds; finer digits are cut. Text without zone is UTC. Zone names are read as UTC, GMT or
+ * Z only.
  */
 #ifndef KS_API_GO_TIME_H
 #define KS_API_GO_TIME_H

@@ -1,6 +1,7 @@
 /* The network side over libmicrohttpd: sockets, bodies, hand-over to the lanes, start and stop. */
 #include "api/http.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -8,7 +9,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <errno.h>
 #include <unistd.h>
 
 #include "api/http_priv.h"
@@ -37,8 +37,8 @@ void ksi_conn_unref(struct ksi_conn *c)
 }
 
 /*
- * Answers wait in memory for clients to take them: all together have a budget, so that many slow readers of large answers cost each
- * other a retry and not the process its life.
+ * Answers wait in memory for clients to take them: all together have a budget, so that many slow
+ * readers of large answers cost each other a retry and not the process its life.
  */
 static void reserve_answer(struct ksi_conn *c)
 {
@@ -48,7 +48,9 @@ static void reserve_answer(struct ksi_conn *c)
         return;
     if (n > max) {
         ks_buf_done(&c->req.resp.body);
-        ks_http_text(&c->req, 422, "the answer has %zu bytes, more than %zu; ask for less at once or raise -memory.allowedPercent\n",
+        ks_http_text(&c->req, 422,
+                     "the answer has %zu bytes, more than %zu; ask for less at once or raise "
+                     "-memory.allowedPercent\n",
                      n, max);
     } else if (atomic_fetch_add(&s->answer_bytes, n) + n > max) {
         atomic_fetch_sub(&s->answer_bytes, n);
@@ -86,7 +88,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     atomic_store(&c->refs, 1);
     ks_buf_init(&c->body_buf, s->opts.max_body_bytes + 1);
     ksi_stream_init(&c->stream);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
     c->fd = info ? info->connect_fd : -1;
     if (ks_http_parse_target(&c->req, uri, s->path_prefix) != KS_OK)
         c->rejected = true;
@@ -95,7 +98,8 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     return c;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, enum MHD_RequestTerminationCode why)
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                         enum MHD_RequestTerminationCode why)
 {
     struct ks_http_server *s = cls;
     struct ksi_conn *c = *con_cls;
@@ -109,7 +113,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls, 
     atomic_fetch_sub(&s->active, 1);
 }
 
-static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx, enum MHD_ConnectionNotificationCode what)
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
+                          enum MHD_ConnectionNotificationCode what)
 {
     struct ks_http_server *s = cls;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
@@ -120,13 +125,15 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx, enu
     }
 }
 
-static enum MHD_Result copy_header(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+static enum MHD_Result copy_header(void *cls, enum MHD_ValueKind kind, const char *key,
+                                   const char *value)
 {
     struct ks_http_request *req = cls;
     struct ks_http_header h = {ks_arena_dup(&req->arena, ks_slice_str(key)),
                                ks_arena_dup(&req->arena, ks_slice_str(value ? value : ""))};
     if (!h.name.ptr || !h.value.ptr ||
-        ks_arena_grow(&req->arena, (void **)&req->headers, &req->header_cap, req->header_count + 1, sizeof h) != KS_OK)
+        ks_arena_grow(&req->arena, (void **)&req->headers, &req->header_cap, req->header_count + 1,
+                      sizeof h) != KS_OK)
         return MHD_NO;
     req->headers[req->header_count++] = h;
     return MHD_YES;
@@ -143,11 +150,14 @@ static enum ks_http_method method_of(const char *m)
 
 static void remote_addr(struct ksi_conn *c)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     char host[64] = "", port[16] = "";
     if (info && info->client_addr) {
-        socklen_t len = info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
-        getnameinfo(info->client_addr, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+        socklen_t len = info->client_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                                 : sizeof(struct sockaddr_in);
+        getnameinfo(info->client_addr, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV);
     }
     c->req.remote_addr = ks_arena_printf(&c->req.arena, "%s:%s", host, port);
 }
@@ -160,7 +170,8 @@ static size_t body_limit(const struct ksi_conn *c)
 static void refuse_size(struct ksi_conn *c)
 {
     c->truncated = true;
-    ks_http_text(&c->req, 413, "too large request body; it mustn't exceed %zu bytes\n", body_limit(c));
+    ks_http_text(&c->req, 413, "too large request body; it mustn't exceed %zu bytes\n",
+                 body_limit(c));
 }
 
 /* Takes n bytes out of the common budget for bodies. */
@@ -170,7 +181,8 @@ static bool reserve_body(struct ksi_conn *c, size_t n)
     if (atomic_fetch_add(&s->body_bytes, n) + n > s->opts.max_inflight_body_bytes) {
         atomic_fetch_sub(&s->body_bytes, n);
         c->truncated = true;
-        ksi_overload(c, c->req.lane == KS_LANE_INSERT ? 503 : 429, "too many request bytes in flight; try again");
+        ksi_overload(c, c->req.lane == KS_LANE_INSERT ? 503 : 429,
+                     "too many request bytes in flight; try again");
         return false;
     }
     c->reserved_bytes += n;
@@ -199,8 +211,9 @@ static bool begin(struct ksi_conn *c, const char *method)
         return false;
     }
     c->body_buf.max = body_limit(c) + 1;
-    /* A claim alone gets at most a page run, and nothing of the common budget: that is for bytes which have come, else a few idle
-     * connections with a large Content-Length would shut everyone out. */
+    /* A claim alone gets at most a page run, and nothing of the common budget: that is for bytes
+     * which have come, else a few idle connections with a large Content-Length would shut everyone
+     * out. */
     if (length)
         (void)ks_buf_reserve(&c->body_buf, length < (256 << 10) ? length + 1 : (256 << 10));
     return true;
@@ -215,7 +228,8 @@ static size_t next_step(const struct ksi_conn *c, size_t need)
 static bool take_body(struct ksi_conn *c, const char *data, size_t n)
 {
     atomic_fetch_add_explicit(&c->server->read_bytes, n, memory_order_relaxed);
-    if (c->req.resp.status) { /* refused already: read on so that the client gets to see the answer */
+    if (c->req.resp
+            .status) { /* refused already: read on so that the client gets to see the answer */
         c->discarded_bytes += n;
         return c->discarded_bytes <= DISCARD_MAX;
     }
@@ -259,8 +273,9 @@ static enum MHD_Result dispatch(struct ksi_conn *c)
     return MHD_YES;
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                                  const char *version, const char *data, size_t *data_size, void **con_cls)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_size, void **con_cls)
 {
     struct ksi_conn *c = *con_cls;
     if (!c)
@@ -284,7 +299,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     }
 }
 
-/* --- sockets ------------------------------------------------------------------------------------------------------------ */
+/* --- sockets --- */
 static int listen_on(const struct addrinfo *a)
 {
     int fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
@@ -317,13 +332,18 @@ static ks_err open_socket(const char *addr, int *ret_fd)
     if (host_len >= sizeof host)
         return ks_fail(KS_EINVAL, "address \"%s\" is too long", addr);
     memcpy(host, start, host_len);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list;
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE},
+                    *list;
     const char *any = host_len ? host : NULL;
     int e = getaddrinfo(any, port, &hints, &list);
     if (e)
-        return ks_fail(KS_EINVAL, "cannot listen on \"%s\": %s (want host:port or :port)", addr, gai_strerror(e));
+        return ks_fail(KS_EINVAL, "cannot listen on \"%s\": %s (want host:port or :port)", addr,
+                       gai_strerror(e));
     int fd = -1;
-    /* Without a host the IPv6 socket serves both families; where there is no IPv6, the other one does. */
+    /* Without a host the IPv6 socket serves both families; where there is no IPv6, the other one
+     * does. */
     for (int want6 = !any; fd < 0 && want6 >= -1; want6--)
         for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
             if (any || (want6 > 0) == (a->ai_family == AF_INET6))
@@ -342,7 +362,8 @@ static void describe(int fd, char out[80])
     socklen_t len = sizeof ss;
     char host[64] = "?", port[8] = "?";
     if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
-        getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+        getnameinfo((struct sockaddr *)&ss, len, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV);
     bool any = strcmp(host, "::") == 0 || strcmp(host, "0.0.0.0") == 0;
     const char *fmt = strchr(host, ':') && !any ? "[%s]:%s" : "%s:%s";
     snprintf(out, 80, fmt, any ? "127.0.0.1" : host, port);
@@ -373,7 +394,8 @@ static ks_err start_daemon(struct ks_http_server *s, const char *addr)
     KS_TRY(open_socket(addr, &fd));
     describe(fd, s->addrs[s->daemon_count]);
     unsigned threads = s->opts.io_threads ? s->opts.io_threads : ks_cpu_count();
-    unsigned idle_s = (unsigned)((s->opts.idle_timeout_ms ? s->opts.idle_timeout_ms : 120000) / 1000);
+    unsigned idle_s =
+        (unsigned)((s->opts.idle_timeout_ms ? s->opts.idle_timeout_ms : 120000) / 1000);
     struct MHD_OptionItem items[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)log_mhd, s},
         {MHD_OPTION_LISTEN_SOCKET, fd, NULL},
@@ -386,8 +408,10 @@ static ks_err start_daemon(struct ks_http_server *s, const char *addr)
         {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
-    struct MHD_Daemon *d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                     MHD_USE_TURBO;
+    struct MHD_Daemon *d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_ARRAY,
+                                            items, MHD_OPTION_END);
     if (!d) {
         close(fd);
         return ks_fail(KS_EIO, "cannot start the HTTP server on \"%s\"", addr);
@@ -402,7 +426,8 @@ ks_err ks_http_start(const struct ks_http_opts *opts, struct ks_http_server **re
     if (!s)
         return KS_ENOMEM;
     s->opts = *opts;
-    snprintf(s->path_prefix, sizeof s->path_prefix, "%s", opts->path_prefix ? opts->path_prefix : "");
+    snprintf(s->path_prefix, sizeof s->path_prefix, "%s",
+             opts->path_prefix ? opts->path_prefix : "");
     if (gethostname(s->hostname, sizeof s->hostname - 1) != 0)
         snprintf(s->hostname, sizeof s->hostname, "unknown");
     pthread_mutex_init(&s->watch_lock, NULL);
@@ -445,7 +470,8 @@ void ks_http_stop(struct ks_http_server *s, int64_t grace_ms)
         ksi_stream_wake(c);
     }
     pthread_mutex_unlock(&s->watch_lock);
-    /* The lanes answer what they hold, so that no connection is left suspended, which the daemon could not stop with. */
+    /* The lanes answer what they hold, so that no connection is left suspended, which the daemon
+     * could not stop with. */
     ksi_lanes_stop(s);
     wait_idle(s, 200);
     for (size_t i = 0; i < s->daemon_count; i++) {
@@ -466,11 +492,13 @@ const char *ks_http_addr(const struct ks_http_server *s, size_t i)
     return i < s->daemon_count ? s->addrs[i] : "";
 }
 
-void ks_http_lane_get_stats(struct ks_http_server *s, enum ks_http_lane lane, struct ks_http_lane_stats *ret)
+void ks_http_lane_get_stats(struct ks_http_server *s, enum ks_http_lane lane,
+                            struct ks_http_lane_stats *ret)
 {
     struct ksi_lane *l = &s->lanes[lane];
     pthread_mutex_lock(&l->lock);
-    *ret = (struct ks_http_lane_stats){.current = l->running, .capacity = l->opts.threads, .queued = l->queued};
+    *ret = (struct ks_http_lane_stats){
+        .current = l->running, .capacity = l->opts.threads, .queued = l->queued};
     pthread_mutex_unlock(&l->lock);
     ret->limit_reached_total = atomic_load(&l->limit_reached);
     ret->limit_timeout_total = atomic_load(&l->limit_timeout);

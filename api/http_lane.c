@@ -1,6 +1,7 @@
-/* Lanes: bounded queues with worker threads, and the watcher that ends waits and notices clients that have gone. */
-#include <stdio.h>
+/* Lanes: bounded queues with worker threads, and the watcher that ends waits and notices clients
+ * that have gone. */
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <time.h>
 

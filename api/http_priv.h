@@ -12,14 +12,14 @@ enum conn_state { CONN_NEW, CONN_BODY, CONN_QUEUED, CONN_READY, CONN_STREAM };
 
 /* Bytes on their way from a streaming handler to the network thread. */
 struct ksi_stream {
-    bool active;           /* worker: begin was called */
+    bool active; /* worker: begin was called */
     pthread_mutex_t lock;
     pthread_cond_t space;
-    struct ks_buf ready;   /* under lock: what the network thread may take */
-    size_t taken;          /* under lock: consumed prefix of ready */
+    struct ks_buf ready; /* under lock: what the network thread may take */
+    size_t taken;        /* under lock: consumed prefix of ready */
     bool ended, failed, client_gone, reader_waits; /* under lock */
-    struct ks_gzip_stream *gzip; /* worker only */
-    struct ks_buf packed;        /* worker only */
+    struct ks_gzip_stream *gzip;                   /* worker only */
+    struct ks_buf packed;                          /* worker only */
 };
 
 /* The request first: the server casts back. */
@@ -37,7 +37,7 @@ struct ksi_conn {
     struct ks_buf body_buf;
     struct ksi_stream stream;
     int64_t queued_mono_ms;
-    struct ksi_conn *next;               /* lane queue */
+    struct ksi_conn *next;                     /* lane queue */
     struct ksi_conn *watch_next, **watch_prev; /* running selects; under server->watch_lock */
 };
 
@@ -69,7 +69,8 @@ struct ks_http_server {
     pthread_t watcher;
     bool watcher_started;
     _Atomic int stopping;
-    _Atomic uint64_t active, body_bytes, answer_bytes, requests, conns, accepts, read_bytes, written_bytes, canceled;
+    _Atomic uint64_t active, body_bytes, answer_bytes, requests, conns, accepts, read_bytes,
+        written_bytes, canceled;
 };
 
 /* Takes the conn over; KS_EAGAIN when the lane is full (then it was not taken). */

@@ -28,7 +28,8 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decodes into the arena; `plus` turns + into a blank (query strings and forms). NUL behind. */
+/* Percent-decodes into the arena; `plus` turns + into a blank (query strings and forms). NUL
+ * behind. */
 static ks_err decode(struct ks_arena *arena, struct ks_slice in, bool plus, struct ks_slice *ret)
 {
     char *out = ks_arena_alloc(arena, in.len + 1);
@@ -37,7 +38,8 @@ static ks_err decode(struct ks_arena *arena, struct ks_slice in, bool plus, stru
     size_t n = 0;
     for (size_t i = 0; i < in.len; i++) {
         char c = in.ptr[i];
-        if (c == '%' && i + 2 < in.len && hex_digit(in.ptr[i + 1]) >= 0 && hex_digit(in.ptr[i + 2]) >= 0) {
+        if (c == '%' && i + 2 < in.len && hex_digit(in.ptr[i + 1]) >= 0 &&
+            hex_digit(in.ptr[i + 2]) >= 0) {
             c = (char)(hex_digit(in.ptr[i + 1]) << 4 | hex_digit(in.ptr[i + 2]));
             i += 2;
         } else if (c == '+' && plus) {
@@ -64,7 +66,8 @@ ks_err ks_http_parse_args(struct ks_http_request *req, struct ks_slice text, boo
         struct ks_http_arg a = {.in_body = in_body};
         KS_TRY(decode(&req->arena, name, true, &a.name));
         KS_TRY(decode(&req->arena, value, true, &a.value));
-        KS_TRY(ks_arena_grow(&req->arena, (void **)&req->args, &req->arg_cap, req->arg_count + 1, sizeof a));
+        KS_TRY(ks_arena_grow(&req->arena, (void **)&req->args, &req->arg_cap, req->arg_count + 1,
+                             sizeof a));
         req->args[req->arg_count++] = a;
     }
     return KS_OK;
@@ -81,11 +84,13 @@ static void collapse_slashes(struct ks_slice *path)
     path->len = n;
 }
 
-ks_err ks_http_parse_target(struct ks_http_request *req, const char *target, const char *path_prefix)
+ks_err ks_http_parse_target(struct ks_http_request *req, const char *target,
+                            const char *path_prefix)
 {
     struct ks_slice all = ks_slice_str(target);
     /* The absolute form of a proxy request: only the path counts. */
-    if (all.len > 7 && (strncasecmp(all.ptr, "http://", 7) == 0 || strncasecmp(all.ptr, "https://", 8) == 0)) {
+    if (all.len > 7 &&
+        (strncasecmp(all.ptr, "http://", 7) == 0 || strncasecmp(all.ptr, "https://", 8) == 0)) {
         const char *host = strstr(all.ptr, "//") + 2;
         const char *slash = strchr(host, '/');
         all = slash ? ks_slice_str(slash) : KS_SLICE_LIT("/");
@@ -99,7 +104,8 @@ ks_err ks_http_parse_target(struct ks_http_request *req, const char *target, con
         prefix.len--;
     if (prefix.len && ks_slice_has_prefix(req->path, prefix) &&
         (req->path.len == prefix.len || req->path.ptr[prefix.len] == '/'))
-        req->path = req->path.len == prefix.len ? KS_SLICE_LIT("/") : ks_slice_from(req->path, prefix.len);
+        req->path =
+            req->path.len == prefix.len ? KS_SLICE_LIT("/") : ks_slice_from(req->path, prefix.len);
     return q ? ks_http_parse_args(req, ks_slice_from(all, raw_path.len + 1), false) : KS_OK;
 }
 
@@ -107,7 +113,8 @@ struct ks_slice ks_http_header(const struct ks_http_request *req, const char *na
 {
     size_t len = strlen(name);
     for (size_t i = 0; i < req->header_count; i++)
-        if (req->headers[i].name.len == len && strncasecmp(req->headers[i].name.ptr, name, len) == 0)
+        if (req->headers[i].name.len == len &&
+            strncasecmp(req->headers[i].name.ptr, name, len) == 0)
             return req->headers[i].value;
     return ks_slice("", 0);
 }
@@ -147,7 +154,9 @@ bool ks_http_arg_bool(const struct ks_http_request *req, const char *name)
 
 static ks_err name_arg(ks_err err, const char *name, struct ks_slice v)
 {
-    return err == KS_OK ? KS_OK : ks_fail_context(err, "cannot parse arg \"%s\"=\"%.*s\"", name, KS_SLICE_ARG(v));
+    return err == KS_OK
+               ? KS_OK
+               : ks_fail_context(err, "cannot parse arg \"%s\"=\"%.*s\"", name, KS_SLICE_ARG(v));
 }
 
 static bool missing(struct ks_slice v)
@@ -155,11 +164,13 @@ static bool missing(struct ks_slice v)
     return !v.len || ks_slice_is(v, "undefined");
 }
 
-ks_err ks_http_arg_time_ms(const struct ks_http_request *req, const char *name, int64_t fallback, int64_t *ret_ms)
+ks_err ks_http_arg_time_ms(const struct ks_http_request *req, const char *name, int64_t fallback,
+                           int64_t *ret_ms)
 {
     struct ks_slice v = ks_http_arg(req, name);
     /* Prometheus' "any time" sentinels. */
-    if (ks_slice_is(v, "-292273086-05-16T16:47:06Z") || ks_slice_is(v, "-292273086-05-16T16:47:06.000Z")) {
+    if (ks_slice_is(v, "-292273086-05-16T16:47:06Z") ||
+        ks_slice_is(v, "-292273086-05-16T16:47:06.000Z")) {
         *ret_ms = 0;
         return KS_OK;
     }
@@ -174,7 +185,8 @@ ks_err ks_http_arg_time_ms(const struct ks_http_request *req, const char *name, 
     return name_arg(ks_time_parse_ms(v, ks_now_ms(), ret_ms), name, v);
 }
 
-ks_err ks_http_arg_duration_ms(const struct ks_http_request *req, const char *name, int64_t fallback, int64_t *ret_ms)
+ks_err ks_http_arg_duration_ms(const struct ks_http_request *req, const char *name,
+                               int64_t fallback, int64_t *ret_ms)
 {
     struct ks_slice v = ks_http_arg(req, name);
     if (missing(v)) {
@@ -184,11 +196,13 @@ ks_err ks_http_arg_duration_ms(const struct ks_http_request *req, const char *na
     return name_arg(ks_duration_parse_ms(v, ret_ms), name, v);
 }
 
-ks_err ks_http_arg_i64(const struct ks_http_request *req, const char *name, int64_t fallback, int64_t *ret)
+ks_err ks_http_arg_i64(const struct ks_http_request *req, const char *name, int64_t fallback,
+                       int64_t *ret)
 {
     struct ks_slice v = ks_http_arg(req, name);
     *ret = fallback;
     if (!missing(v) && !ks_i64_parse(v, ret))
-        return ks_fail(KS_EINVAL, "cannot parse arg \"%s\"=\"%.*s\" as an integer", name, KS_SLICE_ARG(v));
+        return ks_fail(KS_EINVAL, "cannot parse arg \"%s\"=\"%.*s\" as an integer", name,
+                       KS_SLICE_ARG(v));
     return KS_OK;
 }

@@ -41,10 +41,12 @@ static bool accepts(struct ks_slice list, const char *coding)
         struct ks_slice item = ks_slice(list.ptr, comma ? (size_t)(comma - list.ptr) : list.len);
         list = ks_slice_from(list, item.len + (comma != NULL));
         const char *semi = memchr(item.ptr, ';', item.len);
-        struct ks_slice name = ks_slice_trim(ks_slice(item.ptr, semi ? (size_t)(semi - item.ptr) : item.len));
+        struct ks_slice name =
+            ks_slice_trim(ks_slice(item.ptr, semi ? (size_t)(semi - item.ptr) : item.len));
         if (name.len != want || strncasecmp(name.ptr, coding, want) != 0)
             continue;
-        struct ks_slice q = semi ? ks_slice_trim(ks_slice_from(item, (size_t)(semi - item.ptr) + 1)) : ks_slice("", 0);
+        struct ks_slice q = semi ? ks_slice_trim(ks_slice_from(item, (size_t)(semi - item.ptr) + 1))
+                                 : ks_slice("", 0);
         return !(ks_slice_is(q, "q=0") || ks_slice_is(q, "q=0.0") || ks_slice_is(q, "q=0.00") ||
                  ks_slice_is(q, "q=0.000"));
     }
@@ -82,7 +84,7 @@ void ksi_overload(struct ksi_conn *c, int status, const char *why)
     ks_http_add_header(&c->req, "Retry-After", KS_SLICE_LIT("10"));
 }
 
-/* --- streams ------------------------------------------------------------------------------------------------------------ */
+/* --- streams --- */
 void ksi_stream_init(struct ksi_stream *st)
 {
     pthread_mutex_init(&st->lock, NULL);
@@ -174,7 +176,8 @@ ks_err ks_http_stream_write(struct ks_http_request *req, struct ks_slice bytes)
 void ks_http_stream_fail(struct ks_http_request *req, const char *text)
 {
     struct ksi_conn *c = conn_of(req);
-    ks_err ignored = ks_http_stream_write(req, ks_slice_str(text)); /* the cut connection tells the client anyway */
+    ks_err ignored = ks_http_stream_write(
+        req, ks_slice_str(text)); /* the cut connection tells the client anyway */
     (void)ignored;
     pthread_mutex_lock(&c->stream.lock);
     c->stream.failed = true;
@@ -238,12 +241,13 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
     return n;
 }
 
-/* --- sending ------------------------------------------------------------------------------------------------------------ */
+/* --- sending --- */
 static void add_headers(struct ksi_conn *c, struct MHD_Response *m)
 {
     const struct ks_http_response *r = &c->req.resp;
     if (r->status != 204 || r->content_type)
-        MHD_add_response_header(m, "Content-Type", r->content_type ? r->content_type : "text/plain; charset=utf-8");
+        MHD_add_response_header(m, "Content-Type",
+                                r->content_type ? r->content_type : "text/plain; charset=utf-8");
     MHD_add_response_header(m, "Vary", "Accept-Encoding");
     MHD_add_response_header(m, "X-Server-Hostname", c->server->hostname);
     if (c->server->opts.cors)

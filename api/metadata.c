@@ -22,8 +22,8 @@ struct ks_metadata_store {
 
 const char *ks_metric_type_name(unsigned type)
 {
-    static const char *const names[] = {"unknown", "counter", "gauge", "histogram",
-                                        "gaugehistogram", "summary", "info", "stateset"};
+    static const char *const names[] = {"unknown",        "counter", "gauge", "histogram",
+                                        "gaugehistogram", "summary", "info",  "stateset"};
     return type < sizeof names / sizeof *names ? names[type] : "unknown";
 }
 
@@ -54,7 +54,8 @@ void ks_metadata_free(struct ks_metadata_store *s)
 static struct entry **find(struct ks_metadata_store *s, uint64_t hash, const struct ks_metadata *m)
 {
     struct entry **pp = &s->buckets[hash % BUCKETS];
-    while (*pp && !((*pp)->hash == hash && ks_tenant_eq((*pp)->m.tenant, m->tenant) && ks_slice_eq((*pp)->m.name, m->name)))
+    while (*pp && !((*pp)->hash == hash && ks_tenant_eq((*pp)->m.tenant, m->tenant) &&
+                    ks_slice_eq((*pp)->m.name, m->name)))
         pp = &(*pp)->next;
     return pp;
 }
@@ -120,7 +121,8 @@ static int by_name(const void *a, const void *b)
     return ks_slice_cmp((*(struct entry *const *)a)->m.name, (*(struct entry *const *)b)->m.name);
 }
 
-void ks_metadata_each(struct ks_metadata_store *s, struct ks_slice name, ks_metadata_fn fn, void *arg)
+void ks_metadata_each(struct ks_metadata_store *s, struct ks_slice name, ks_metadata_fn fn,
+                      void *arg)
 {
     pthread_rwlock_rdlock(&s->lock);
     struct entry **list = NULL;
@@ -140,8 +142,8 @@ void ks_metadata_each(struct ks_metadata_store *s, struct ks_slice name, ks_meta
     pthread_rwlock_unlock(&s->lock);
 }
 
-void ks_metadata_lookup(struct ks_metadata_store *s, struct ks_tenant tenant, struct ks_slice name, ks_metadata_fn fn,
-                        void *arg)
+void ks_metadata_lookup(struct ks_metadata_store *s, struct ks_tenant tenant, struct ks_slice name,
+                        ks_metadata_fn fn, void *arg)
 {
     struct ks_metadata key = {.tenant = tenant, .name = name};
     uint64_t hash = ks_hash64_seed(name.ptr, name.len, ks_tenant_key(tenant));

@@ -1,6 +1,6 @@
 /*
- * Types, help texts and units of metrics as clients announced them. Kept in memory only, bounded by bytes: a full store takes no
- * new names (they are counted). Any thread.
+ * Types, help texts and units of metrics as clients announced them. Kept in memory only, bounded by
+ * bytes: a full store takes no new names (they are counted). Any thread.
  */
 #ifndef KS_API_METADATA_H
 #define KS_API_METADATA_H
@@ -32,12 +32,14 @@ KS_NODISCARD ks_err ks_metadata_new(size_t max_bytes, struct ks_metadata_store *
 void ks_metadata_free(struct ks_metadata_store *s);
 /* Adds or replaces; copies the text. Cheap when nothing changed. Over the limit it does nothing. */
 void ks_metadata_put(struct ks_metadata_store *s, const struct ks_metadata *m);
-/* Calls fn for each (under the store's lock: fn must not call back); name empty = all. false stops. */
+/* Calls fn for each (under the store's lock: fn must not call back); name empty = all. false stops.
+ */
 typedef bool (*ks_metadata_fn)(void *arg, const struct ks_metadata *m);
-void ks_metadata_each(struct ks_metadata_store *s, struct ks_slice name, ks_metadata_fn fn, void *arg);
+void ks_metadata_each(struct ks_metadata_store *s, struct ks_slice name, ks_metadata_fn fn,
+                      void *arg);
 /* One name of one tenant: fn is called at most once. */
-void ks_metadata_lookup(struct ks_metadata_store *s, struct ks_tenant tenant, struct ks_slice name, ks_metadata_fn fn,
-                        void *arg);
+void ks_metadata_lookup(struct ks_metadata_store *s, struct ks_tenant tenant, struct ks_slice name,
+                        ks_metadata_fn fn, void *arg);
 void ks_metadata_size(struct ks_metadata_store *s, size_t *ret_bytes, size_t *ret_max);
 
 #endif

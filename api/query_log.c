@@ -69,7 +69,8 @@ void ks_query_begin(struct ks_query_log *q, struct ks_query_entry *e)
 }
 
 /* Under the lock. */
-static void remember(struct ks_query_log *q, const struct ks_query_entry *e, uint64_t us, uint64_t memory)
+static void remember(struct ks_query_log *q, const struct ks_query_entry *e, uint64_t us,
+                     uint64_t memory)
 {
     size_t i = (q->head + q->count) % q->keep;
     if (q->count == q->keep)
@@ -91,7 +92,8 @@ static void remember(struct ks_query_log *q, const struct ks_query_entry *e, uin
     r->memory_bytes = memory;
 }
 
-void ks_query_end(struct ks_query_log *q, struct ks_query_entry *e, uint64_t memory_bytes, int64_t slow_ms)
+void ks_query_end(struct ks_query_log *q, struct ks_query_entry *e, uint64_t memory_bytes,
+                  int64_t slow_ms)
 {
     uint64_t us = (uint64_t)(ks_mono_us() - e->begun_mono_us);
     pthread_mutex_lock(&q->lock);
@@ -106,13 +108,16 @@ void ks_query_end(struct ks_query_log *q, struct ks_query_entry *e, uint64_t mem
         if (text.len > 512)
             text.len = 512;
         ks_log_limited(1000, KS_LOG_WARN, "api",
-                       "slow query duration_s=%.3f start=%lld end=%lld step_ms=%lld tenant=%u:%u remote=%.*s query=%.*s",
-                       (double)us / 1e6, (long long)e->start_ms, (long long)e->end_ms, (long long)e->step_ms,
-                       e->tenant.account, e->tenant.project, KS_SLICE_ARG(e->remote_addr), KS_SLICE_ARG(text));
+                       "slow query duration_s=%.3f start=%lld end=%lld step_ms=%lld tenant=%u:%u "
+                       "remote=%.*s query=%.*s",
+                       (double)us / 1e6, (long long)e->start_ms, (long long)e->end_ms,
+                       (long long)e->step_ms, e->tenant.account, e->tenant.project,
+                       KS_SLICE_ARG(e->remote_addr), KS_SLICE_ARG(text));
     }
 }
 
-void ks_query_log_active_json(struct ks_query_log *q, const struct ks_tenant *tenant, struct ks_buf *out)
+void ks_query_log_active_json(struct ks_query_log *q, const struct ks_tenant *tenant,
+                              struct ks_buf *out)
 {
     const char *sep = "";
     int64_t now = ks_mono_us();
@@ -124,10 +129,13 @@ void ks_query_log_active_json(struct ks_query_log *q, const struct ks_tenant *te
         ks_buf_printf(out, "%s{\"duration\":\"%.3fs\",\"id\":\"%016llX\",\"remote_addr\":", sep,
                       (double)(now - e->begun_mono_us) / 1e6, (unsigned long long)e->id);
         ks_buf_json_str(out, e->remote_addr);
-        ks_buf_printf(out, ",\"account_id\":\"%u\",\"project_id\":\"%u\",\"query\":", e->tenant.account, e->tenant.project);
+        ks_buf_printf(out,
+                      ",\"account_id\":\"%u\",\"project_id\":\"%u\",\"query\":", e->tenant.account,
+                      e->tenant.project);
         ks_buf_json_str(out, e->query);
-        ks_buf_printf(out, ",\"start\":%lld,\"end\":%lld,\"step\":%lld,\"is_multitenant\":%s}", (long long)e->start_ms,
-                      (long long)e->end_ms, (long long)e->step_ms, e->multitenant ? "true" : "false");
+        ks_buf_printf(out, ",\"start\":%lld,\"end\":%lld,\"step\":%lld,\"is_multitenant\":%s}",
+                      (long long)e->start_ms, (long long)e->end_ms, (long long)e->step_ms,
+                      e->multitenant ? "true" : "false");
         sep = ",";
     }
     pthread_mutex_unlock(&q->lock);
@@ -139,7 +147,7 @@ uint64_t ks_query_log_slow_count(struct ks_query_log *q)
     return atomic_load(&q->slow);
 }
 
-/* --- top queries ---------------------------------------------------------------------------------------------------------- */
+/* --- top queries --- */
 struct group {
     struct record r;
     uint64_t count, sum_us, sum_bytes;
@@ -157,22 +165,24 @@ static int by_key(const void *pa, const void *pb)
     return (a->r.range_s > b->r.range_s) - (a->r.range_s < b->r.range_s);
 }
 
-#define DESCENDING(name, expr)                                                                                         \
-    static int name(const void *pa, const void *pb)                                                                    \
-    {                                                                                                                  \
-        const struct group *g = pa;                                                                                    \
-        double a = (expr);                                                                                             \
-        g = pb;                                                                                                        \
-        double b = (expr);                                                                                             \
-        return (a < b) - (a > b);                                                                                      \
+#define DESCENDING(name, expr)                                                                     \
+    static int name(const void *pa, const void *pb)                                                \
+    {                                                                                              \
+        const struct group *g = pa;                                                                \
+        double a = (expr);                                                                         \
+        g = pb;                                                                                    \
+        double b = (expr);                                                                         \
+        return (a < b) - (a > b);                                                                  \
     }
 DESCENDING(by_count, (double)g->count)
 DESCENDING(by_avg, (double)g->sum_us / (double)g->count)
 DESCENDING(by_sum, (double)g->sum_us)
 DESCENDING(by_memory, (double)g->sum_bytes / (double)g->count)
 
-/* Copies the young records of the tenant and folds equal queries. Under the lock; texts are borrowed from the ring. */
-static size_t collect(struct ks_query_log *q, const struct ks_tenant *tenant, int64_t lifetime_ms, struct group *g)
+/* Copies the young records of the tenant and folds equal queries. Under the lock; texts are
+ * borrowed from the ring. */
+static size_t collect(struct ks_query_log *q, const struct ks_tenant *tenant, int64_t lifetime_ms,
+                      struct group *g)
 {
     int64_t oldest = ks_now_ms() - lifetime_ms;
     size_t n = 0, m = 0;
@@ -196,21 +206,24 @@ static size_t collect(struct ks_query_log *q, const struct ks_tenant *tenant, in
 
 static void write_group(struct ks_buf *out, const struct group *g, const char *measure)
 {
-    ks_buf_printf(out, "{\"accountID\":%u,\"projectID\":%u,\"query\":", g->r.tenant.account, g->r.tenant.project);
+    ks_buf_printf(out, "{\"accountID\":%u,\"projectID\":%u,\"query\":", g->r.tenant.account,
+                  g->r.tenant.project);
     ks_buf_json_str(out, ks_slice(g->r.text, g->r.len));
     ks_buf_printf(out, ",\"timeRangeSeconds\":%lld", (long long)g->r.range_s);
     if (strcmp(measure, "sumDurationSeconds") == 0)
         ks_buf_printf(out, ",\"sumDurationSeconds\":%.3f", (double)g->sum_us / 1e6);
     else if (strcmp(measure, "avgMemoryBytes") == 0)
-        ks_buf_printf(out, ",\"avgMemoryBytes\":%llu", (unsigned long long)(g->sum_bytes / g->count));
+        ks_buf_printf(out, ",\"avgMemoryBytes\":%llu",
+                      (unsigned long long)(g->sum_bytes / g->count));
     else if (strcmp(measure, "avgDurationSeconds") == 0)
-        ks_buf_printf(out, ",\"avgDurationSeconds\":%.3f", (double)g->sum_us / 1e6 / (double)g->count);
+        ks_buf_printf(out, ",\"avgDurationSeconds\":%.3f",
+                      (double)g->sum_us / 1e6 / (double)g->count);
     ks_buf_printf(out, ",\"count\":%llu,\"multiTenant\":%s}", (unsigned long long)g->count,
                   g->r.multitenant ? "true" : "false");
 }
 
-void ks_query_log_top_json(struct ks_query_log *q, const struct ks_tenant *tenant, size_t top, int64_t lifetime_ms,
-                           struct ks_buf *out)
+void ks_query_log_top_json(struct ks_query_log *q, const struct ks_tenant *tenant, size_t top,
+                           int64_t lifetime_ms, struct ks_buf *out)
 {
     static const struct {
         const char *key, *measure;
@@ -219,9 +232,13 @@ void ks_query_log_top_json(struct ks_query_log *q, const struct ks_tenant *tenan
                  {"topByAvgDuration", "avgDurationSeconds", by_avg},
                  {"topBySumDuration", "sumDurationSeconds", by_sum},
                  {"topByAvgMemoryUsage", "avgMemoryBytes", by_memory}};
-    ks_buf_printf(out, "{\"topN\":\"%zu\",\"maxLifetime\":\"%lldm%llds\",\"search.queryStats.lastQueriesCount\":%zu,", top,
-                  (long long)(lifetime_ms / 60000), (long long)(lifetime_ms / 1000 % 60), q->keep);
-    ks_buf_str(out, "\"search.queryStats.minQueryDuration\":\"0s\",\"search.queryStats.minQueryMemoryUsage\":\"0\"");
+    ks_buf_printf(out,
+                  "{\"topN\":\"%zu\",\"maxLifetime\":\"%lldm%llds\",\"search.queryStats."
+                  "lastQueriesCount\":%zu,",
+                  top, (long long)(lifetime_ms / 60000), (long long)(lifetime_ms / 1000 % 60),
+                  q->keep);
+    ks_buf_str(out, "\"search.queryStats.minQueryDuration\":\"0s\",\"search.queryStats."
+                    "minQueryMemoryUsage\":\"0\"");
     struct group *g = ks_alloc_array(q->keep, sizeof *g);
     pthread_mutex_lock(&q->lock);
     size_t n = g ? collect(q, tenant, lifetime_ms, g) : 0;

@@ -8,13 +8,15 @@
 #include "base/stats.h"
 #include "sys/clock.h"
 
-static const struct ks_route_table *const tables[] = {&ks_routes_ingest, &ks_routes_prom, &ks_routes_ops};
+static const struct ks_route_table *const tables[] = {&ks_routes_ingest, &ks_routes_prom,
+                                                      &ks_routes_ops};
 #define TABLE_COUNT (sizeof tables / sizeof *tables)
 
 static KS_STAT(stat_requests_all, "vm_http_requests_all_total");
-static KS_STAT(stat_unsupported, "vm_http_request_errors_total{path=\"*\", reason=\"unsupported\"}");
+static KS_STAT(stat_unsupported,
+               "vm_http_request_errors_total{path=\"*\", reason=\"unsupported\"}");
 
-/* --- matching --------------------------------------------------------------------------------------------------------- */
+/* --- matching --- */
 static bool pattern_match(const char *pattern, struct ks_slice text, struct ks_slice *ret_param)
 {
     const char *p = text.ptr, *end = text.ptr + text.len;
@@ -43,7 +45,8 @@ static bool pattern_match(const char *pattern, struct ks_slice text, struct ks_s
 }
 
 /* Exact patterns win over ones that end in *. */
-static struct ks_route *find(enum ks_route_area area, struct ks_slice text, bool cluster, struct ks_slice *ret_param)
+static struct ks_route *find(enum ks_route_area area, struct ks_slice text, bool cluster,
+                             struct ks_slice *ret_param)
 {
     struct ks_route *best = NULL;
     for (size_t t = 0; t < TABLE_COUNT; t++)
@@ -89,7 +92,8 @@ static bool parse_tenant(struct ks_slice s, struct ks_http_request *req)
     const char *colon = s.len ? memchr(s.ptr, ':', s.len) : NULL;
     struct ks_slice account = ks_slice(s.ptr, colon ? (size_t)(colon - s.ptr) : s.len);
     struct ks_tenant t = {0};
-    if (!parse_u32(account, &t.account) || (colon && !parse_u32(ks_slice_from(s, account.len + 1), &t.project)))
+    if (!parse_u32(account, &t.account) ||
+        (colon && !parse_u32(ks_slice_from(s, account.len + 1), &t.project)))
         return false;
     req->tenant = t;
     return true;
@@ -97,7 +101,8 @@ static bool parse_tenant(struct ks_slice s, struct ks_http_request *req)
 
 static bool tenant_from_headers(struct ks_http_request *req)
 {
-    struct ks_slice account = ks_http_header(req, "AccountID"), project = ks_http_header(req, "ProjectID");
+    struct ks_slice account = ks_http_header(req, "AccountID"),
+                    project = ks_http_header(req, "ProjectID");
     if (ks_slice_is(account, "multitenant")) {
         req->multitenant = true;
         return true;
@@ -119,11 +124,13 @@ static struct ks_slice strip_prometheus(struct ks_http_request *req, struct ks_s
     return ks_slice_has_prefix(s, KS_SLICE_LIT("prometheus/")) ? ks_slice_from(s, 11) : s;
 }
 
-static bool match_cluster(struct ks_http_request *req, struct ks_slice rest, enum ks_route_area area)
+static bool match_cluster(struct ks_http_request *req, struct ks_slice rest,
+                          enum ks_route_area area)
 {
     struct ks_slice seg = first_segment(rest);
     if (parse_tenant(seg, req))
-        rest = seg.len < rest.len ? ks_slice_from(rest, seg.len + 1) : ks_slice(rest.ptr + rest.len, 0);
+        rest = seg.len < rest.len ? ks_slice_from(rest, seg.len + 1)
+                                  : ks_slice(rest.ptr + rest.len, 0);
     else if ((seg.len && memchr(seg.ptr, ':', seg.len)) || !tenant_from_headers(req))
         return false;
     req->cluster_form = true;
@@ -146,7 +153,8 @@ bool ks_router_match(struct ks_http_request *req)
     static const struct {
         const char *prefix;
         enum ks_route_area area;
-    } areas[] = {{"insert/", KS_AREA_INSERT}, {"select/", KS_AREA_SELECT}, {"delete/", KS_AREA_DELETE}};
+    } areas[] = {
+        {"insert/", KS_AREA_INSERT}, {"select/", KS_AREA_SELECT}, {"delete/", KS_AREA_DELETE}};
     for (size_t i = 0; i < 3; i++)
         if (ks_slice_has_prefix(rest, ks_slice_str(areas[i].prefix)))
             return match_cluster(req, ks_slice_from(rest, strlen(areas[i].prefix)), areas[i].area);
@@ -156,7 +164,7 @@ bool ks_router_match(struct ks_http_request *req)
     return req->route != NULL;
 }
 
-/* --- authorisation ---------------------------------------------------------------------------------------------------- */
+/* --- authorisation --- */
 static bool equal_secret(struct ks_slice given, const char *want)
 {
     size_t n = strlen(want);
@@ -217,7 +225,7 @@ static bool authorised(const struct ks_http_request *req)
     return key && key[0] ? equal_secret(ks_http_arg(req, "authKey"), key) : basic_ok(req, cfg);
 }
 
-/* --- running ------------------------------------------------------------------------------------------------------------ */
+/* --- running --- */
 /* Prometheus' name for a kind of error; VictoriaMetrics has the status there. */
 static const char *prometheus_word(int status)
 {
@@ -240,7 +248,8 @@ static void json_error(struct ks_http_request *req, int status, const char *text
     req->resp.status = status;
     req->resp.content_type = "application/json";
     if (req->strict)
-        ks_buf_printf(b, "{\"status\":\"error\",\"errorType\":\"%s\",\"error\":", prometheus_word(status));
+        ks_buf_printf(
+            b, "{\"status\":\"error\",\"errorType\":\"%s\",\"error\":", prometheus_word(status));
     else
         ks_buf_printf(b, "{\"status\":\"error\",\"errorType\":\"%d\",\"error\":", status);
     ks_buf_json_str(b, ks_slice_str(text));
@@ -309,8 +318,9 @@ void ks_router_route(struct ks_http_request *req)
     enum ks_http_method m = req->method == KS_HEAD ? KS_GET : req->method;
     if (!(req->route->methods >> m & 1)) {
         ks_http_text(req, 405, "method not allowed for \"%.*s\"\n", KS_SLICE_ARG(req->path));
-        ks_http_add_header(req, "Allow", req->route->methods >> KS_GET & 1 ? KS_SLICE_LIT("GET, POST")
-                                                                             : KS_SLICE_LIT("POST"));
+        ks_http_add_header(req, "Allow",
+                           req->route->methods >> KS_GET & 1 ? KS_SLICE_LIT("GET, POST")
+                                                             : KS_SLICE_LIT("POST"));
         return;
     }
     req->lane = req->route->lane;
@@ -355,7 +365,7 @@ void ks_router_handle(struct ks_http_request *req)
     count(req, ks_mono_us() - req->start_mono_us);
 }
 
-/* --- printing ----------------------------------------------------------------------------------------------------------- */
+/* --- printing --- */
 static void full_path(const struct ks_route *r, char out[160])
 {
     static const char *const fmt[] = {"/%s", "/insert/{}/prometheus/%s", "/select/{}/prometheus/%s",
@@ -374,8 +384,8 @@ void ks_router_print(struct ks_buf *out)
             char path[160];
             full_path(r, path);
             bool get = r->methods >> KS_GET & 1, post = r->methods >> KS_POST & 1;
-            ks_buf_printf(out, "| `%s` | %s%s%s | %s |\n", path, get ? "GET" : "", get && post ? ", " : "",
-                          post ? "POST" : "", r->help);
+            ks_buf_printf(out, "| `%s` | %s%s%s | %s |\n", path, get ? "GET" : "",
+                          get && post ? ", " : "", post ? "POST" : "", r->help);
         }
 }
 
@@ -398,7 +408,8 @@ static double latency_quantile(struct ks_route_stats *st, double q)
     return 0;
 }
 
-static void route_summary(struct ks_buf *out, const char *family, const char *path, struct ks_route_stats *st)
+static void route_summary(struct ks_buf *out, const char *family, const char *path,
+                          struct ks_route_stats *st)
 {
     static const char *const quantiles[] = {"0.5", "0.9", "0.97", "0.99", "1"};
     static const double q[] = {0.5, 0.9, 0.97, 0.99, 1};
@@ -422,7 +433,9 @@ void ks_router_metrics(struct ks_buf *out)
                 continue;
             char path[160], labels[240], name[320];
             full_path(r, path);
-            snprintf(labels, sizeof labels, r->protocol ? "path=\"%s\", protocol=\"%s\"" : "path=\"%s\"", path, r->protocol);
+            snprintf(labels, sizeof labels,
+                     r->protocol ? "path=\"%s\", protocol=\"%s\"" : "path=\"%s\"", path,
+                     r->protocol);
             snprintf(name, sizeof name, "vm_http_requests_total{%s}", labels);
             ks_stats_line_u64(out, name, atomic_load(&r->stats.requests));
             snprintf(name, sizeof name, "vm_http_request_errors_total{%s}", labels);

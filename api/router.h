@@ -1,14 +1,18 @@
 /*
- * One table of routes: matching, tenants, authorisation, error form, per-route metrics, and the printed list of endpoints.
+ * One table of routes: matching, tenants, authorisation, error form, per-route metrics, and the
+ * printed list of endpoints.
  *
  * Path forms, all leading to the same route:
  *   /insert/<A[:P]|multitenant>/[prometheus/]<pattern>   /select/…   /delete/…     cluster form
- *   /insert/[prometheus/]<pattern> with headers AccountID, ProjectID               cluster form, tenant by header
- *   /[prometheus/]<pattern>                                                        single-node form, tenant 0:0
- * prometheus-strict/ (or promql/) in place of prometheus/ asks for strict PromQL with Prometheus' own answers; so do the argument
- * dialect=promql and, for all paths, the flag -search.dialect=promql.
+ *   /insert/[prometheus/]<pattern> with headers AccountID, ProjectID               cluster form,
+ * tenant by header
+ *   /[prometheus/]<pattern>                                                        single-node
+ * form, tenant 0:0 prometheus-strict/ (or promql/) in place of prometheus/ asks for strict PromQL
+ * with Prometheus' own answers; so do the argument dialect=promql and, for all paths, the flag
+ * -search.dialect=promql.
  *   /<pattern>                                                                     KS_AREA_ROOT
- * In a pattern {x} stands for one path segment and a * at the end for any rest; both end up in req->param.
+ * In a pattern {x} stands for one path segment and a * at the end for any rest; both end up in
+ * req->param.
  */
 #ifndef KS_API_ROUTER_H
 #define KS_API_ROUTER_H

@@ -1,4 +1,5 @@
-/* A worker thread's reusable memory, so that a request costs no allocation once warm. Trimmed when a big request has grown it. */
+/* A worker thread's reusable memory, so that a request costs no allocation once warm. Trimmed when
+ * a big request has grown it. */
 #ifndef KS_API_SCRATCH_H
 #define KS_API_SCRATCH_H
 

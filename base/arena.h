@@ -1,6 +1,7 @@
 /*
- * Bump allocator with a byte cap, released whole. One owner thread. An allocation over the cap gives NULL and sets the
- * thread's error (KS_ELIMIT text names the cap); ks_arena_err() tells which error it was.
+ * Bump allocator with a byte cap, released whole. One owner thread. An allocation over the cap
+ * gives NULL and sets the thread's error (KS_ELIMIT text names the cap); ks_arena_err() tells which
+ * error it was.
  */
 #ifndef KS_BASE_ARENA_H
 #define KS_BASE_ARENA_H
@@ -37,7 +38,8 @@ static inline void *ks_arena_alloc(struct ks_arena *a, size_t size)
 }
 
 void *ks_arena_zalloc(struct ks_arena *a, size_t size);
-void *ks_arena_array(struct ks_arena *a, size_t count, size_t elem_size); /* overflow-checked, not zeroed */
+void *ks_arena_array(struct ks_arena *a, size_t count,
+                     size_t elem_size); /* overflow-checked, not zeroed */
 /* A copy with a NUL behind (not counted). ptr is NULL on failure. */
 struct ks_slice ks_arena_dup(struct ks_arena *a, struct ks_slice s);
 struct ks_slice ks_arena_printf(struct ks_arena *a, const char *fmt, ...) KS_PRINTF(2, 3);

@@ -1,6 +1,7 @@
 /*
- * A growable byte buffer, born with its maximum. Errors are sticky: after a failed append (KS_ENOMEM, KS_ETOOBIG) all
- * further appends do nothing, and ks_buf_status() tells; so writers of long texts check once at the end.
+ * A growable byte buffer, born with its maximum. Errors are sticky: after a failed append
+ * (KS_ENOMEM, KS_ETOOBIG) all further appends do nothing, and ks_buf_status() tells; so writers of
+ * long texts check once at the end.
  */
 #ifndef KS_BASE_BUF_H
 #define KS_BASE_BUF_H
@@ -23,7 +24,8 @@ void ks_buf_init(struct ks_buf *b, size_t max);
 void ks_buf_done(struct ks_buf *b);
 void ks_buf_reset(struct ks_buf *b); /* keeps the memory, clears len and the error */
 
-/* Makes room for n more bytes; false on error. On true, ptr+len .. ptr+len+n may be written, then len advanced. */
+/* Makes room for n more bytes; false on error. On true, ptr+len .. ptr+len+n may be written, then
+ * len advanced. */
 bool ks_buf_reserve_slow(struct ks_buf *b, size_t n);
 static inline bool ks_buf_reserve(struct ks_buf *b, size_t n)
 {

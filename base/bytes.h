@@ -1,7 +1,8 @@
 /*
- * Byte-level encoding: unaligned little- and big-endian loads and stores, LEB128 varints, zigzag, and a bounds-checked
- * reader for hostile input. A reader never reads past its end: after the first short or malformed read `bad` is set and
- * every further read gives 0, so a decoder may check once per record.
+ * Byte-level encoding: unaligned little- and big-endian loads and stores, LEB128 varints, zigzag,
+ * and a bounds-checked reader for hostile input. A reader never reads past its end: after the first
+ * short or malformed read `bad` is set and every further read gives 0, so a decoder may check once
+ * per record.
  */
 #ifndef KS_BASE_BYTES_H
 #define KS_BASE_BYTES_H

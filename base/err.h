@@ -1,9 +1,9 @@
 /*
  * Error codes and the text of the last error.
  *
- * The origin of an error calls ks_fail() once: it records code, text and place for the calling thread and returns the
- * code; callers pass the code up untouched. The text belongs to the thread until its next ks_fail(). Success never
- * touches it. Nothing here logs.
+ * The origin of an error calls ks_fail() once: it records code, text and place for the calling
+ * thread and returns the code; callers pass the code up untouched. The text belongs to the thread
+ * until its next ks_fail(). Success never touches it. Nothing here logs.
  */
 #ifndef KS_BASE_ERR_H
 #define KS_BASE_ERR_H
@@ -52,7 +52,8 @@ typedef enum {
 ks_err ks_fail_at(const char *file, int line, ks_err code, const char *fmt, ...) KS_PRINTF(4, 5);
 #define ks_fail(code, ...) ks_fail_at(__FILE__, __LINE__, (code), __VA_ARGS__)
 
-/* Puts "context: " before this thread's error text; returns code. For callers that know the file, line or field. */
+/* Puts "context: " before this thread's error text; returns code. For callers that know the file,
+ * line or field. */
 ks_err ks_fail_context(ks_err code, const char *fmt, ...) KS_PRINTF(2, 3);
 
 /* The text of this thread's last error (never NULL), and where it was recorded ("file.c:12"). */
@@ -64,7 +65,8 @@ const char *ks_err_name(ks_err code);     /* "ECORRUPT" */
 const char *ks_err_describe(ks_err code); /* "corrupt data" */
 int ks_err_http_status(ks_err code);
 
-/* The code that fits errno value e: ENOSPC/EDQUOT → KS_ENOSPC, ENOENT → KS_ENOTFOUND, … else KS_EIO. */
+/* The code that fits errno value e: ENOSPC/EDQUOT → KS_ENOSPC, ENOENT → KS_ENOTFOUND, … else
+ * KS_EIO. */
 ks_err ks_err_from_errno(int e);
 
 /* Assertions stay on in release; for our own logic only, never for bytes from disk or network. */

@@ -14,7 +14,8 @@ typedef struct {
 uint64_t ks_hash64(const void *p, size_t len);
 uint64_t ks_hash64_seed(const void *p, size_t len, uint64_t seed);
 ks_hash128 ks_hash128_of(const void *p, size_t len, uint64_t seed);
-/* Under a secret of random bytes: for keys that clients must not be able to make collide. The quickest of all for ≥ 240 bytes. */
+/* Under a secret of random bytes: for keys that clients must not be able to make collide. The
+ * quickest of all for ≥ 240 bytes. */
 #define KS_HASH_SECRET_BYTES 192
 ks_hash128 ks_hash128_keyed(const void *p, size_t len, const uint8_t secret[KS_HASH_SECRET_BYTES]);
 

@@ -1,4 +1,5 @@
-/* The hash functions for one instruction set: included once per variant, which defines KS_HASH_VARIANT. Not for other use. */
+/* The hash functions for one instruction set: included once per variant, which defines
+ * KS_HASH_VARIANT. Not for other use. */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 

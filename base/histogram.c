@@ -7,7 +7,8 @@
 
 bool ks_histogram_schema_valid(int32_t schema)
 {
-    return schema == KS_HISTOGRAM_CUSTOM || (schema >= KS_HISTOGRAM_SCHEMA_MIN && schema <= KS_HISTOGRAM_SCHEMA_MAX);
+    return schema == KS_HISTOGRAM_CUSTOM ||
+           (schema >= KS_HISTOGRAM_SCHEMA_MIN && schema <= KS_HISTOGRAM_SCHEMA_MAX);
 }
 
 bool ks_histogram_is_stale(const struct ks_histogram *h)
@@ -20,7 +21,8 @@ struct ks_histogram ks_histogram_stale(bool is_float)
     return (struct ks_histogram){.is_float = is_float, .sum = ks_stale_nan()};
 }
 
-struct ks_histogram_walk ks_histogram_walk(const struct ks_histogram *h, const struct ks_histogram_side *side, bool down)
+struct ks_histogram_walk ks_histogram_walk(const struct ks_histogram *h,
+                                           const struct ks_histogram_side *side, bool down)
 {
     struct ks_histogram_walk w = {.side = side, .is_float = h->is_float, .down = down};
     if (!down || !side->span_count) {
@@ -87,10 +89,12 @@ bool ks_histogram_step(struct ks_histogram_walk *w, int32_t *ret_index, double *
     return true;
 }
 
-struct ks_histogram_bucket ks_histogram_bucket_at(const struct ks_histogram *h, bool positive, int32_t index, double count)
+struct ks_histogram_bucket ks_histogram_bucket_at(const struct ks_histogram *h, bool positive,
+                                                  int32_t index, double count)
 {
     double far = ks_histogram_bound(h, index), near = ks_histogram_bound(h, index - 1);
-    struct ks_histogram_bucket b = {.count = count, .lower = positive ? near : -far, .upper = positive ? far : -near};
+    struct ks_histogram_bucket b = {
+        .count = count, .lower = positive ? near : -far, .upper = positive ? far : -near};
     if (ks_histogram_is_custom(h)) {
         b.lower_inclusive = index == 0;
         b.upper_inclusive = true;
@@ -106,7 +110,8 @@ enum { CURSOR_FIRST, CURSOR_ZERO, CURSOR_SECOND };
 struct ks_histogram_cursor ks_histogram_cursor(const struct ks_histogram *h, bool down)
 {
     const struct ks_histogram_side *first = down ? &h->positive : &h->negative;
-    return (struct ks_histogram_cursor){.h = h, .down = down, .walk = ks_histogram_walk(h, first, true)};
+    return (struct ks_histogram_cursor){
+        .h = h, .down = down, .walk = ks_histogram_walk(h, first, true)};
 }
 
 bool ks_histogram_next(struct ks_histogram_cursor *c, struct ks_histogram_bucket *ret)
@@ -148,13 +153,15 @@ static bool same_f64(const double *a, const double *b, uint32_t n)
 
 bool ks_histogram_same_bounds(const struct ks_histogram *a, const struct ks_histogram *b)
 {
-    return a->custom_count == b->custom_count && same_f64(a->custom_values, b->custom_values, a->custom_count);
+    return a->custom_count == b->custom_count &&
+           same_f64(a->custom_values, b->custom_values, a->custom_count);
 }
 
 static bool same_spans(const struct ks_histogram_side *a, const struct ks_histogram_side *b)
 {
     return a->span_count == b->span_count && a->bucket_count == b->bucket_count &&
-           (a->spans == b->spans || !a->span_count || memcmp(a->spans, b->spans, a->span_count * sizeof *a->spans) == 0);
+           (a->spans == b->spans || !a->span_count ||
+            memcmp(a->spans, b->spans, a->span_count * sizeof *a->spans) == 0);
 }
 
 static bool same_numbers(const struct ks_histogram_side *a, const struct ks_histogram_side *b)
@@ -165,14 +172,16 @@ static bool same_numbers(const struct ks_histogram_side *a, const struct ks_hist
 bool ks_histogram_same_layout(const struct ks_histogram *a, const struct ks_histogram *b)
 {
     return a->schema == b->schema && a->is_float == b->is_float &&
-           ks_f64_bits(a->zero_threshold) == ks_f64_bits(b->zero_threshold) && same_spans(&a->positive, &b->positive) &&
-           same_spans(&a->negative, &b->negative) && ks_histogram_same_bounds(a, b);
+           ks_f64_bits(a->zero_threshold) == ks_f64_bits(b->zero_threshold) &&
+           same_spans(&a->positive, &b->positive) && same_spans(&a->negative, &b->negative) &&
+           ks_histogram_same_bounds(a, b);
 }
 
 static bool same_totals(const struct ks_histogram *a, const struct ks_histogram *b)
 {
-    return a->count.u == b->count.u && a->zero_count.u == b->zero_count.u && ks_f64_bits(a->sum) == ks_f64_bits(b->sum) &&
-           same_numbers(&a->positive, &b->positive) && same_numbers(&a->negative, &b->negative);
+    return a->count.u == b->count.u && a->zero_count.u == b->zero_count.u &&
+           ks_f64_bits(a->sum) == ks_f64_bits(b->sum) && same_numbers(&a->positive, &b->positive) &&
+           same_numbers(&a->negative, &b->negative);
 }
 
 bool ks_histogram_identical(const struct ks_histogram *a, const struct ks_histogram *b)
@@ -181,8 +190,8 @@ bool ks_histogram_identical(const struct ks_histogram *a, const struct ks_histog
 }
 
 /* The same bucket indexes, however cut. */
-static bool same_indexes(const struct ks_histogram *a, const struct ks_histogram_side *x, const struct ks_histogram *b,
-                         const struct ks_histogram_side *y)
+static bool same_indexes(const struct ks_histogram *a, const struct ks_histogram_side *x,
+                         const struct ks_histogram *b, const struct ks_histogram_side *y)
 {
     struct ks_histogram_walk v = ks_histogram_walk(a, x, false), w = ks_histogram_walk(b, y, false);
     int32_t i, j;
@@ -199,14 +208,17 @@ static bool same_indexes(const struct ks_histogram *a, const struct ks_histogram
 
 bool ks_histogram_equal(const struct ks_histogram *a, const struct ks_histogram *b)
 {
-    return a->is_float == b->is_float && a->schema == b->schema && a->zero_threshold == b->zero_threshold &&
+    return a->is_float == b->is_float && a->schema == b->schema &&
+           a->zero_threshold == b->zero_threshold &&
            (!ks_histogram_is_custom(a) || ks_histogram_same_bounds(a, b)) && same_totals(a, b) &&
-           same_indexes(a, &a->positive, b, &b->positive) && same_indexes(a, &a->negative, b, &b->negative);
+           same_indexes(a, &a->positive, b, &b->positive) &&
+           same_indexes(a, &a->negative, b, &b->negative);
 }
 
 /* --- copies --- */
 
-static ks_err dup_array(struct ks_arena *arena, const void *src, size_t count, size_t size, void *ret)
+static ks_err dup_array(struct ks_arena *arena, const void *src, size_t count, size_t size,
+                        void *ret)
 {
     void *p = NULL;
     if (count) {
@@ -219,7 +231,8 @@ static ks_err dup_array(struct ks_arena *arena, const void *src, size_t count, s
     return KS_OK;
 }
 
-ks_err ks_histogram_copy_buckets(struct ks_arena *arena, const struct ks_histogram *h, struct ks_histogram *ret)
+ks_err ks_histogram_copy_buckets(struct ks_arena *arena, const struct ks_histogram *h,
+                                 struct ks_histogram *ret)
 {
     struct ks_histogram c = *h;
     KS_TRY(dup_array(arena, h->positive.counts, h->positive.bucket_count, 8, &c.positive.counts));
@@ -228,7 +241,8 @@ ks_err ks_histogram_copy_buckets(struct ks_arena *arena, const struct ks_histogr
     return KS_OK;
 }
 
-ks_err ks_histogram_copy(struct ks_arena *arena, const struct ks_histogram *h, struct ks_histogram *ret)
+ks_err ks_histogram_copy(struct ks_arena *arena, const struct ks_histogram *h,
+                         struct ks_histogram *ret)
 {
     struct ks_histogram c;
     size_t size = sizeof *h->positive.spans;
@@ -250,7 +264,8 @@ static void deltas_to_counts(struct ks_histogram_side *s)
     }
 }
 
-ks_err ks_histogram_to_float(struct ks_arena *arena, const struct ks_histogram *h, struct ks_histogram *ret)
+ks_err ks_histogram_to_float(struct ks_arena *arena, const struct ks_histogram *h,
+                             struct ks_histogram *ret)
 {
     KS_TRY(ks_histogram_copy_buckets(arena, h, ret));
     if (h->is_float)
@@ -277,8 +292,8 @@ static bool is_empty(const struct ks_histogram_walk *w, double count)
 }
 
 /* How large the compact side is. */
-static ks_err measure(const struct ks_histogram *h, const struct ks_histogram_side *side, uint32_t max_empty,
-                      uint32_t *ret_spans, uint64_t *ret_buckets)
+static ks_err measure(const struct ks_histogram *h, const struct ks_histogram_side *side,
+                      uint32_t max_empty, uint32_t *ret_spans, uint64_t *ret_buckets)
 {
     struct ks_histogram_walk w = ks_histogram_walk(h, side, false);
     uint64_t buckets = 0;
@@ -298,7 +313,8 @@ static ks_err measure(const struct ks_histogram *h, const struct ks_histogram_si
         next = (int64_t)index + 1;
     }
     if (buckets > KS_HISTOGRAM_BUCKETS_MAX)
-        return ks_fail(KS_ELIMIT, "a native histogram would have more than %d buckets", KS_HISTOGRAM_BUCKETS_MAX);
+        return ks_fail(KS_ELIMIT, "a native histogram would have more than %d buckets",
+                       KS_HISTOGRAM_BUCKETS_MAX);
     *ret_spans = spans;
     *ret_buckets = buckets;
     return KS_OK;
@@ -340,7 +356,8 @@ static ks_err compact_side(struct ks_arena *arena, uint32_t max_empty, const str
         spans[k - 1].length++;
         next = (int64_t)index + 1;
     }
-    *side = (struct ks_histogram_side){.spans = spans, .span_count = k, .bucket_count = n, .deltas = (int64_t *)out};
+    *side = (struct ks_histogram_side){
+        .spans = spans, .span_count = k, .bucket_count = n, .deltas = (int64_t *)out};
     return KS_OK;
 }
 

@@ -1,12 +1,15 @@
 /*
- * A native histogram: one sample that holds a whole distribution, as Prometheus 3.5 defines it. Exponential buckets (schema -4..8,
- * each power of two cut in 2^schema buckets) or custom bounds (schema -53).
+ * A native histogram: one sample that holds a whole distribution, as Prometheus 3.5 defines it.
+ * Exponential buckets (schema -4..8, each power of two cut in 2^schema buckets) or custom bounds
+ * (schema -53).
  *
- * Integer and float histograms are kept apart so that both are exact: an integer one has u64 counts and its buckets as deltas
- * (each against its predecessor, the first of a side against 0, across spans), a float one has absolute doubles.
+ * Integer and float histograms are kept apart so that both are exact: an integer one has u64 counts
+ * and its buckets as deltas (each against its predecessor, the first of a side against 0, across
+ * spans), a float one has absolute doubles.
  *
- * Ownership: arrays live in an arena of the maker. Spans and custom values may be shared between histograms and are never
- * changed in place; buckets belong to one histogram. All functions are pure; any thread. Text forms: base/histogram_text.h.
+ * Ownership: arrays live in an arena of the maker. Spans and custom values may be shared between
+ * histograms and are never changed in place; buckets belong to one histogram. All functions are
+ * pure; any thread. Text forms: base/histogram_text.h.
  */
 #ifndef KS_BASE_HISTOGRAM_H
 #define KS_BASE_HISTOGRAM_H
@@ -17,14 +20,16 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#define KS_HISTOGRAM_SCHEMA_MIN  (-4)
-#define KS_HISTOGRAM_SCHEMA_MAX  8
-#define KS_HISTOGRAM_CUSTOM      (-53)
-/* Buckets of both sides together, and custom bounds. Real ones have some hundreds; hostile spans claim billions. */
+#define KS_HISTOGRAM_SCHEMA_MIN (-4)
+#define KS_HISTOGRAM_SCHEMA_MAX 8
+#define KS_HISTOGRAM_CUSTOM     (-53)
+/* Buckets of both sides together, and custom bounds. Real ones have some hundreds; hostile spans
+ * claim billions. */
 #define KS_HISTOGRAM_BUCKETS_MAX 16384
 #define KS_HISTOGRAM_CUSTOM_MAX  8192
 
-/* What the writer says about counter resets before this sample. On disk and on the wire: never renumber. */
+/* What the writer says about counter resets before this sample. On disk and on the wire: never
+ * renumber. */
 enum ks_histogram_hint {
     KS_HISTOGRAM_UNKNOWN = 0,
     KS_HISTOGRAM_RESET = 1,
@@ -32,7 +37,8 @@ enum ks_histogram_hint {
     KS_HISTOGRAM_GAUGE = 3,
 };
 
-/* length buckets in a row. offset: buckets left out since the end of the span before; of the first span its index. */
+/* length buckets in a row. offset: buckets left out since the end of the span before; of the first
+ * span its index. */
 struct ks_histogram_span {
     int32_t offset;
     uint32_t length;
@@ -75,36 +81,44 @@ bool ks_histogram_is_stale(const struct ks_histogram *h);
 struct ks_histogram ks_histogram_stale(bool is_float);
 
 /*
- * Can the arrays be walked at all: spans name exactly the buckets, in ascending order, with indexes inside int32, within the
- * limits above. The least that codecs and walkers need. KS_EINVAL with Prometheus' words, KS_ELIMIT.
+ * Can the arrays be walked at all: spans name exactly the buckets, in ascending order, with indexes
+ * inside int32, within the limits above. The least that codecs and walkers need. KS_EINVAL with
+ * Prometheus' words, KS_ELIMIT.
  */
 KS_NODISCARD ks_err ks_histogram_check_layout(const struct ks_histogram *h);
-/* All that Prometheus demands before it stores one (and the above): schema, bounds, no negative bucket, count against buckets. */
+/* All that Prometheus demands before it stores one (and the above): schema, bounds, no negative
+ * bucket, count against buckets. */
 KS_NODISCARD ks_err ks_histogram_validate(const struct ks_histogram *h);
 
 /* Every bit, the hint and the cut of the spans included. */
 bool ks_histogram_identical(const struct ks_histogram *a, const struct ks_histogram *b);
-/* Prometheus' equality: bits of the numbers, the same buckets however the spans are cut; not the hint. Kinds must agree. */
+/* Prometheus' equality: bits of the numbers, the same buckets however the spans are cut; not the
+ * hint. Kinds must agree. */
 bool ks_histogram_equal(const struct ks_histogram *a, const struct ks_histogram *b);
 bool ks_histogram_same_bounds(const struct ks_histogram *a, const struct ks_histogram *b);
 /* Equal in all but the numbers that change from sample to sample: what a chunk stores once. */
 bool ks_histogram_same_layout(const struct ks_histogram *a, const struct ks_histogram *b);
 
 /* A copy that owns all its arrays. KS_ENOMEM, KS_ELIMIT of the arena (below too). */
-KS_NODISCARD ks_err ks_histogram_copy(struct ks_arena *arena, const struct ks_histogram *h, struct ks_histogram *ret);
+KS_NODISCARD ks_err ks_histogram_copy(struct ks_arena *arena, const struct ks_histogram *h,
+                                      struct ks_histogram *ret);
 /* The same with new buckets only; spans and bounds are shared. */
 KS_NODISCARD ks_err ks_histogram_copy_buckets(struct ks_arena *arena, const struct ks_histogram *h,
                                               struct ks_histogram *ret);
-/* A float histogram with the same numbers (u64 rounds above 2^53); a float one is copied. Spans and bounds are shared. */
+/* A float histogram with the same numbers (u64 rounds above 2^53); a float one is copied. Spans and
+ * bounds are shared. */
 KS_NODISCARD ks_err ks_histogram_to_float(struct ks_arena *arena, const struct ks_histogram *h,
                                           struct ks_histogram *ret);
 /*
- * Drops empty buckets, except runs of at most max_empty between two others: these are kept or made, so that spans apart by no
- * more become one. New arrays from the arena; nothing changes when it is compact already. KS_ELIMIT too many buckets.
+ * Drops empty buckets, except runs of at most max_empty between two others: these are kept or made,
+ * so that spans apart by no more become one. New arrays from the arena; nothing changes when it is
+ * compact already. KS_ELIMIT too many buckets.
  */
-KS_NODISCARD ks_err ks_histogram_compact(struct ks_arena *arena, uint32_t max_empty, struct ks_histogram *h);
+KS_NODISCARD ks_err ks_histogram_compact(struct ks_arena *arena, uint32_t max_empty,
+                                         struct ks_histogram *h);
 
-/* Upper bound of bucket `index` as an absolute value (custom: as is; -Inf below 0, +Inf behind the last). Any index is safe. */
+/* Upper bound of bucket `index` as an absolute value (custom: as is; -Inf below 0, +Inf behind the
+ * last). Any index is safe. */
 double ks_histogram_bound(const struct ks_histogram *h, int32_t index);
 
 struct ks_histogram_bucket {
@@ -112,7 +126,8 @@ struct ks_histogram_bucket {
     bool lower_inclusive, upper_inclusive;
 };
 
-/* Where a walk over one side stands. For either kind of histogram; ascending index unless `down`. */
+/* Where a walk over one side stands. For either kind of histogram; ascending index unless `down`.
+ */
 struct ks_histogram_walk {
     const struct ks_histogram_side *side;
     uint32_t span, in_span, bucket;
@@ -120,11 +135,14 @@ struct ks_histogram_walk {
     int64_t number; /* integer histograms: its absolute count */
     bool is_float, down;
 };
-struct ks_histogram_walk ks_histogram_walk(const struct ks_histogram *h, const struct ks_histogram_side *side, bool down);
-/* Steps to the next bucket; its absolute count in *ret (integers also in ->number), its index in *ret_index. */
+struct ks_histogram_walk ks_histogram_walk(const struct ks_histogram *h,
+                                           const struct ks_histogram_side *side, bool down);
+/* Steps to the next bucket; its absolute count in *ret (integers also in ->number), its index in
+ * *ret_index. */
 bool ks_histogram_step(struct ks_histogram_walk *w, int32_t *ret_index, double *ret);
 
-/* All buckets by value: negative, zero (when it has observations), positive. Bounds inside the zero bucket move to its edge. */
+/* All buckets by value: negative, zero (when it has observations), positive. Bounds inside the zero
+ * bucket move to its edge. */
 struct ks_histogram_cursor {
     const struct ks_histogram *h;
     struct ks_histogram_walk walk;
@@ -134,7 +152,8 @@ struct ks_histogram_cursor {
 struct ks_histogram_cursor ks_histogram_cursor(const struct ks_histogram *h, bool down);
 bool ks_histogram_next(struct ks_histogram_cursor *c, struct ks_histogram_bucket *ret);
 /* The bounds of one bucket of one side. */
-struct ks_histogram_bucket ks_histogram_bucket_at(const struct ks_histogram *h, bool positive, int32_t index, double count);
+struct ks_histogram_bucket ks_histogram_bucket_at(const struct ks_histogram *h, bool positive,
+                                                  int32_t index, double count);
 
 static inline double ks_histogram_count_f64(const struct ks_histogram *h)
 {

@@ -1,7 +1,8 @@
 /*
- * The bucket bounds of exponential native histograms. The fractions 2^(i/256 - 1) are the numbers the clients put observations into
- * buckets with: 178 of them are one or more ulp off the nearest double, so they cannot be computed with exp2() and must be
- * exactly these, or a value on a bound would be told apart differently here and there.
+ * The bucket bounds of exponential native histograms. The fractions 2^(i/256 - 1) are the numbers
+ * the clients put observations into buckets with: 178 of them are one or more ulp off the nearest
+ * double, so they cannot be computed with exp2() and must be exactly these, or a value on a bound
+ * would be told apart differently here and there.
  */
 #include <float.h>
 #include <math.h>

@@ -1,4 +1,5 @@
-/* Validation of native histograms (histogram.h), in Prometheus' words, so that a client's log reads the same. */
+/* Validation of native histograms (histogram.h), in Prometheus' words, so that a client's log reads
+ * the same. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,12 +13,16 @@ static ks_err check_spans(const struct ks_histogram_side *s, bool custom, const 
     int64_t index = 0;
     for (uint32_t i = 0; i < s->span_count; i++) {
         if (s->spans[i].offset < 0 && (i || custom))
-            return ks_fail(KS_EINVAL, "%s: span number %u with offset %d: histogram has a span whose offset is negative",
-                           where, i + 1, s->spans[i].offset);
+            return ks_fail(
+                KS_EINVAL,
+                "%s: span number %u with offset %d: histogram has a span whose offset is negative",
+                where, i + 1, s->spans[i].offset);
         buckets += s->spans[i].length;
         index += (int64_t)s->spans[i].offset + s->spans[i].length;
         if (index > INT32_MAX)
-            return ks_fail(KS_EINVAL, "%s: span number %u reaches bucket %" PRId64 ": histogram has a bucket index too large",
+            return ks_fail(KS_EINVAL,
+                           "%s: span number %u reaches bucket %" PRId64
+                           ": histogram has a bucket index too large",
                            where, i + 1, index);
     }
     if (buckets != s->bucket_count)
@@ -32,15 +37,21 @@ ks_err ks_histogram_check_layout(const struct ks_histogram *h)
 {
     if (!ks_histogram_schema_valid(h->schema))
         return ks_fail(KS_EINVAL,
-                       "histogram has an invalid schema, which must be between %d and %d for exponential buckets, or %d for "
+                       "histogram has an invalid schema, which must be between %d and %d for "
+                       "exponential buckets, or %d for "
                        "custom buckets, got schema %d",
-                       KS_HISTOGRAM_SCHEMA_MIN, KS_HISTOGRAM_SCHEMA_MAX, KS_HISTOGRAM_CUSTOM, h->schema);
+                       KS_HISTOGRAM_SCHEMA_MIN, KS_HISTOGRAM_SCHEMA_MAX, KS_HISTOGRAM_CUSTOM,
+                       h->schema);
     if ((uint64_t)h->positive.bucket_count + h->negative.bucket_count > KS_HISTOGRAM_BUCKETS_MAX)
-        return ks_fail(KS_ELIMIT, "a native histogram has more than %d buckets", KS_HISTOGRAM_BUCKETS_MAX);
-    if (h->positive.span_count > KS_HISTOGRAM_BUCKETS_MAX || h->negative.span_count > KS_HISTOGRAM_BUCKETS_MAX)
-        return ks_fail(KS_ELIMIT, "a native histogram has more than %d spans", KS_HISTOGRAM_BUCKETS_MAX);
+        return ks_fail(KS_ELIMIT, "a native histogram has more than %d buckets",
+                       KS_HISTOGRAM_BUCKETS_MAX);
+    if (h->positive.span_count > KS_HISTOGRAM_BUCKETS_MAX ||
+        h->negative.span_count > KS_HISTOGRAM_BUCKETS_MAX)
+        return ks_fail(KS_ELIMIT, "a native histogram has more than %d spans",
+                       KS_HISTOGRAM_BUCKETS_MAX);
     if (h->custom_count > KS_HISTOGRAM_CUSTOM_MAX)
-        return ks_fail(KS_ELIMIT, "a native histogram has more than %d custom bounds", KS_HISTOGRAM_CUSTOM_MAX);
+        return ks_fail(KS_ELIMIT, "a native histogram has more than %d custom bounds",
+                       KS_HISTOGRAM_CUSTOM_MAX);
     bool custom = ks_histogram_is_custom(h);
     KS_TRY(check_spans(&h->positive, custom, custom ? "custom buckets" : "positive side"));
     return check_spans(&h->negative, custom, custom ? "custom buckets" : "negative side");
@@ -66,7 +77,8 @@ static ks_err check_bounds(const struct ks_histogram *h)
         length += (int64_t)h->positive.spans[i].offset + h->positive.spans[i].length;
     if ((int64_t)h->custom_count + 1 < length)
         return ks_fail(KS_EINVAL,
-                       "custom buckets: only %u custom bounds defined which is insufficient to cover total span length of "
+                       "custom buckets: only %u custom bounds defined which is insufficient to "
+                       "cover total span length of "
                        "%" PRId64 ": histogram custom bounds are too few",
                        h->custom_count, length);
     return KS_OK;
@@ -86,8 +98,8 @@ static ks_err check_custom(const struct ks_histogram *h)
     return KS_OK;
 }
 
-static ks_err check_counts(const struct ks_histogram *h, const struct ks_histogram_side *s, const char *where,
-                           uint64_t *observations)
+static ks_err check_counts(const struct ks_histogram *h, const struct ks_histogram_side *s,
+                           const char *where, uint64_t *observations)
 {
     struct ks_histogram_walk w = ks_histogram_walk(h, s, false);
     char text[KS_F64_TEXT_MAX];
@@ -115,7 +127,8 @@ ks_err ks_histogram_validate(const struct ks_histogram *h)
         KS_TRY(ks_histogram_check_layout(h));
         KS_TRY(check_counts(h, &h->negative, "negative side", &observations));
         if (h->custom_count)
-            return ks_fail(KS_EINVAL, "histogram with exponential schema must not have custom bounds");
+            return ks_fail(KS_EINVAL,
+                           "histogram with exponential schema must not have custom bounds");
     } else {
         KS_TRY(check_custom(h));
         KS_TRY(ks_histogram_check_layout(h));
@@ -125,11 +138,15 @@ ks_err ks_histogram_validate(const struct ks_histogram *h)
         return KS_OK; /* rounding makes the sum of the buckets useless */
     observations += h->zero_count.u;
     if (isnan(h->sum) ? observations > h->count.u : observations != h->count.u)
-        return ks_fail(KS_EINVAL, "%" PRIu64 " observations found in buckets, but the Count field is %" PRIu64 ": %s",
+        return ks_fail(KS_EINVAL,
+                       "%" PRIu64 " observations found in buckets, but the Count field is %" PRIu64
+                       ": %s",
                        observations, h->count.u,
-                       isnan(h->sum) ? "histogram's observation count should be at least the number of observations found "
+                       isnan(h->sum) ? "histogram's observation count should be at least the "
+                                       "number of observations found "
                                        "in the buckets"
-                                     : "histogram's observation count should equal the number of observations found in the "
+                                     : "histogram's observation count should equal the number of "
+                                       "observations found in the "
                                        "buckets (in absence of NaN)");
     return KS_OK;
 }

@@ -25,7 +25,8 @@ static void number(struct ks_buf *out, double v)
 
 void ks_histogram_json(const struct ks_histogram *h, struct ks_buf *out)
 {
-    static const char rules[2][2] = {{'2', '0'}, {'1', '3'}}; /* [lower inclusive][upper inclusive] */
+    static const char rules[2][2] = {{'2', '0'},
+                                     {'1', '3'}}; /* [lower inclusive][upper inclusive] */
     struct ks_histogram_cursor c = ks_histogram_cursor(h, false);
     struct ks_histogram_bucket b;
     bool any = false;
@@ -70,7 +71,8 @@ void ks_histogram_string(const struct ks_histogram *h, struct ks_buf *out)
     number(out, h->sum);
     /* Side by side, not by the cursor: here bounds inside the zero bucket stay where they are. */
     for (int positive = 0; positive < 2; positive++) {
-        struct ks_histogram_walk w = ks_histogram_walk(h, positive ? &h->positive : &h->negative, !positive);
+        struct ks_histogram_walk w =
+            ks_histogram_walk(h, positive ? &h->positive : &h->negative, !positive);
         while (ks_histogram_step(&w, &index, &count)) {
             struct ks_histogram_bucket b = ks_histogram_bucket_at(h, positive, index, count);
             if (count != 0)
@@ -105,7 +107,8 @@ static void list(struct ks_buf *out, const char *key, const double *v, uint32_t 
     ks_buf_byte(out, ']');
 }
 
-static void side_notation(struct ks_buf *out, const struct ks_histogram_side *s, const char *offset, const char *buckets)
+static void side_notation(struct ks_buf *out, const struct ks_histogram_side *s, const char *offset,
+                          const char *buckets)
 {
     if (!s->bucket_count)
         return;
@@ -114,7 +117,8 @@ static void side_notation(struct ks_buf *out, const struct ks_histogram_side *s,
     list(out, buckets, s->counts, s->bucket_count);
 }
 
-ks_err ks_histogram_notation(struct ks_arena *arena, const struct ks_histogram *source, struct ks_buf *out)
+ks_err ks_histogram_notation(struct ks_arena *arena, const struct ks_histogram *source,
+                             struct ks_buf *out)
 {
     struct ks_histogram h;
     KS_TRY(ks_histogram_to_float(arena, source, &h));
@@ -155,7 +159,8 @@ static void skip_blanks(struct parser *t)
 
 static ks_err bad(const struct parser *t, const char *what)
 {
-    return ks_fail(KS_EPARSE, "histogram description: %s at byte %zu", what, (size_t)(t->p - t->start));
+    return ks_fail(KS_EPARSE, "histogram description: %s at byte %zu", what,
+                   (size_t)(t->p - t->start));
 }
 
 static struct ks_slice word(struct parser *t)
@@ -276,8 +281,8 @@ ks_err ks_histogram_parse(struct ks_slice text, struct ks_arena *arena, struct k
     struct ks_histogram h = {.is_float = true};
     int32_t offsets[2] = {0, 0};
     text = ks_slice_trim(text);
-    if (text.len >= 4 && ks_slice_has_prefix(text, KS_SLICE_LIT("{{")) && text.ptr[text.len - 2] == '}' &&
-        text.ptr[text.len - 1] == '}')
+    if (text.len >= 4 && ks_slice_has_prefix(text, KS_SLICE_LIT("{{")) &&
+        text.ptr[text.len - 2] == '}' && text.ptr[text.len - 1] == '}')
         text = ks_slice(text.ptr + 2, text.len - 4);
     struct parser *t = ks_arena_alloc(arena, sizeof *t);
     if (!t)

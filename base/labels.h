@@ -1,9 +1,10 @@
 /*
- * A label set in its one canonical form: names ascending bytewise and unique, no empty names or values,
- * the metric name as label "__name__".
+ * A label set in its one canonical form: names ascending bytewise and unique, no empty names or
+ * values, the metric name as label "__name__".
  *
- * Encoded ("label bytes"): for each label varint name length, name, varint value length, value. No count in front: the
- * bytes end where the slice ends. Equal sets have equal bytes, so bytes are hashed and compared as identity.
+ * Encoded ("label bytes"): for each label varint name length, name, varint value length, value. No
+ * count in front: the bytes end where the slice ends. Equal sets have equal bytes, so bytes are
+ * hashed and compared as identity.
  */
 #ifndef KS_BASE_LABELS_H
 #define KS_BASE_LABELS_H
@@ -37,13 +38,16 @@ struct ks_labels {
 };
 
 /*
- * Sorts by name, drops empty names and values; of equal names the one that came last wins. In place, allocation-free.
+ * Sorts by name, drops empty names and values; of equal names the one that came last wins. In
+ * place, allocation-free.
  */
 void ks_labels_canonicalise(struct ks_labels *l);
 /* Appends the label bytes of a canonical set. */
 void ks_labels_encode(const struct ks_labels *l, struct ks_buf *out);
-/* Decodes trusted or hostile label bytes into an arena array; KS_ECORRUPT unless canonical in form. */
-KS_NODISCARD ks_err ks_labels_decode(struct ks_slice bytes, struct ks_arena *arena, struct ks_labels *ret);
+/* Decodes trusted or hostile label bytes into an arena array; KS_ECORRUPT unless canonical in form.
+ */
+KS_NODISCARD ks_err ks_labels_decode(struct ks_slice bytes, struct ks_arena *arena,
+                                     struct ks_labels *ret);
 
 /* Walks label bytes: false at the end. For bytes known to be valid. */
 struct ks_labels_iter {
@@ -69,8 +73,8 @@ struct ks_slice ks_labels_get(struct ks_slice bytes, struct ks_slice name);
 ks_hash128 ks_series_fp(struct ks_tenant tenant, struct ks_slice label_bytes);
 
 /*
- * The order of series in parts: tenant, __name__, job, instance, then the label bytes. Neighbours in this order tend to be
- * twins, which the chunk frames and postings profit from.
+ * The order of series in parts: tenant, __name__, job, instance, then the label bytes. Neighbours
+ * in this order tend to be twins, which the chunk frames and postings profit from.
  */
 int ks_series_cmp(struct ks_tenant ta, struct ks_slice a, struct ks_tenant tb, struct ks_slice b);
 

@@ -45,11 +45,12 @@ void ks_log(enum ks_log_level level, const char *area, const char *fmt, ...)
     struct ks_buf quoted;
     ks_buf_init(&quoted, 16384);
     ks_buf_json_str(&quoted, ks_slice_str(text));
-    const char *form = atomic_load(&as_json)
-                           ? "{\"ts\":\"%s.%03ldZ\",\"level\":\"%s\",\"area\":\"%s\",\"msg\":%.*s}\n"
-                           : "ts=%s.%03ldZ level=%s area=%s msg=%.*s\n";
-    int n = snprintf(line, sizeof line, form, stamp, now.tv_nsec / 1000000, level_names[level], area,
-                     KS_SLICE_ARG(ks_buf_view(&quoted)));
+    const char *form =
+        atomic_load(&as_json)
+            ? "{\"ts\":\"%s.%03ldZ\",\"level\":\"%s\",\"area\":\"%s\",\"msg\":%.*s}\n"
+            : "ts=%s.%03ldZ level=%s area=%s msg=%.*s\n";
+    int n = snprintf(line, sizeof line, form, stamp, now.tv_nsec / 1000000, level_names[level],
+                     area, KS_SLICE_ARG(ks_buf_view(&quoted)));
     ks_buf_done(&quoted);
     if (n > 0)
         fwrite(line, 1, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1, stderr);

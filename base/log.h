@@ -1,6 +1,7 @@
 /*
- * The program's log: one logfmt (or JSON) line per event on stderr. Only engine jobs, api and cmd log, once per event.
- * ks_log_limited() lets at most one line per `every_ms` and call site through and says how many were held back.
+ * The program's log: one logfmt (or JSON) line per event on stderr. Only engine jobs, api and cmd
+ * log, once per event. ks_log_limited() lets at most one line per `every_ms` and call site through
+ * and says how many were held back.
  */
 #ifndef KS_BASE_LOG_H
 #define KS_BASE_LOG_H
@@ -18,7 +19,8 @@ void ks_log_set_json(bool json);
 /* Lines written so far at a level: vm_log_messages_total. */
 uint64_t ks_log_count(enum ks_log_level level);
 
-/* area: the folder that speaks ("wal"). The format makes the message; put key=value pairs at its end. */
+/* area: the folder that speaks ("wal"). The format makes the message; put key=value pairs at its
+ * end. */
 void ks_log(enum ks_log_level level, const char *area, const char *fmt, ...) KS_PRINTF(3, 4);
 
 struct ks_log_gate {

@@ -18,9 +18,10 @@ bool ks_is_stale_nan(double v)
     return ks_f64_bits(v) == KS_STALE_NAN_BITS;
 }
 
-static const char digit_pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-                                  "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-                                  "8081828384858687888990919293949596979899";
+static const char digit_pairs[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+    "8081828384858687888990919293949596979899";
 
 size_t ks_u64_format(char *out, uint64_t v)
 {
@@ -69,8 +70,8 @@ static bool format_small_integer(char *out, double v, size_t *ret_len)
 }
 
 /*
- * Fixed notation. C++ gives large integers all their exact digits; Go pads the shortest digits that read back with zeros
- * (2^64 is 18446744073709552000), so those are made from the scientific form.
+ * Fixed notation. C++ gives large integers all their exact digits; Go pads the shortest digits that
+ * read back with zeros (2^64 is 18446744073709552000), so those are made from the scientific form.
  */
 static size_t format_fixed(char *out, double v)
 {
@@ -256,7 +257,8 @@ ks_err ks_bytes_parse(struct ks_slice s, int64_t *ret)
         }
     }
     if (!ks_f64_parse(digits, &v) || !isfinite(v) || v < 0 || v * factor >= 9.2e18)
-        return ks_fail(KS_EINVAL, "cannot parse \"%.*s\" as a size in bytes (examples: 1048576, 64MiB, 1.5GB)",
+        return ks_fail(KS_EINVAL,
+                       "cannot parse \"%.*s\" as a size in bytes (examples: 1048576, 64MiB, 1.5GB)",
                        KS_SLICE_ARG(s));
     *ret = (int64_t)(v * factor);
     return KS_OK;

@@ -1,6 +1,7 @@
 /*
- * The program's own metrics (/metrics). A metric is a static object that registers itself on first use through
- * ks_stat_register(), or is emitted by a callback that reads live state. Names are VictoriaMetrics' where it has one.
+ * The program's own metrics (/metrics). A metric is a static object that registers itself on first
+ * use through ks_stat_register(), or is emitted by a callback that reads live state. Names are
+ * VictoriaMetrics' where it has one.
  */
 #ifndef KS_BASE_STATS_H
 #define KS_BASE_STATS_H
@@ -32,7 +33,8 @@ static inline uint64_t ks_stat_get(struct ks_stat *s)
     return atomic_load_explicit(&s->value, memory_order_relaxed);
 }
 
-/* Appends "name value\n" lines for all registered metrics, sorted by name so that families stay together. */
+/* Appends "name value\n" lines for all registered metrics, sorted by name so that families stay
+ * together. */
 void ks_stats_write(struct ks_buf *out);
 
 /* One line; for callbacks and handlers that emit live values. name includes labels. */

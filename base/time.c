@@ -45,8 +45,8 @@ static bool unit_ms(struct ks_slice *s, double *ret)
     static const struct {
         const char *name;
         double ms;
-    } units[] = {{"ms", 1},       {"s", 1e3},       {"m", 60e3},     {"h", 3600e3},
-                 {"d", 86400e3},  {"w", 7 * 86400e3}, {"y", 365 * 86400e3}};
+    } units[] = {{"ms", 1},      {"s", 1e3},         {"m", 60e3},         {"h", 3600e3},
+                 {"d", 86400e3}, {"w", 7 * 86400e3}, {"y", 365 * 86400e3}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         if (ks_slice_has_prefix(*s, ks_slice_str(units[i].name))) {
             *s = ks_slice_from(*s, strlen(units[i].name));
@@ -130,7 +130,8 @@ static bool take_zone(struct ks_slice *s, int64_t *ret_offset_ms)
     if (s->ptr[0] != '+' && s->ptr[0] != '-')
         return false;
     *s = ks_slice_from(*s, 1);
-    if (!take_digits(s, 2, &h) || !take_char(s, ':') || !take_digits(s, 2, &m) || s->len || h > 23 || m > 59)
+    if (!take_digits(s, 2, &h) || !take_char(s, ':') || !take_digits(s, 2, &m) || s->len ||
+        h > 23 || m > 59)
         return false;
     *ret_offset_ms = sign * (h * KS_MS_HOUR + m * KS_MS_MINUTE);
     return true;
@@ -159,12 +160,14 @@ static bool parse_date(struct ks_slice s, int64_t *ret_ms)
     if (more && take_char(&s, '.')) {
         int64_t scale = 100;
         size_t n = 0;
-        for (; s.len && s.ptr[0] >= '0' && s.ptr[0] <= '9'; s = ks_slice_from(s, 1), n++, scale /= 10)
+        for (; s.len && s.ptr[0] >= '0' && s.ptr[0] <= '9';
+             s = ks_slice_from(s, 1), n++, scale /= 10)
             frac_ms += (s.ptr[0] - '0') * scale;
         if (!n)
             return false;
     }
-    if (!take_zone(&s, &zone) || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || sec > 60)
+    if (!take_zone(&s, &zone) || mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 ||
+        sec > 60)
         return false;
     *ret_ms = ks_days_from_civil(y, (unsigned)mo, (unsigned)d) * KS_MS_DAY + h * KS_MS_HOUR +
               mi * KS_MS_MINUTE + sec * KS_MS_SECOND + frac_ms - zone;
@@ -180,7 +183,10 @@ ks_err ks_time_parse_ms(struct ks_slice s, int64_t now_ms, int64_t *ret_ms)
     if (!year && t.len && ks_f64_parse(t, &v) && isfinite(v)) {
         /* Seconds up to 2^32, then ms, µs, ns: the bounds the peers use. */
         double a = fabs(v);
-        double scaled = a < 4294967296.0 ? v * 1e3 : a < 4294967296.0 * 1e3 ? v : a < 4294967296.0 * 1e6 ? v / 1e3 : v / 1e6;
+        double scaled = a < 4294967296.0         ? v * 1e3
+                        : a < 4294967296.0 * 1e3 ? v
+                        : a < 4294967296.0 * 1e6 ? v / 1e3
+                                                 : v / 1e6;
         if (!(fabs(scaled) < 9.0e15))
             scaled = scaled < 0 ? 0 : 9.0e15;
         ms = (int64_t)llround(scaled);
@@ -194,8 +200,10 @@ ks_err ks_time_parse_ms(struct ks_slice s, int64_t now_ms, int64_t *ret_ms)
     } else if (t.len && ks_duration_parse_ms(t, &offset) == KS_OK) {
         ms = now_ms - (offset < 0 ? -offset : offset);
     } else {
-        return ks_fail(KS_EINVAL, "cannot parse time \"%.*s\" (examples: 1700000000.5, 2024-05-01T10:00:00Z, now-1h)",
-                       KS_SLICE_ARG(s));
+        return ks_fail(
+            KS_EINVAL,
+            "cannot parse time \"%.*s\" (examples: 1700000000.5, 2024-05-01T10:00:00Z, now-1h)",
+            KS_SLICE_ARG(s));
     }
     *ret_ms = ms < 0 ? 0 : ms;
     return KS_OK;

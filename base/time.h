@@ -1,4 +1,5 @@
-/* Times and durations as users write them. Milliseconds unless the name says otherwise. No clock is read here. */
+/* Times and durations as users write them. Milliseconds unless the name says otherwise. No clock is
+ * read here. */
 #ifndef KS_BASE_TIME_H
 #define KS_BASE_TIME_H
 
@@ -14,13 +15,15 @@
 #define KS_MS_YEAR   (365 * KS_MS_DAY)
 
 /*
- * A time in VictoriaMetrics' forms: unix seconds/ms/µs/ns told apart by magnitude (fractional, scientific), RFC 3339,
- * truncated dates (2024, 2024-05, 2024-05-01T10), zone suffix Z or ±hh:mm (none: UTC), relative to now_ms: now, now-1h, -1h, 1h.
- * Negative results become 0. Error KS_EINVAL names the text.
+ * A time in VictoriaMetrics' forms: unix seconds/ms/µs/ns told apart by magnitude (fractional,
+ * scientific), RFC 3339, truncated dates (2024, 2024-05, 2024-05-01T10), zone suffix Z or ±hh:mm
+ * (none: UTC), relative to now_ms: now, now-1h, -1h, 1h. Negative results become 0. Error KS_EINVAL
+ * names the text.
  */
 KS_NODISCARD ks_err ks_time_parse_ms(struct ks_slice s, int64_t now_ms, int64_t *ret_ms);
 
-/* Float seconds ("15", "0.5") or a sum of units: 1h30m, 1.5h, 5m, 30d, 1w, 1y, 100ms; a sign is allowed. */
+/* Float seconds ("15", "0.5") or a sum of units: 1h30m, 1.5h, 5m, 30d, 1w, 1y, 100ms; a sign is
+ * allowed. */
 KS_NODISCARD ks_err ks_duration_parse_ms(struct ks_slice s, int64_t *ret_ms);
 /* A retention: as a duration, but a bare number counts months of 31 days. */
 KS_NODISCARD ks_err ks_retention_parse_ms(struct ks_slice s, int64_t *ret_ms);

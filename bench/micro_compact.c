@@ -1,10 +1,9 @@
 /*
- * CPU per merged sample: micro_compact [SERIES]. Four parts with chunks of 240 samples per series are merged on the simulated disk:
- *   copy      the chunks follow each other
- *   overlap   every second chunk shares time with the next: decoded, folded, encoded again
- *   twins     the parts are equal, as two replicas' would be
- *   dedup     one sample per minute stays of four
- *   thin      one sample per five minutes stays of twenty
+ * CPU per merged sample: micro_compact [SERIES]. Four parts with chunks of 240 samples per series
+ * are merged on the simulated disk: copy      the chunks follow each other overlap   every second
+ * chunk shares time with the next: decoded, folded, encoded again twins     the parts are equal, as
+ * two replicas' would be dedup     one sample per minute stays of four thin      one sample per
+ * five minutes stays of twenty
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,14 +59,16 @@ static void make_part(struct ks_vfs *vfs, const char *path, unsigned series, int
         ks_buf_reset(&b);
         must(ks_chunk_encode(ts, v, ROWS, &b, &meta, &times_bytes));
         must(ks_mpart_add_series(w, (struct ks_tenant){0, 0}, ks_buf_view(&labels)));
-        must(ks_mpart_add_chunk(w, &meta, ks_slice(b.ptr, times_bytes), ks_slice_from(ks_buf_view(&b), times_bytes)));
+        must(ks_mpart_add_chunk(w, &meta, ks_slice(b.ptr, times_bytes),
+                                ks_slice_from(ks_buf_view(&b), times_bytes)));
     }
     must(ks_mpart_writer_finish(w, NULL));
     ks_buf_done(&labels);
     ks_buf_done(&b);
 }
 
-static void thin(void *arg, struct ks_tenant tenant, struct ks_slice labels, struct ks_compact_series *ret)
+static void thin(void *arg, struct ks_tenant tenant, struct ks_slice labels,
+                 struct ks_compact_series *ret)
 {
     ret->resolution_ms = 5 * KS_MS_MINUTE;
 }
@@ -90,7 +91,10 @@ static void run(const char *name, unsigned series, int64_t apart_ms, int64_t ded
         must(ks_mpart_open(vfs, path, cache, &parts[i]));
         in[i] = (struct ks_compact_input){&parts[i], NULL};
     }
-    struct ks_compact_opts o = {.vfs = vfs, .path = "p/out.part", .level = 2, .dedup_interval_ms = dedup_ms,
+    struct ks_compact_opts o = {.vfs = vfs,
+                                .path = "p/out.part",
+                                .level = 2,
+                                .dedup_interval_ms = dedup_ms,
                                 .series = thinned ? thin : NULL};
     int64_t cpu = ks_thread_cpu_us();
     must(ks_compact_merge(&o, in, PARTS, &r));

@@ -1,8 +1,8 @@
 /*
  * The engine without HTTP: micro_engine [SERIES] [ROUNDS] [DIR] [kill]
- * With "kill" the writing process ends without closing, once all is in the log and once after a checkpoint, and the time of
- * opening again is printed. Otherwise:
- * Writes ROUNDS samples of each of SERIES series (20 k8s-like labels) in batches of 2000, and prints CPU per new series and per
+ * With "kill" the writing process ends without closing, once all is in the log and once after a
+ * checkpoint, and the time of opening again is printed. Otherwise: Writes ROUNDS samples of each of
+ * SERIES series (20 k8s-like labels) in batches of 2000, and prints CPU per new series and per
  * sample, resident bytes per series, and the time of selecting and reading back.
  */
 #include <stdio.h>
@@ -25,7 +25,8 @@ static double cpu_s(void)
 {
     struct rusage r;
     getrusage(RUSAGE_SELF, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
 }
 
 /* Of the calling thread alone. */
@@ -43,19 +44,24 @@ static ks_err labels_of(size_t i, struct ks_arena *a, struct ks_labels *ret)
     struct ks_label l[] = {
         {KS_NAME_LABEL, ks_arena_printf(a, "container_metric_%zu_total", metric)},
         {KS_SLICE_LIT("job"), KS_SLICE_LIT("kubelet")},
-        {KS_SLICE_LIT("instance"), ks_arena_printf(a, "10.0.%zu.%zu:10250", node / 250, node % 250)},
+        {KS_SLICE_LIT("instance"),
+         ks_arena_printf(a, "10.0.%zu.%zu:10250", node / 250, node % 250)},
         {KS_SLICE_LIT("cluster"), KS_SLICE_LIT("region-one")},
         {KS_SLICE_LIT("clusterNamespace"), KS_SLICE_LIT("kcm-system")},
         {KS_SLICE_LIT("tenant"), KS_SLICE_LIT("PLATFORM")},
         {KS_SLICE_LIT("namespace"), ks_arena_printf(a, "team-%zu", pod % 37)},
-        {KS_SLICE_LIT("pod"), ks_arena_printf(a, "app-%zu-7d9c%04zx-x%zu", pod % 300, pod * 2654435761u % 65536, pod)},
+        {KS_SLICE_LIT("pod"),
+         ks_arena_printf(a, "app-%zu-7d9c%04zx-x%zu", pod % 300, pod * 2654435761u % 65536, pod)},
         {KS_SLICE_LIT("container"), ks_arena_printf(a, "c%zu", pod % 5)},
-        {KS_SLICE_LIT("node"), ks_arena_printf(a, "ip-10-0-%zu-%zu.internal", node / 250, node % 250)},
+        {KS_SLICE_LIT("node"),
+         ks_arena_printf(a, "ip-10-0-%zu-%zu.internal", node / 250, node % 250)},
         {KS_SLICE_LIT("endpoint"), KS_SLICE_LIT("https-metrics")},
         {KS_SLICE_LIT("metrics_path"), KS_SLICE_LIT("/metrics/cadvisor")},
         {KS_SLICE_LIT("service"), KS_SLICE_LIT("kubelet")},
-        {KS_SLICE_LIT("image"), ks_arena_printf(a, "registry.example/team/app-%zu:v1.%zu", pod % 300, pod % 9)},
-        {KS_SLICE_LIT("id"), ks_arena_printf(a, "/kubepods/burstable/pod%08zx-%zu", pod * 40503u, pod)},
+        {KS_SLICE_LIT("image"),
+         ks_arena_printf(a, "registry.example/team/app-%zu:v1.%zu", pod % 300, pod % 9)},
+        {KS_SLICE_LIT("id"),
+         ks_arena_printf(a, "/kubepods/burstable/pod%08zx-%zu", pod * 40503u, pod)},
         {KS_SLICE_LIT("name"), ks_arena_printf(a, "%016zx", pod * 0x9e3779b97f4a7c15u)},
         {KS_SLICE_LIT("app_kubernetes_io_name"), ks_arena_printf(a, "app-%zu", pod % 300)},
         {KS_SLICE_LIT("app_kubernetes_io_part_of"), KS_SLICE_LIT("platform")},
@@ -78,15 +84,16 @@ static double value_of(size_t i, size_t round)
 {
     uint64_t h = ks_mix64(i * 1315423911u + round);
     if (i % 10 < 4)
-        return (double)(i % 7);                                        /* constant */
+        return (double)(i % 7); /* constant */
     if (i % 10 < 7)
         return (double)(round * (1 + i % 50)) + (double)(h % (1 + i % 5)); /* counter */
     if (i % 10 < 9)
-        return (double)(h % 100000) / 100;                             /* gauge with two decimals */
-    return (double)(h % 4096) * 4096;                                  /* bytes */
+        return (double)(h % 100000) / 100; /* gauge with two decimals */
+    return (double)(h % 4096) * 4096;      /* bytes */
 }
 
-static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t series, size_t round, int64_t ts)
+static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t series, size_t round,
+                        int64_t ts)
 {
     struct ks_write_result r;
     for (size_t at = 0; at < series; at += BATCH) {
@@ -95,11 +102,13 @@ static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t se
         if (ks_write_batch_reserve(b, BATCH, BATCH) != KS_OK)
             abort();
         for (size_t i = at; i < at + BATCH && i < series; i++) {
-            /* The hash stands for hashing ~400 bytes of labels: one buffer is hashed for each series. */
+            /* The hash stands for hashing ~400 bytes of labels: one buffer is hashed for each
+             * series. */
             static char raw[400];
             memcpy(raw, &i, sizeof i);
             b->series[b->series_count++] = (struct ks_write_series){
-                .raw_key = ks_raw_key((struct ks_tenant){0, 0}, ks_slice(NULL, 0), ks_slice(raw, sizeof raw)),
+                .raw_key = ks_raw_key((struct ks_tenant){0, 0}, ks_slice(NULL, 0),
+                                      ks_slice(raw, sizeof raw)),
                 .raw = ks_slice(raw, i),
                 .first_sample = (uint32_t)b->sample_count,
                 .sample_count = 1};
@@ -113,7 +122,8 @@ static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t se
 }
 
 /* Writes and dies in a child process. */
-static void write_and_die(const struct ks_engine_opts *o, size_t series, size_t rounds, bool checkpoint)
+static void write_and_die(const struct ks_engine_opts *o, size_t series, size_t rounds,
+                          bool checkpoint)
 {
     pid_t child = fork();
     if (child == 0) {
@@ -157,11 +167,11 @@ static int restart_after_kill(struct ks_engine_opts *o, size_t series, size_t ro
             return 1;
         }
         ks_engine_get_stats(e, &st);
-        printf("restart from %s: %lld ms, %.2f s CPU, %.2f s of it in the opening thread, %llu series, %llu samples, log %llu MiB on disk\n",
-               checkpoint ? "a checkpoint" : "the log", (long long)(ks_mono_ms() - t0), cpu_s() - c0,
-               thread_cpu_s() - t1,
-               (unsigned long long)st.active_series, (unsigned long long)st.head_samples,
-               (unsigned long long)st.wal_bytes >> 20);
+        printf("restart from %s: %lld ms, %.2f s CPU, %.2f s of it in the opening thread, %llu "
+               "series, %llu samples, log %llu MiB on disk\n",
+               checkpoint ? "a checkpoint" : "the log", (long long)(ks_mono_ms() - t0),
+               cpu_s() - c0, thread_cpu_s() - t1, (unsigned long long)st.active_series,
+               (unsigned long long)st.head_samples, (unsigned long long)st.wal_bytes >> 20);
         ks_engine_close(e);
     }
     ks_pool_free(pool);
@@ -171,7 +181,8 @@ static int restart_after_kill(struct ks_engine_opts *o, size_t series, size_t ro
 
 int main(int argc, char **argv)
 {
-    size_t series = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000, rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20;
+    size_t series = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000,
+           rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20;
     const char *dir = argc > 3 ? argv[3] : "scratch/micro_engine";
     struct ks_engine_opts o = {.dir = dir, .flush_interval_ms = 86400000};
     struct ks_engine *e;
@@ -203,12 +214,17 @@ int main(int argc, char **argv)
     double n = (double)series * (double)(rounds - 1);
     printf("known series %8.3f us CPU per sample, %.2f M samples/s wall\n", (c2 - c1) / n * 1e6,
            n / (double)(ks_mono_ms() - t0) / 1e3);
-    printf("resident     %8.0f bytes per series\n", (double)(ks_memory_resident_bytes() - rss0) / (double)series);
+    printf("resident     %8.0f bytes per series\n",
+           (double)(ks_memory_resident_bytes() - rss0) / (double)series);
     struct ks_matcher m = {KS_NAME_LABEL, KS_SLICE_LIT("container_metric_7_total"), KS_MATCH_EQ};
     struct ks_selector sel = {&m, 1};
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts so = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1,
-                                .min_ms = start, .max_ms = ks_now_ms()};
+    struct ks_select_opts so = {.tenants = &tenant,
+                                .tenant_count = 1,
+                                .selectors = &sel,
+                                .selector_count = 1,
+                                .min_ms = start,
+                                .max_ms = ks_now_ms()};
     for (int flushed = 0; flushed < 2; flushed++) {
         struct ks_series_set *set;
         struct ks_samples s = {0};
@@ -224,9 +240,10 @@ int main(int argc, char **argv)
                 total += s.count;
             }
             int64_t u2 = ks_mono_us();
-            printf("%s select %zu series %.2f us each, read %llu samples %.1f ns each\n", flushed ? "parts" : "head ",
-                   ks_series_set_count(set), (double)(u1 - u0) / (double)ks_series_set_count(set),
-                   (unsigned long long)total, (double)(u2 - u1) * 1e3 / (double)total);
+            printf("%s select %zu series %.2f us each, read %llu samples %.1f ns each\n",
+                   flushed ? "parts" : "head ", ks_series_set_count(set),
+                   (double)(u1 - u0) / (double)ks_series_set_count(set), (unsigned long long)total,
+                   (double)(u2 - u1) * 1e3 / (double)total);
             ks_series_set_free(set);
         }
         ks_samples_done(&s);
@@ -240,8 +257,10 @@ int main(int argc, char **argv)
     }
     struct ks_engine_stats st;
     ks_engine_get_stats(e, &st);
-    printf("parts %llu: data %.2f bytes/sample, index %.1f bytes/series\n", (unsigned long long)st.part_count,
-           (double)st.data_bytes / (double)(st.part_samples ? st.part_samples : 1), (double)st.index_bytes / (double)series);
+    printf("parts %llu: data %.2f bytes/sample, index %.1f bytes/series\n",
+           (unsigned long long)st.part_count,
+           (double)st.data_bytes / (double)(st.part_samples ? st.part_samples : 1),
+           (double)st.index_bytes / (double)series);
     int64_t k0 = ks_mono_ms();
     ks_engine_close(e);
     int64_t k1 = ks_mono_ms();

@@ -1,4 +1,5 @@
-/* Native histograms: bytes and ns per histogram of sealed chunks and of records. Generated shapes; arguments: buckets, samples. */
+/* Native histograms: bytes and ns per histogram of sealed chunks and of records. Generated shapes;
+ * arguments: buckets, samples. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -43,8 +44,10 @@ static void run(uint32_t buckets, uint32_t n, bool is_float)
     for (uint32_t i = 0; i < n; i++)
         if (ks_histogram_record_put(&h[i], i ? &h[i - 1] : NULL, &b) != KS_OK)
             exit(1);
-    printf("%s %3u buckets %4u histograms: %7.1f B each, encode %7.0f ns, decode %7.0f ns; open records %7.1f B\n",
-           is_float ? "float" : "int  ", buckets, n, chunk_bytes, encode / n, decode / n, (double)b.len / n);
+    printf("%s %3u buckets %4u histograms: %7.1f B each, encode %7.0f ns, decode %7.0f ns; open "
+           "records %7.1f B\n",
+           is_float ? "float" : "int  ", buckets, n, chunk_bytes, encode / n, decode / n,
+           (double)b.len / n);
     ks_buf_done(&b);
     ks_arena_done(&a);
     ks_arena_done(&work);

@@ -1,7 +1,8 @@
 /*
- * The label index at scale: 20 labels like Kubernetes', 250 metric names, pods that come and go. Prints what a series costs to add,
- * keep and store, and how long questions take, on the live index and on a part.
- * Arguments: series (default 1000000), order of arrival: "target" (default) or "mixed".
+ * The label index at scale: 20 labels like Kubernetes', 250 metric names, pods that come and go.
+ * Prints what a series costs to add, keep and store, and how long questions take, on the live index
+ * and on a part. Arguments: series (default 1000000), order of arrival: "target" (default) or
+ * "mixed".
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,7 +56,8 @@ static void put(struct ks_buf *b, const char *name, const char *fmt, ...)
     ks_buf_lp(b, ks_slice(v, (size_t)n));
 }
 
-/* Series `metric` of pod `pod`: 20 labels, 8 of them the pod's own. A tenth of the metrics are buckets of histograms. */
+/* Series `metric` of pod `pod`: 20 labels, 8 of them the pod's own. A tenth of the metrics are
+ * buckets of histograms. */
 static void labels_of(uint32_t pod, uint32_t metric, struct ks_buf *b)
 {
     uint64_t s = pod * 977ull + 13;
@@ -136,7 +138,10 @@ static size_t parse(char *s, struct ks_matcher *m)
     size_t n = 0;
     for (char *tok = strtok(s, ","); tok; tok = strtok(NULL, ",")) {
         char *op = strpbrk(tok, "=!~^");
-        m[n].op = *op == '=' ? KS_MATCH_EQ : *op == '!' ? KS_MATCH_NEQ : *op == '~' ? KS_MATCH_RE : KS_MATCH_NRE;
+        m[n].op = *op == '='   ? KS_MATCH_EQ
+                  : *op == '!' ? KS_MATCH_NEQ
+                  : *op == '~' ? KS_MATCH_RE
+                               : KS_MATCH_NRE;
         m[n].name = ks_slice(tok, (size_t)(op - tok));
         m[n++].value = ks_slice_str(op + 1);
     }
@@ -200,8 +205,9 @@ static void bench_live(const struct texts *t)
     double us = now_us() - start;
     struct ks_live_index_stats st;
     ks_live_index_get_stats(x, &st);
-    printf("live add %.0f ns/series, %.1f B/series by own count, %.1f by RSS; %llu pairs\n", us * 1e3 / t->count,
-           (double)st.bytes / t->count, (double)(rss_bytes() - before) / t->count, (unsigned long long)st.pairs);
+    printf("live add %.0f ns/series, %.1f B/series by own count, %.1f by RSS; %llu pairs\n",
+           us * 1e3 / t->count, (double)st.bytes / t->count,
+           (double)(rss_bytes() - before) / t->count, (unsigned long long)st.pairs);
     start = now_us();
     for (uint32_t i = 0; i < t->count; i += 10)
         if (!ks_live_index_equals(x, i, (struct ks_tenant){0, 0}, text(t, i)))
@@ -219,7 +225,8 @@ static void bench_live(const struct texts *t)
     ask("live", live_select, x);
     uint64_t values = 0;
     start = now_us();
-    check(ks_live_index_label_values(x, (struct ks_tenant){0, 0}, KS_SLICE_LIT("pod"), NULL, count_label, &values),
+    check(ks_live_index_label_values(x, (struct ks_tenant){0, 0}, KS_SLICE_LIT("pod"), NULL,
+                                     count_label, &values),
           "values");
     printf("live values of pod: %llu in %.0f us\n", (unsigned long long)values, now_us() - start);
     uint32_t gone[BATCH];
@@ -246,7 +253,8 @@ static const struct texts *sort_texts;
 static int cmp_rows(const void *a, const void *b)
 {
     struct ks_tenant t = {0, 0};
-    return ks_series_cmp(t, text(sort_texts, *(const uint32_t *)a), t, text(sort_texts, *(const uint32_t *)b));
+    return ks_series_cmp(t, text(sort_texts, *(const uint32_t *)a), t,
+                         text(sort_texts, *(const uint32_t *)b));
 }
 
 static void write_part(const struct texts *t)
@@ -292,7 +300,9 @@ static void bench_part(const struct texts *t)
     ask("part", part_select, x);
     uint64_t values = 0;
     start = now_us();
-    check(ks_sindex_label_values(x, (struct ks_tenant){0, 0}, KS_SLICE_LIT("pod"), NULL, count_label, &values), "values");
+    check(ks_sindex_label_values(x, (struct ks_tenant){0, 0}, KS_SLICE_LIT("pod"), NULL,
+                                 count_label, &values),
+          "values");
     printf("part values of pod: %llu in %.0f us\n", (unsigned long long)values, now_us() - start);
     struct ks_buf b;
     ks_buf_init(&b, 1 << 20);

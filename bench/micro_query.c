@@ -1,7 +1,7 @@
 /*
  * Queries over the engine without HTTP: micro_query [SERIES] [ROUNDS] [DIR]
- * Data as micro_engine's; CPU time of selects and of typical queries, first over the head, then over parts. CPU time of the whole
- * process, so that neighbours on the machine matter less.
+ * Data as micro_engine's; CPU time of selects and of typical queries, first over the head, then
+ * over parts. CPU time of the whole process, so that neighbours on the machine matter less.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +21,8 @@ static double cpu_s(void)
 {
     struct rusage r;
     getrusage(RUSAGE_SELF, &r);
-    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
+    return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) +
+           (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) / 1e6;
 }
 
 /* Labels of series i as name/value pairs: 40 series a pod, 8 pods a node, 50 metric names. */
@@ -31,19 +32,24 @@ static ks_err labels_of(size_t i, struct ks_arena *a, struct ks_labels *ret)
     struct ks_label l[] = {
         {KS_NAME_LABEL, ks_arena_printf(a, "container_metric_%zu_total", metric)},
         {KS_SLICE_LIT("job"), KS_SLICE_LIT("kubelet")},
-        {KS_SLICE_LIT("instance"), ks_arena_printf(a, "10.0.%zu.%zu:10250", node / 250, node % 250)},
+        {KS_SLICE_LIT("instance"),
+         ks_arena_printf(a, "10.0.%zu.%zu:10250", node / 250, node % 250)},
         {KS_SLICE_LIT("cluster"), KS_SLICE_LIT("region-one")},
         {KS_SLICE_LIT("clusterNamespace"), KS_SLICE_LIT("kcm-system")},
         {KS_SLICE_LIT("tenant"), KS_SLICE_LIT("PLATFORM")},
         {KS_SLICE_LIT("namespace"), ks_arena_printf(a, "team-%zu", pod % 37)},
-        {KS_SLICE_LIT("pod"), ks_arena_printf(a, "app-%zu-7d9c%04zx-x%zu", pod % 300, pod * 2654435761u % 65536, pod)},
+        {KS_SLICE_LIT("pod"),
+         ks_arena_printf(a, "app-%zu-7d9c%04zx-x%zu", pod % 300, pod * 2654435761u % 65536, pod)},
         {KS_SLICE_LIT("container"), ks_arena_printf(a, "c%zu", pod % 5)},
-        {KS_SLICE_LIT("node"), ks_arena_printf(a, "ip-10-0-%zu-%zu.internal", node / 250, node % 250)},
+        {KS_SLICE_LIT("node"),
+         ks_arena_printf(a, "ip-10-0-%zu-%zu.internal", node / 250, node % 250)},
         {KS_SLICE_LIT("endpoint"), KS_SLICE_LIT("https-metrics")},
         {KS_SLICE_LIT("metrics_path"), KS_SLICE_LIT("/metrics/cadvisor")},
         {KS_SLICE_LIT("service"), KS_SLICE_LIT("kubelet")},
-        {KS_SLICE_LIT("image"), ks_arena_printf(a, "registry.example/team/app-%zu:v1.%zu", pod % 300, pod % 9)},
-        {KS_SLICE_LIT("id"), ks_arena_printf(a, "/kubepods/burstable/pod%08zx-%zu", pod * 40503u, pod)},
+        {KS_SLICE_LIT("image"),
+         ks_arena_printf(a, "registry.example/team/app-%zu:v1.%zu", pod % 300, pod % 9)},
+        {KS_SLICE_LIT("id"),
+         ks_arena_printf(a, "/kubepods/burstable/pod%08zx-%zu", pod * 40503u, pod)},
         {KS_SLICE_LIT("name"), ks_arena_printf(a, "%016zx", pod * 0x9e3779b97f4a7c15u)},
         {KS_SLICE_LIT("app_kubernetes_io_name"), ks_arena_printf(a, "app-%zu", pod % 300)},
         {KS_SLICE_LIT("app_kubernetes_io_part_of"), KS_SLICE_LIT("platform")},
@@ -66,15 +72,16 @@ static double value_of(size_t i, size_t round)
 {
     uint64_t h = ks_mix64(i * 1315423911u + round);
     if (i % 10 < 4)
-        return (double)(i % 7);                                        /* constant */
+        return (double)(i % 7); /* constant */
     if (i % 10 < 7)
         return (double)(round * (1 + i % 50)) + (double)(h % (1 + i % 5)); /* counter */
     if (i % 10 < 9)
-        return (double)(h % 100000) / 100;                             /* gauge with two decimals */
-    return (double)(h % 4096) * 4096;                                  /* bytes */
+        return (double)(h % 100000) / 100; /* gauge with two decimals */
+    return (double)(h % 4096) * 4096;      /* bytes */
 }
 
-static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t series, size_t round, int64_t ts)
+static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t series, size_t round,
+                        int64_t ts)
 {
     struct ks_write_result r;
     for (size_t at = 0; at < series; at += BATCH) {
@@ -83,11 +90,13 @@ static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t se
         if (ks_write_batch_reserve(b, BATCH, BATCH) != KS_OK)
             abort();
         for (size_t i = at; i < at + BATCH && i < series; i++) {
-            /* The hash stands for hashing ~400 bytes of labels: one buffer is hashed for each series. */
+            /* The hash stands for hashing ~400 bytes of labels: one buffer is hashed for each
+             * series. */
             static char raw[400];
             memcpy(raw, &i, sizeof i);
             b->series[b->series_count++] = (struct ks_write_series){
-                .raw_key = ks_raw_key((struct ks_tenant){0, 0}, ks_slice(NULL, 0), ks_slice(raw, sizeof raw)),
+                .raw_key = ks_raw_key((struct ks_tenant){0, 0}, ks_slice(NULL, 0),
+                                      ks_slice(raw, sizeof raw)),
                 .raw = ks_slice(raw, i),
                 .first_sample = (uint32_t)b->sample_count,
                 .sample_count = 1};
@@ -104,9 +113,17 @@ static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t se
 static void query(struct ks_engine *e, const char *text, int64_t start, int64_t end, int64_t step)
 {
     struct ks_tenant tenant = {0, 0};
-    struct ks_promql_request r = {.query = ks_slice_str(text), .dialect = KS_METRICSQL, .range = start != end,
-                                  .start_ms = start, .end_ms = end, .step_ms = step, .tenants = &tenant,
-                                  .tenant_count = 1, .no_cache = true, .round_digits = 100, .now_ms = end,
+    struct ks_promql_request r = {.query = ks_slice_str(text),
+                                  .dialect = KS_METRICSQL,
+                                  .range = start != end,
+                                  .start_ms = start,
+                                  .end_ms = end,
+                                  .step_ms = step,
+                                  .tenants = &tenant,
+                                  .tenant_count = 1,
+                                  .no_cache = true,
+                                  .round_digits = 100,
+                                  .now_ms = end,
                                   .limits.max_series = 10000000};
     struct ks_arena a;
     struct ks_promql_result res = {0};
@@ -126,8 +143,9 @@ static void query(struct ks_engine *e, const char *text, int64_t start, int64_t 
         if (i < 6)
             ks_arena_done(&a);
     }
-    printf("  %8.3f ms (first %8.3f)  %7llu series -> %6zu, %9llu samples  %s\n", best * 1e3, first * 1e3,
-           (unsigned long long)res.series_fetched, res.series_count, (unsigned long long)res.samples_read, text);
+    printf("  %8.3f ms (first %8.3f)  %7llu series -> %6zu, %9llu samples  %s\n", best * 1e3,
+           first * 1e3, (unsigned long long)res.series_fetched, res.series_count,
+           (unsigned long long)res.samples_read, text);
     ks_arena_done(&a);
 }
 
@@ -136,8 +154,12 @@ static void selects(struct ks_engine *e, const char *name, int64_t start)
     struct ks_matcher m = {KS_NAME_LABEL, ks_slice_str(name), KS_MATCH_RE};
     struct ks_selector sel = {&m, 1};
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts so = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1,
-                                .min_ms = start, .max_ms = ks_now_ms()};
+    struct ks_select_opts so = {.tenants = &tenant,
+                                .tenant_count = 1,
+                                .selectors = &sel,
+                                .selector_count = 1,
+                                .min_ms = start,
+                                .max_ms = ks_now_ms()};
     struct ks_samples s = {0};
     for (int round = 0; round < 3; round++) {
         struct ks_series_set *set;
@@ -153,8 +175,10 @@ static void selects(struct ks_engine *e, const char *name, int64_t start)
         }
         double c2 = cpu_s(), n = (double)ks_series_set_count(set);
         ks_series_set_free(set);
-        printf("  select %8.0f series %7.3f us each, read %10llu samples %6.2f ns each, free %6.3f us each\n", n,
-               (c1 - c0) * 1e6 / n, (unsigned long long)total, (c2 - c1) * 1e9 / (double)total, (cpu_s() - c2) * 1e6 / n);
+        printf("  select %8.0f series %7.3f us each, read %10llu samples %6.2f ns each, free %6.3f "
+               "us each\n",
+               n, (c1 - c0) * 1e6 / n, (unsigned long long)total, (c2 - c1) * 1e9 / (double)total,
+               (cpu_s() - c2) * 1e6 / n);
     }
     ks_samples_done(&s);
 }
@@ -170,7 +194,8 @@ static bool count_word(void *arg, struct ks_slice text, uint64_t rows)
 static void values(struct ks_engine *e, const char *name, int64_t start)
 {
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts so = {.tenants = &tenant, .tenant_count = 1, .min_ms = start, .max_ms = ks_now_ms()};
+    struct ks_select_opts so = {
+        .tenants = &tenant, .tenant_count = 1, .min_ms = start, .max_ms = ks_now_ms()};
     size_t n = 0;
     double c = cpu_s();
     if (ks_engine_label_values(e, &so, ks_slice_str(name), count_word, &n) == KS_OK)
@@ -182,14 +207,16 @@ static void all(struct ks_engine *e, int64_t start, int64_t end)
     selects(e, "container_metric_7_total", start);
     selects(e, "container_metric_.*", start);
     query(e, "sum(rate(container_metric_7_total[5m])) by (namespace)", start, end, 60000);
-    query(e, "sum(rate({__name__=~\"container_metric_1.*\"}[5m])) by (namespace)", start, end, 60000);
+    query(e, "sum(rate({__name__=~\"container_metric_1.*\"}[5m])) by (namespace)", start, end,
+          60000);
     query(e, "sum(rate({__name__=~\"container_metric_1.*\"}[5m])) by (pod)", end, end, 60000);
     query(e, "sum({__name__=~\"container_metric_.*\"}) by (namespace)", end, end, 60000);
     query(e, "count({pod=~\".*-x1.*7\"})", end, end, 60000);
     query(e, "rate(container_metric_7_total{pod=~\".*-x77\"}[5m])", start, end, 15000);
     query(e, "max(container_metric_7_total{namespace=\"team-3\"}) by (pod)", end, end, 60000);
     query(e, "topk(10, rate(container_metric_7_total[5m]))", end, end, 60000);
-    query(e, "histogram_quantile(0.9, sum(rate({__name__=~\"container_metric_1.*\"}[5m])) by (le))", end, end, 60000);
+    query(e, "histogram_quantile(0.9, sum(rate({__name__=~\"container_metric_1.*\"}[5m])) by (le))",
+          end, end, 60000);
     query(e, "container_metric_7_total", start, end, 60000);
     query(e, "max_over_time(container_metric_8_total[1h])", end, end, 60000);
     query(e, "quantile_over_time(0.9, container_metric_8_total[1h])", end, end, 60000);
@@ -199,7 +226,8 @@ static void all(struct ks_engine *e, int64_t start, int64_t end)
 
 int main(int argc, char **argv)
 {
-    size_t series = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000, rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20;
+    size_t series = argc > 1 ? strtoul(argv[1], NULL, 0) : 100000,
+           rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20;
     const char *dir = argc > 3 ? argv[3] : "scratch/micro_query";
     struct ks_engine_opts o = {.dir = dir, .flush_interval_ms = 86400000};
     struct ks_engine *e;
@@ -213,7 +241,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "open: %s\n", ks_err_text());
         return 1;
     }
-    int64_t start = ks_now_ms() / STEP_MS * STEP_MS - (int64_t)rounds * STEP_MS, end = start + (int64_t)rounds * STEP_MS;
+    int64_t start = ks_now_ms() / STEP_MS * STEP_MS - (int64_t)rounds * STEP_MS,
+            end = start + (int64_t)rounds * STEP_MS;
     for (size_t r = 0; r < rounds; r++)
         write_round(e, &b, series, r, start + (int64_t)r * STEP_MS);
     printf("%zu series, %zu rounds; in the head:\n", series, rounds);

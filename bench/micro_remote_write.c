@@ -1,6 +1,7 @@
 /*
- * Cost of decoding remote write: protobuf walk, keys and batch, without the engine. Series are shaped like Kubernetes': 20
- * labels, about 640 label bytes. Prints ns per sample with 1 and with 10 samples per series, and the snappy part apart.
+ * Cost of decoding remote write: protobuf walk, keys and batch, without the engine. Series are
+ * shaped like Kubernetes': 20 labels, about 640 label bytes. Prints ns per sample with 1 and with
+ * 10 samples per series, and the snappy part apart.
  */
 #include <stdio.h>
 
@@ -37,7 +38,8 @@ static void build(struct ks_buf *body, int series, int samples)
         for (int l = 0; l < 20; l++) {
             char name[32], value[64];
             snprintf(name, sizeof name, "label_name_%02d", l);
-            snprintf(value, sizeof value, l == 7 ? "pod-%d-7f9c4d5b6-x2x" : "value-of-label-%d", l == 7 ? i : l);
+            snprintf(value, sizeof value, l == 7 ? "pod-%d-7f9c4d5b6-x2x" : "value-of-label-%d",
+                     l == 7 ? i : l);
             ks_buf_reset(&inner);
             field(&inner, 0x0a, ks_slice_str(name));
             field(&inner, 0x12, ks_slice_str(value));
@@ -86,8 +88,10 @@ static void measure(struct ks_app *app, int series, int samples)
         best_snappy = t1 - t0 < best_snappy ? t1 - t0 : best_snappy;
     }
     double n = (double)series * samples;
-    printf("%d series x %d samples, %zu bytes per series: decode %.1f ns/sample, snappy %.1f ns/sample%s\n", series, samples,
-           body.len / (size_t)series, (double)best * 1000 / n, (double)best_snappy * 1000 / n, err == KS_OK ? "" : " FAILED");
+    printf("%d series x %d samples, %zu bytes per series: decode %.1f ns/sample, snappy %.1f "
+           "ns/sample%s\n",
+           series, samples, body.len / (size_t)series, (double)best * 1000 / n,
+           (double)best_snappy * 1000 / n, err == KS_OK ? "" : " FAILED");
     ks_buf_done(&body);
     ks_buf_done(&packed);
     ks_buf_done(&plain);

@@ -1,6 +1,7 @@
 /*
- * Rollups: nanoseconds per sample and step on the shape of a dashboard panel, 360 samples (15 s apart) × 340 steps. Windows
- * of 5 minutes (20 samples). Values as real metrics have them: counters and whole numbers, and fractions.
+ * Rollups: nanoseconds per sample and step on the shape of a dashboard panel, 360 samples (15 s
+ * apart) × 340 steps. Windows of 5 minutes (20 samples). Values as real metrics have them: counters
+ * and whole numbers, and fractions.
  */
 #include <math.h>
 #include <stdio.h>
@@ -43,7 +44,8 @@ static void measure(const char *name, bool strict, enum shape shape, int64_t win
     struct ks_rollup_scratch scratch = {0};
     struct ks_rollup_arg phi = {.value = 0.95};
     struct ks_rollup_config cfg = {
-        .func = ks_promql_func_find(strict ? KS_PROMQL_STRICT : KS_METRICSQL, ks_slice_str(name))->id,
+        .func =
+            ks_promql_func_find(strict ? KS_PROMQL_STRICT : KS_METRICSQL, ks_slice_str(name))->id,
         .strict = strict,
         .start_ms = 1700000000000 + 20 * INTERVAL_MS,
         .step_ms = INTERVAL_MS,
@@ -66,8 +68,9 @@ static void measure(const char *name, bool strict, enum shape shape, int64_t win
         best = took < best ? took : best;
     }
     ks_rollup_scratch_done(&scratch);
-    printf("%-20s %-9s %-16s window %5llds  %6.2f ns/(sample+step)  (%g)\n", name, strict ? "strict" : "metricsql",
-           shape_names[shape], (long long)window_ms / 1000, (double)best * 1e3 / SETS / (SAMPLES + STEPS), sum);
+    printf("%-20s %-9s %-16s window %5llds  %6.2f ns/(sample+step)  (%g)\n", name,
+           strict ? "strict" : "metricsql", shape_names[shape], (long long)window_ms / 1000,
+           (double)best * 1e3 / SETS / (SAMPLES + STEPS), sum);
 }
 
 int main(void)
@@ -76,10 +79,17 @@ int main(void)
         const char *name;
         enum shape shape;
     } runs[] = {
-        {"rate", COUNTER},         {"rate", RESETS},           {"increase", COUNTER},
-        {"avg_over_time", INTEGERS}, {"avg_over_time", FRACTIONS}, {"max_over_time", FRACTIONS},
-        {"quantile_over_time", INTEGERS}, {"quantile_over_time", FRACTIONS}, {"changes", INTEGERS},
-        {"stddev_over_time", FRACTIONS}, {"deriv", FRACTIONS},
+        {"rate", COUNTER},
+        {"rate", RESETS},
+        {"increase", COUNTER},
+        {"avg_over_time", INTEGERS},
+        {"avg_over_time", FRACTIONS},
+        {"max_over_time", FRACTIONS},
+        {"quantile_over_time", INTEGERS},
+        {"quantile_over_time", FRACTIONS},
+        {"changes", INTEGERS},
+        {"stddev_over_time", FRACTIONS},
+        {"deriv", FRACTIONS},
     };
     for (int strict = 0; strict < 2; strict++)
         for (size_t i = 0; i < sizeof runs / sizeof *runs; i++)

@@ -3,7 +3,8 @@
  *
  *   micro_wal DIR [FRAME_BYTES=1024] [SECONDS=2] [commit|interval|os]
  *
- * DIR should lie on the disk to be measured; its content is removed. Every writer appends one frame and waits for it.
+ * DIR should lie on the disk to be measured; its content is removed. Every writer appends one frame
+ * and waits for it.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,7 +29,8 @@ struct writer {
     pthread_t thread;
 };
 
-static _Atomic uint64_t acked_lsn; /* what is kept is released behind the writers, so that segments are recycled */
+static _Atomic uint64_t
+    acked_lsn; /* what is kept is released behind the writers, so that segments are recycled */
 
 static void *run_writer(void *arg)
 {
@@ -62,7 +64,8 @@ static int64_t cpu_us(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000LL + u.ru_utime.tv_usec + u.ru_stime.tv_usec;
+    return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000LL + u.ru_utime.tv_usec +
+           u.ru_stime.tv_usec;
 }
 
 static void report(struct writer *w, int writers, size_t frame_bytes, int64_t wall_us, int64_t cpu)
@@ -71,7 +74,9 @@ static void report(struct writer *w, int writers, size_t frame_bytes, int64_t wa
     size_t n = 0;
     uint64_t commits = 0;
     for (int i = 0; i < writers; i++) {
-        size_t kept = w[i].count < MAX_LATENCIES / MAX_WRITERS * 4 ? w[i].count : MAX_LATENCIES / MAX_WRITERS * 4;
+        size_t kept = w[i].count < MAX_LATENCIES / MAX_WRITERS * 4
+                          ? w[i].count
+                          : MAX_LATENCIES / MAX_WRITERS * 4;
         memcpy(all + n, w[i].latency_us, kept * sizeof *all);
         n += kept;
         commits += w[i].count;
@@ -80,10 +85,12 @@ static void report(struct writer *w, int writers, size_t frame_bytes, int64_t wa
         return;
     qsort(all, n, sizeof *all, by_value);
     double mb = (double)commits * (double)frame_bytes / 1e6;
-    printf("%3d writers x %zu B: %8.0f acks/s, p50 %6u us, p99 %6u us, max %6u us, %7.1f MB/s, cpu %.2f us/ack, "
+    printf("%3d writers x %zu B: %8.0f acks/s, p50 %6u us, p99 %6u us, max %6u us, %7.1f MB/s, cpu "
+           "%.2f us/ack, "
            "%.2f ms/MB\n",
-           writers, frame_bytes, (double)commits * 1e6 / (double)wall_us, all[n / 2], all[n * 99 / 100], all[n - 1],
-           mb * 1e6 / (double)wall_us, (double)cpu / (double)commits, (double)cpu / 1000 / mb);
+           writers, frame_bytes, (double)commits * 1e6 / (double)wall_us, all[n / 2],
+           all[n * 99 / 100], all[n - 1], mb * 1e6 / (double)wall_us, (double)cpu / (double)commits,
+           (double)cpu / 1000 / mb);
 }
 
 static ks_err no_replay(void *arg, const struct ks_wal_record *rec)

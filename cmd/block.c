@@ -1,6 +1,6 @@
 /*
- * kofstore block: parts looked into, checked, exported and repaired without a server. Everything but repair only reads and may run
- * beside a server; repair takes the folder's lock.
+ * kofstore block: parts looked into, checked, exported and repaired without a server. Everything
+ * but repair only reads and may run beside a server; repair takes the folder's lock.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,14 +22,15 @@ static const char usage[] =
     "  info FILE                    what a part file holds\n"
     "  verify DIR|FILE              check every page, chunk and the order of the series\n"
     "  export FILE [-selector='{a=\"b\"}'] [-format=jsonl|prometheus|csv]\n"
-    "  repair DIR [-shards=N]       save what is readable of damaged parts, rebuild a lost manifest; the server must be down\n";
+    "  repair DIR [-shards=N]       save what is readable of damaged parts, rebuild a lost "
+    "manifest; the server must be down\n";
 
 static struct ks_vfs *vfs(void)
 {
     return ks_vfs_posix();
 }
 
-/* --- the files of a folder ---------------------------------------------------------------------------------------- */
+/* --- the files of a folder --- */
 
 typedef ks_err (*file_fn)(void *arg, const char *path);
 
@@ -64,7 +65,8 @@ static ks_err each(const char *dir, bool dirs, const char *suffix, file_fn fn, v
         err = ks_buf_status(&f.names);
     for (size_t at = 0; err == KS_OK && at < f.names.len; at += strlen(f.names.ptr + at) + 1) {
         size_t len = strlen(f.names.ptr + at), k = strlen(suffix);
-        if (len >= k && strcmp(f.names.ptr + at + len - k, suffix) == 0 && n < sizeof sorted / sizeof *sorted)
+        if (len >= k && strcmp(f.names.ptr + at + len - k, suffix) == 0 &&
+            n < sizeof sorted / sizeof *sorted)
             sorted[n++] = f.names.ptr + at;
     }
     if (n)
@@ -105,7 +107,7 @@ static bool is_folder(const char *path)
     return is;
 }
 
-/* --- ls, info ------------------------------------------------------------------------------------------------------- */
+/* --- ls, info --- */
 
 static void print_time(int64_t ms)
 {
@@ -149,7 +151,8 @@ static ks_err ls_part(void *arg, const char *path)
     print_time(min_ms);
     printf(" to=");
     print_time(max_ms);
-    printf("%s%s%s\n", known && known->resolution ? " downsampled" : "", known && known->tombs_id ? " has_deleted" : "",
+    printf("%s%s%s\n", known && known->resolution ? " downsampled" : "",
+           known && known->tombs_id ? " has_deleted" : "",
            l->has_manifest && !known ? " NOT LISTED" : "");
     ks_mpart_close(&p);
     return KS_OK;
@@ -234,7 +237,8 @@ static ks_err block_info(const char *path)
     for (size_t i = 0; (name = ks_part_section_name(p.file, i)); i++) {
         size_t pages;
         ks_part_section_pages(p.file, name, &pages);
-        printf("section %s: pages=%zu bytes=%llu\n", name, pages, (unsigned long long)ks_part_section_bytes(p.file, name));
+        printf("section %s: pages=%zu bytes=%llu\n", name, pages,
+               (unsigned long long)ks_part_section_bytes(p.file, name));
     }
     ks_err err = count_encodings(&p, values, times);
     print_encodings(values, "values", ks_values_encoding_name);
@@ -243,7 +247,7 @@ static ks_err block_info(const char *path)
     return err;
 }
 
-/* --- verify, repair -------------------------------------------------------------------------------------------------- */
+/* --- verify, repair --- */
 
 static void hear(void *arg, const char *path, const char *what)
 {
@@ -295,8 +299,8 @@ static ks_err block_verify(const char *path)
     struct verify v = {0};
     KS_TRY(is_folder(path) ? verify_store(path, &v) : verify_file(&v, path));
     printf("%llu files, %llu series, %llu chunks, %llu samples: %s\n", (unsigned long long)v.files,
-           (unsigned long long)v.sum.series, (unsigned long long)v.sum.chunks, (unsigned long long)v.sum.samples,
-           v.bad ? "DAMAGED" : "good");
+           (unsigned long long)v.sum.series, (unsigned long long)v.sum.chunks,
+           (unsigned long long)v.sum.samples, v.bad ? "DAMAGED" : "good");
     return v.bad ? ks_fail(KS_ECORRUPT, "%llu damaged files", (unsigned long long)v.bad) : KS_OK;
 }
 
@@ -308,8 +312,9 @@ static ks_err block_repair(const char *dir, const char *shards)
         return ks_fail(KS_EINVAL, "-shards=%s: want a number up to 1024", shards);
     KS_TRY(ks_offline_repair(vfs(), dir, (uint32_t)n, hear, NULL, &r));
     printf("good=%llu salvaged=%llu lost=%llu samples_salvaged=%llu problems=%llu manifest=%s\n",
-           (unsigned long long)r.parts_good, (unsigned long long)r.parts_salvaged, (unsigned long long)r.parts_lost,
-           (unsigned long long)r.samples_salvaged, (unsigned long long)r.problems, r.manifest_rebuilt ? "rebuilt" : "kept");
+           (unsigned long long)r.parts_good, (unsigned long long)r.parts_salvaged,
+           (unsigned long long)r.parts_lost, (unsigned long long)r.samples_salvaged,
+           (unsigned long long)r.problems, r.manifest_rebuilt ? "rebuilt" : "kept");
     return KS_OK;
 }
 

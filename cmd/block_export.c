@@ -1,6 +1,6 @@
 /*
- * Lines are made series by series; memory is one chunk. Values are written so that they read back exactly; what the formats cannot say
- * (NaN in JSON) follows /api/v1/export.
+ * Lines are made series by series; memory is one chunk. Values are written so that they read back
+ * exactly; what the formats cannot say (NaN in JSON) follows /api/v1/export.
  */
 #include "cmd/block_export.h"
 
@@ -9,13 +9,14 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "index/metric_part.h"
 #include "index/matcher_compile.h"
+#include "index/metric_part.h"
 #include "query/promql/promql.h"
 
 enum format { JSONL, PROMETHEUS, CSV };
 
-struct export {
+struct export
+{
     FILE *out;
     enum format format;
     struct ks_mpart part;
@@ -66,8 +67,8 @@ static void head_jsonl(struct export *x)
         sep = ",";
     }
     if (x->tenant.account || x->tenant.project)
-        ks_buf_printf(&x->head, "%s\"vm_account_id\":\"%u\",\"vm_project_id\":\"%u\"", sep, x->tenant.account,
-                      x->tenant.project);
+        ks_buf_printf(&x->head, "%s\"vm_account_id\":\"%u\",\"vm_project_id\":\"%u\"", sep,
+                      x->tenant.account, x->tenant.project);
     ks_buf_str(&x->head, "},\"values\":[");
 }
 

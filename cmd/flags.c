@@ -14,177 +14,217 @@
 
 enum { SECRET = 1, IGNORED = 2 };
 
-/* F(name, type, default, attributes, help). IGNORED: accepted so that existing deployments start, without effect. */
-#define FLAG_TABLE(F) \
-    F("storageDataPath", STRING, "kofstore-data", 0, "folder of the data") \
-    F("httpListenAddr", LIST, ":8428", 0, "addresses to listen on; repeat for more; port 0 picks a free one") \
-    F("retentionPeriod", RETENTION, "1", 0, "how long metrics are kept: 30d, 2w, 1y; a bare number counts months") \
-    F("retentionFilter", LIST, "", 0, "shorter retention by selector: `{team=\"x\"}:7d`; of several that match a series the smallest applies; repeat for more") \
-    F("downsampling.period", LIST, "", 0, "older samples thin out to the last one per interval: `30d:5m,180d:1h` or `{filter}:30d:5m`; the first filter that matches decides, `{filter}:0s:0s` exempts; repeat for more") \
-    F("futureRetention", DURATION, "2d", 0, "how far in the future samples are accepted") \
-    F("dedup.minScrapeInterval", DURATION, "0s", 0, "keep one sample per series and interval; 0 removes exact duplicates only") \
-    F("wal.sync", STRING, "commit", 0, "when a write is acknowledged: commit = on disk, interval = synced every 100 ms, os = handed to the kernel") \
-    F("wal.repair", BOOL, "false", 0, "start in spite of damage in the middle of the log, dropping what follows it") \
-    F("wal.segmentBytes", BYTES, "64MiB", 0, "size of a log segment, at least 256KiB") \
-    F("wal.maxReplayBytes", BYTES, "512MiB", 0, "log a restart may have to replay before the head is flushed") \
-    F("memory.allowedPercent", INT, "60", 0, "share of the memory limit the engine may use") \
-    F("memory.allowedBytes", BYTES, "0", 0, "memory the engine may use; overrides memory.allowedPercent") \
-    F("storage.minFreeDiskSpaceBytes", BYTES, "100MB", 0, "writes are refused below this much free disk") \
-    F("storage.maxDiskSpaceUsageBytes", BYTES, "0", 0, "oldest days are dropped beyond this size; 0 = no limit") \
-    F("storage.maxSeries", INT, "0", 0, "active series beyond which new ones are refused; 0 = by memory") \
-    F("storage.shards", INT, "0", 0, "shards of the head; 0 = by cores") \
-    F("storage.seriesIdleTimeout", DURATION, "1h", 0, "series without samples for this long leave memory at the next flush") \
-    F("flushInterval", DURATION, "30m", 0, "the head is written to parts at least this often") \
-    F("selfScrapeInterval", DURATION, "0s", 0, "write the own /metrics as samples this often; 0 = off") \
-    F("selfScrapeInstance", STRING, "self", 0, "label instance of self-scraped samples") \
-    F("selfScrapeJob", STRING, "kofstore", 0, "label job of self-scraped samples") \
-    F("http.pathPrefix", STRING, "", 0, "prefix of all paths") \
-    F("http.disableResponseCompression", BOOL, "false", 0, "never compress answers") \
-    F("http.disableCORS", BOOL, "false", 0, "no Access-Control-Allow-Origin") \
-    F("http.shutdownDelay", DURATION, "0s", 0, "on SIGTERM /health answers 503 this long before the shutdown begins") \
-    F("http.maxGracefulShutdownDuration", DURATION, "7s", 0, "running requests get this long on shutdown") \
-    F("http.idleConnTimeout", DURATION, "1m", 0, "idle keep-alive connections are closed after this") \
-    F("http.connTimeout", DURATION, "2m", IGNORED, "") \
-    F("httpAuth.username", STRING, "", 0, "user of basic auth; empty = open") \
-    F("httpAuth.password", STRING, "", SECRET, "password of basic auth") \
-    F("metricsAuthKey", STRING, "", SECRET, "authKey for /metrics") \
-    F("flagsAuthKey", STRING, "", SECRET, "authKey for /flags") \
-    F("pprofAuthKey", STRING, "", SECRET | IGNORED, "") \
-    F("reloadAuthKey", STRING, "", SECRET, "authKey for /-/reload") \
-    F("deleteAuthKey", STRING, "", SECRET, "authKey for delete_series") \
-    F("snapshotAuthKey", STRING, "", SECRET, "authKey for /snapshot/*") \
-    F("forceMergeAuthKey", STRING, "", SECRET, "authKey for /internal/force_merge") \
-    F("forceFlushAuthKey", STRING, "", SECRET, "authKey for /internal/force_flush") \
-    F("search.resetCacheAuthKey", STRING, "", SECRET, "authKey for /internal/resetRollupResultCache") \
-    F("metricNamesStatsResetAuthKey", STRING, "", SECRET | IGNORED, "") \
-    F("logNewSeriesAuthKey", STRING, "", SECRET | IGNORED, "") \
-    F("maxConcurrentInserts", INT, "0", 0, "writes handled at once; 0 = 2 per core, at least 4") \
-    F("insert.maxQueueDuration", DURATION, "1m", 0, "a write waiting longer for its turn gets 503") \
-    F("maxInsertRequestSize", BYTES, "32MiB", 0, "largest body of a write, packed and unpacked") \
-    F("import.maxLineLen", BYTES, "10MiB", 0, "longest line of /api/v1/import") \
-    F("import.maxRequestSize", BYTES, "1GiB", 0, "largest unpacked body of an import") \
-    F("maxLabelsPerTimeseries", INT, "60", 0, "series with more labels are dropped") \
-    F("maxLabelNameLen", INT, "256", 0, "series with longer label names are dropped") \
-    F("maxLabelValueLen", BYTES, "4KiB", 0, "series with longer label values are dropped") \
-    F("search.maxConcurrentRequests", INT, "0", 0, "queries run at once; 0 = 2 per core, at least 4") \
-    F("search.maxQueueDuration", DURATION, "10s", 0, "a query waiting longer for its turn gets 429") \
-    F("search.maxQueryDuration", DURATION, "30s", 0, "longest query") \
-    F("search.maxExportDuration", DURATION, "30d", 0, "longest export") \
-    F("search.maxLabelsAPIDuration", DURATION, "5s", 0, "longest request to the labels and series calls") \
+/* F(name, type, default, attributes, help). IGNORED: accepted so that existing deployments start,
+ * without effect. */
+#define FLAG_TABLE(F)                                                                              \
+    F("storageDataPath", STRING, "kofstore-data", 0, "folder of the data")                         \
+    F("httpListenAddr", LIST, ":8428", 0,                                                          \
+      "addresses to listen on; repeat for more; port 0 picks a free one")                          \
+    F("retentionPeriod", RETENTION, "1", 0,                                                        \
+      "how long metrics are kept: 30d, 2w, 1y; a bare number counts months")                       \
+    F("retentionFilter", LIST, "", 0,                                                              \
+      "shorter retention by selector: `{team=\"x\"}:7d`; of several that match a series the "      \
+      "smallest applies; repeat for more")                                                         \
+    F("downsampling.period", LIST, "", 0,                                                          \
+      "older samples thin out to the last one per interval: `30d:5m,180d:1h` or "                  \
+      "`{filter}:30d:5m`; the first filter that matches decides, `{filter}:0s:0s` exempts; "       \
+      "repeat for more")                                                                           \
+    F("futureRetention", DURATION, "2d", 0, "how far in the future samples are accepted")          \
+    F("dedup.minScrapeInterval", DURATION, "0s", 0,                                                \
+      "keep one sample per series and interval; 0 removes exact duplicates only")                  \
+    F("wal.sync", STRING, "commit", 0,                                                             \
+      "when a write is acknowledged: commit = on disk, interval = synced every 100 ms, os = "      \
+      "handed to the kernel")                                                                      \
+    F("wal.repair", BOOL, "false", 0,                                                              \
+      "start in spite of damage in the middle of the log, dropping what follows it")               \
+    F("wal.segmentBytes", BYTES, "64MiB", 0, "size of a log segment, at least 256KiB")             \
+    F("wal.maxReplayBytes", BYTES, "512MiB", 0,                                                    \
+      "log a restart may have to replay before the head is flushed")                               \
+    F("memory.allowedPercent", INT, "60", 0, "share of the memory limit the engine may use")       \
+    F("memory.allowedBytes", BYTES, "0", 0,                                                        \
+      "memory the engine may use; overrides memory.allowedPercent")                                \
+    F("storage.minFreeDiskSpaceBytes", BYTES, "100MB", 0,                                          \
+      "writes are refused below this much free disk")                                              \
+    F("storage.maxDiskSpaceUsageBytes", BYTES, "0", 0,                                             \
+      "oldest days are dropped beyond this size; 0 = no limit")                                    \
+    F("storage.maxSeries", INT, "0", 0,                                                            \
+      "active series beyond which new ones are refused; 0 = by memory")                            \
+    F("storage.shards", INT, "0", 0, "shards of the head; 0 = by cores")                           \
+    F("storage.seriesIdleTimeout", DURATION, "1h", 0,                                              \
+      "series without samples for this long leave memory at the next flush")                       \
+    F("flushInterval", DURATION, "30m", 0, "the head is written to parts at least this often")     \
+    F("selfScrapeInterval", DURATION, "0s", 0,                                                     \
+      "write the own /metrics as samples this often; 0 = off")                                     \
+    F("selfScrapeInstance", STRING, "self", 0, "label instance of self-scraped samples")           \
+    F("selfScrapeJob", STRING, "kofstore", 0, "label job of self-scraped samples")                 \
+    F("http.pathPrefix", STRING, "", 0, "prefix of all paths")                                     \
+    F("http.disableResponseCompression", BOOL, "false", 0, "never compress answers")               \
+    F("http.disableCORS", BOOL, "false", 0, "no Access-Control-Allow-Origin")                      \
+    F("http.shutdownDelay", DURATION, "0s", 0,                                                     \
+      "on SIGTERM /health answers 503 this long before the shutdown begins")                       \
+    F("http.maxGracefulShutdownDuration", DURATION, "7s", 0,                                       \
+      "running requests get this long on shutdown")                                                \
+    F("http.idleConnTimeout", DURATION, "1m", 0,                                                   \
+      "idle keep-alive connections are closed after this")                                         \
+    F("http.connTimeout", DURATION, "2m", IGNORED, "")                                             \
+    F("httpAuth.username", STRING, "", 0, "user of basic auth; empty = open")                      \
+    F("httpAuth.password", STRING, "", SECRET, "password of basic auth")                           \
+    F("metricsAuthKey", STRING, "", SECRET, "authKey for /metrics")                                \
+    F("flagsAuthKey", STRING, "", SECRET, "authKey for /flags")                                    \
+    F("pprofAuthKey", STRING, "", SECRET | IGNORED, "")                                            \
+    F("reloadAuthKey", STRING, "", SECRET, "authKey for /-/reload")                                \
+    F("deleteAuthKey", STRING, "", SECRET, "authKey for delete_series")                            \
+    F("snapshotAuthKey", STRING, "", SECRET, "authKey for /snapshot/*")                            \
+    F("forceMergeAuthKey", STRING, "", SECRET, "authKey for /internal/force_merge")                \
+    F("forceFlushAuthKey", STRING, "", SECRET, "authKey for /internal/force_flush")                \
+    F("search.resetCacheAuthKey", STRING, "", SECRET,                                              \
+      "authKey for /internal/resetRollupResultCache")                                              \
+    F("metricNamesStatsResetAuthKey", STRING, "", SECRET | IGNORED, "")                            \
+    F("logNewSeriesAuthKey", STRING, "", SECRET | IGNORED, "")                                     \
+    F("maxConcurrentInserts", INT, "0", 0, "writes handled at once; 0 = 2 per core, at least 4")   \
+    F("insert.maxQueueDuration", DURATION, "1m", 0,                                                \
+      "a write waiting longer for its turn gets 503")                                              \
+    F("maxInsertRequestSize", BYTES, "32MiB", 0, "largest body of a write, packed and unpacked")   \
+    F("import.maxLineLen", BYTES, "10MiB", 0, "longest line of /api/v1/import")                    \
+    F("import.maxRequestSize", BYTES, "1GiB", 0, "largest unpacked body of an import")             \
+    F("maxLabelsPerTimeseries", INT, "60", 0, "series with more labels are dropped")               \
+    F("maxLabelNameLen", INT, "256", 0, "series with longer label names are dropped")              \
+    F("maxLabelValueLen", BYTES, "4KiB", 0, "series with longer label values are dropped")         \
+    F("search.maxConcurrentRequests", INT, "0", 0,                                                 \
+      "queries run at once; 0 = 2 per core, at least 4")                                           \
+    F("search.maxQueueDuration", DURATION, "10s", 0,                                               \
+      "a query waiting longer for its turn gets 429")                                              \
+    F("search.maxQueryDuration", DURATION, "30s", 0, "longest query")                              \
+    F("search.maxExportDuration", DURATION, "30d", 0, "longest export")                            \
+    F("search.maxLabelsAPIDuration", DURATION, "5s", 0,                                            \
+      "longest request to the labels and series calls")                                            \
     F("search.maxStatusRequestDuration", DURATION, "5m", 0, "longest request to the status calls") \
-    F("search.maxQueryLen", BYTES, "16KiB", 0, "longest query text") \
-    F("search.maxPointsPerTimeseries", INT, "30000", 0, "points per series of query_range") \
-    F("search.maxPointsSubqueryPerTimeseries", INT, "100000", 0, "points per series inside a subquery") \
-    F("search.maxSeries", INT, "30000", 0, "series returned by /api/v1/series") \
-    F("search.maxExportSeries", INT, "10000000", 0, "series of an export") \
-    F("search.maxLabelsAPISeries", INT, "1000000", 0, "series looked at by the labels calls") \
-    F("search.maxUniqueTimeseries", INT, "300000", 0, "series per selector of a query") \
-    F("search.maxSamplesPerQuery", INT, "1000000000", 0, "samples one query may read") \
-    F("search.maxMemoryPerQuery", BYTES, "0", 0, "memory of one query; 0 = a quarter of the allowed memory") \
-    F("search.latencyOffset", DURATION, "30s", 0, "age at which points count as complete") \
-    F("search.maxLookback", DURATION, "0s", 0, "lookback of selectors without a window; 0 = by the samples' spacing") \
-    F("search.maxStalenessInterval", DURATION, "0s", 0, "the same, older name") \
-    F("search.dialect", STRING, "metricsql", 0, "language of queries: metricsql, or promql for strict PromQL") \
-    F("enable-feature", STRING, "promql-experimental-functions,promql-duration-expr", 0, "strict PromQL: Prometheus' features of these names; also promql-delayed-name-removal, type-and-unit-labels") \
-    F("search.disableCache", BOOL, "false", 0, "no result cache") \
-    F("search.logSlowQueryDuration", DURATION, "5s", 0, "slower queries are logged; 0 = never") \
-    F("search.queryStats.lastQueriesCount", INT, "20000", 0, "distinct queries remembered by top_queries") \
-    F("vmalert.proxyURL", STRING, "", IGNORED, "") \
-    F("snapshotsMaxAge", DURATION, "0s", IGNORED, "") \
-    F("loggerLevel", STRING, "INFO", 0, "INFO, WARN, ERROR or DEBUG") \
-    F("loggerFormat", STRING, "default", 0, "default (logfmt) or json") \
-    F("envflag.enable", BOOL, "false", 0, "flags not given are read from the environment, dots as underscores") \
-    F("envflag.prefix", STRING, "", 0, "prefix of those variables") \
-    F("version", BOOL, "false", 0, "print the version and exit") \
-    F("storageNode", LIST, "", IGNORED, "") \
-    F("selectNode", LIST, "", IGNORED, "") \
-    F("replicationFactor", INT, "1", IGNORED, "") \
-    F("clusternativeListenAddr", STRING, "", IGNORED, "") \
-    F("vminsertAddr", STRING, "", IGNORED, "") \
-    F("vmselectAddr", STRING, "", IGNORED, "") \
-    F("graphiteListenAddr", STRING, "", IGNORED, "") \
-    F("influxListenAddr", STRING, "", IGNORED, "") \
-    F("opentsdbListenAddr", STRING, "", IGNORED, "") \
-    F("opentsdbHTTPListenAddr", STRING, "", IGNORED, "") \
-    F("cacheDataPath", STRING, "", IGNORED, "") \
-    F("license", STRING, "", SECRET | IGNORED, "") \
-    F("licenseFile", STRING, "", IGNORED, "") \
-    F("finalMergeDelay", DURATION, "0s", IGNORED, "") \
-    F("bigMergeConcurrency", INT, "0", IGNORED, "") \
-    F("smallMergeConcurrency", INT, "0", IGNORED, "") \
-    F("snapshotCreateTimeout", DURATION, "0s", IGNORED, "") \
-    F("retentionTimezoneOffset", DURATION, "0s", IGNORED, "") \
-    F("precisionBits", INT, "64", IGNORED, "") \
-    F("cacheExpireDuration", DURATION, "30m", IGNORED, "") \
-    F("storage.cacheSizeStorageTSID", BYTES, "0", IGNORED, "") \
-    F("storage.cacheSizeStorageMetricName", BYTES, "0", IGNORED, "") \
-    F("storage.cacheSizeIndexDBIndexBlocks", BYTES, "0", IGNORED, "") \
-    F("storage.cacheSizeIndexDBDataBlocks", BYTES, "0", IGNORED, "") \
-    F("storage.cacheSizeIndexDBDataBlocksSparse", BYTES, "0", IGNORED, "") \
-    F("storage.cacheSizeIndexDBTagFilters", BYTES, "0", IGNORED, "") \
-    F("storage.cacheSizeMetricNamesStats", BYTES, "0", IGNORED, "") \
-    F("storage.trackMetricNamesStats", BOOL, "true", IGNORED, "") \
-    F("storage.maxMetadataStorageSize", BYTES, "64MiB", 0, "memory for types, help texts and units") \
-    F("storage.idbPrefillStart", DURATION, "1h", IGNORED, "") \
-    F("storage.vminsertConnsShutdownDuration", DURATION, "25s", IGNORED, "") \
-    F("storage.maxHourlySeries", INT, "0", IGNORED, "") \
-    F("storage.maxDailySeries", INT, "0", IGNORED, "") \
-    F("maxBackfillAge", DURATION, "0s", IGNORED, "") \
-    F("disablePerDayIndex", BOOL, "false", IGNORED, "") \
-    F("enableMultitenancyViaHeaders", BOOL, "true", IGNORED, "") \
-    F("inmemoryDataFlushInterval", DURATION, "5s", IGNORED, "") \
-    F("denyQueriesOutsideRetention", BOOL, "false", IGNORED, "") \
-    F("search.denyPartialResponse", BOOL, "false", IGNORED, "") \
-    F("search.cacheTimestampOffset", DURATION, "5m", IGNORED, "") \
-    F("search.setLookbackToStep", BOOL, "false", IGNORED, "") \
-    F("search.maxFederateSeries", INT, "1000000", IGNORED, "") \
-    F("search.maxTSDBStatusSeries", INT, "10000000", IGNORED, "") \
-    F("search.maxDeleteSeries", INT, "1000000", IGNORED, "") \
-    F("search.maxDeleteDuration", DURATION, "5m", IGNORED, "") \
-    F("search.maxSamplesPerSeries", INT, "30000000", IGNORED, "") \
-    F("search.maxTagKeys", INT, "100000", IGNORED, "") \
-    F("search.maxTagValues", INT, "100000", IGNORED, "") \
-    F("search.maxTagValueSuffixesPerSearch", INT, "100000", IGNORED, "") \
-    F("search.maxResponseSeries", INT, "0", IGNORED, "") \
-    F("search.maxSeriesPerAggrFunc", INT, "1000000", IGNORED, "") \
-    F("search.logQueryMemoryUsage", BYTES, "0", IGNORED, "") \
-    F("search.minStalenessInterval", DURATION, "0s", IGNORED, "") \
-    F("search.treatDotsAsIsInRegexps", BOOL, "false", IGNORED, "") \
-    F("search.tenantCacheExpireDuration", DURATION, "5m", IGNORED, "") \
-    F("search.inmemoryBufSizeBytes", BYTES, "0", IGNORED, "") \
-    F("search.graphiteStorageStep", DURATION, "10s", IGNORED, "") \
-    F("rpc.disableCompression", BOOL, "false", IGNORED, "") \
-    F("rpc.handshakeTimeout", DURATION, "5s", IGNORED, "") \
-    F("disableRerouting", BOOL, "false", IGNORED, "") \
-    F("disableReroutingOnUnavailable", BOOL, "false", IGNORED, "") \
-    F("dropSamplesOnOverload", BOOL, "false", IGNORED, "") \
-    F("relabelConfig", STRING, "", IGNORED, "") \
-    F("sortLabels", BOOL, "false", IGNORED, "") \
-    F("usePromCompatibleNaming", BOOL, "false", 0, "characters Prometheus does not know become _ in metric and label names") \
-    F("maxIngestionRate", INT, "0", IGNORED, "") \
-    F("enableTCP6", BOOL, "true", IGNORED, "") \
-    F("tls", BOOL, "false", IGNORED, "") \
-    F("tlsCertFile", STRING, "", IGNORED, "") \
-    F("tlsKeyFile", STRING, "", IGNORED, "") \
-    F("loggerTimezone", STRING, "UTC", IGNORED, "") \
-    F("loggerOutput", STRING, "stderr", IGNORED, "") \
-    F("loggerDisableTimestamps", BOOL, "false", IGNORED, "") \
-    F("loggerErrorsPerSecondLimit", INT, "0", IGNORED, "") \
-    F("loggerWarnsPerSecondLimit", INT, "0", IGNORED, "") \
-    F("loggerMaxArgLen", INT, "5000", IGNORED, "") \
-    F("metrics.exposeMetadata", BOOL, "false", IGNORED, "") \
-    F("pushmetrics.url", LIST, "", IGNORED, "") \
-    F("promscrape.config", STRING, "", IGNORED, "") \
-    F("internStringMaxLen", INT, "500", IGNORED, "") \
-    F("filestream.disableFadvise", BOOL, "false", IGNORED, "") \
-    F("fs.disableMmap", BOOL, "false", IGNORED, "") \
-    F("blockcache.missesBeforeCaching", INT, "2", IGNORED, "") \
-    F("influxDBLabel", STRING, "db", 0, "label for the db argument of InfluxDB writes") \
-    F("influxMeasurementFieldSeparator", STRING, "_", 0, "between measurement and field in metric names") \
-    F("influxSkipSingleField", BOOL, "false", 0, "InfluxDB lines with one field are named by the measurement alone") \
-    F("influxSkipMeasurement", BOOL, "false", 0, "InfluxDB samples are named by the field alone") \
-    F("influx.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an InfluxDB write") \
-    F("opentelemetry.usePrometheusNaming", BOOL, "false", 0, "OTLP names as Prometheus makes them: my.metric of unit s becomes my_metric_seconds") \
+    F("search.maxQueryLen", BYTES, "16KiB", 0, "longest query text")                               \
+    F("search.maxPointsPerTimeseries", INT, "30000", 0, "points per series of query_range")        \
+    F("search.maxPointsSubqueryPerTimeseries", INT, "100000", 0,                                   \
+      "points per series inside a subquery")                                                       \
+    F("search.maxSeries", INT, "30000", 0, "series returned by /api/v1/series")                    \
+    F("search.maxExportSeries", INT, "10000000", 0, "series of an export")                         \
+    F("search.maxLabelsAPISeries", INT, "1000000", 0, "series looked at by the labels calls")      \
+    F("search.maxUniqueTimeseries", INT, "300000", 0, "series per selector of a query")            \
+    F("search.maxSamplesPerQuery", INT, "1000000000", 0, "samples one query may read")             \
+    F("search.maxMemoryPerQuery", BYTES, "0", 0,                                                   \
+      "memory of one query; 0 = a quarter of the allowed memory")                                  \
+    F("search.latencyOffset", DURATION, "30s", 0, "age at which points count as complete")         \
+    F("search.maxLookback", DURATION, "0s", 0,                                                     \
+      "lookback of selectors without a window; 0 = by the samples' spacing")                       \
+    F("search.maxStalenessInterval", DURATION, "0s", 0, "the same, older name")                    \
+    F("search.dialect", STRING, "metricsql", 0,                                                    \
+      "language of queries: metricsql, or promql for strict PromQL")                               \
+    F("enable-feature", STRING, "promql-experimental-functions,promql-duration-expr", 0,           \
+      "strict PromQL: Prometheus' features of these names; also promql-delayed-name-removal, "     \
+      "type-and-unit-labels")                                                                      \
+    F("search.disableCache", BOOL, "false", 0, "no result cache")                                  \
+    F("search.logSlowQueryDuration", DURATION, "5s", 0, "slower queries are logged; 0 = never")    \
+    F("search.queryStats.lastQueriesCount", INT, "20000", 0,                                       \
+      "distinct queries remembered by top_queries")                                                \
+    F("vmalert.proxyURL", STRING, "", IGNORED, "")                                                 \
+    F("snapshotsMaxAge", DURATION, "0s", IGNORED, "")                                              \
+    F("loggerLevel", STRING, "INFO", 0, "INFO, WARN, ERROR or DEBUG")                              \
+    F("loggerFormat", STRING, "default", 0, "default (logfmt) or json")                            \
+    F("envflag.enable", BOOL, "false", 0,                                                          \
+      "flags not given are read from the environment, dots as underscores")                        \
+    F("envflag.prefix", STRING, "", 0, "prefix of those variables")                                \
+    F("version", BOOL, "false", 0, "print the version and exit")                                   \
+    F("storageNode", LIST, "", IGNORED, "")                                                        \
+    F("selectNode", LIST, "", IGNORED, "")                                                         \
+    F("replicationFactor", INT, "1", IGNORED, "")                                                  \
+    F("clusternativeListenAddr", STRING, "", IGNORED, "")                                          \
+    F("vminsertAddr", STRING, "", IGNORED, "")                                                     \
+    F("vmselectAddr", STRING, "", IGNORED, "")                                                     \
+    F("graphiteListenAddr", STRING, "", IGNORED, "")                                               \
+    F("influxListenAddr", STRING, "", IGNORED, "")                                                 \
+    F("opentsdbListenAddr", STRING, "", IGNORED, "")                                               \
+    F("opentsdbHTTPListenAddr", STRING, "", IGNORED, "")                                           \
+    F("cacheDataPath", STRING, "", IGNORED, "")                                                    \
+    F("license", STRING, "", SECRET | IGNORED, "")                                                 \
+    F("licenseFile", STRING, "", IGNORED, "")                                                      \
+    F("finalMergeDelay", DURATION, "0s", IGNORED, "")                                              \
+    F("bigMergeConcurrency", INT, "0", IGNORED, "")                                                \
+    F("smallMergeConcurrency", INT, "0", IGNORED, "")                                              \
+    F("snapshotCreateTimeout", DURATION, "0s", IGNORED, "")                                        \
+    F("retentionTimezoneOffset", DURATION, "0s", IGNORED, "")                                      \
+    F("precisionBits", INT, "64", IGNORED, "")                                                     \
+    F("cacheExpireDuration", DURATION, "30m", IGNORED, "")                                         \
+    F("storage.cacheSizeStorageTSID", BYTES, "0", IGNORED, "")                                     \
+    F("storage.cacheSizeStorageMetricName", BYTES, "0", IGNORED, "")                               \
+    F("storage.cacheSizeIndexDBIndexBlocks", BYTES, "0", IGNORED, "")                              \
+    F("storage.cacheSizeIndexDBDataBlocks", BYTES, "0", IGNORED, "")                               \
+    F("storage.cacheSizeIndexDBDataBlocksSparse", BYTES, "0", IGNORED, "")                         \
+    F("storage.cacheSizeIndexDBTagFilters", BYTES, "0", IGNORED, "")                               \
+    F("storage.cacheSizeMetricNamesStats", BYTES, "0", IGNORED, "")                                \
+    F("storage.trackMetricNamesStats", BOOL, "true", IGNORED, "")                                  \
+    F("storage.maxMetadataStorageSize", BYTES, "64MiB", 0,                                         \
+      "memory for types, help texts and units")                                                    \
+    F("storage.idbPrefillStart", DURATION, "1h", IGNORED, "")                                      \
+    F("storage.vminsertConnsShutdownDuration", DURATION, "25s", IGNORED, "")                       \
+    F("storage.maxHourlySeries", INT, "0", IGNORED, "")                                            \
+    F("storage.maxDailySeries", INT, "0", IGNORED, "")                                             \
+    F("maxBackfillAge", DURATION, "0s", IGNORED, "")                                               \
+    F("disablePerDayIndex", BOOL, "false", IGNORED, "")                                            \
+    F("enableMultitenancyViaHeaders", BOOL, "true", IGNORED, "")                                   \
+    F("inmemoryDataFlushInterval", DURATION, "5s", IGNORED, "")                                    \
+    F("denyQueriesOutsideRetention", BOOL, "false", IGNORED, "")                                   \
+    F("search.denyPartialResponse", BOOL, "false", IGNORED, "")                                    \
+    F("search.cacheTimestampOffset", DURATION, "5m", IGNORED, "")                                  \
+    F("search.setLookbackToStep", BOOL, "false", IGNORED, "")                                      \
+    F("search.maxFederateSeries", INT, "1000000", IGNORED, "")                                     \
+    F("search.maxTSDBStatusSeries", INT, "10000000", IGNORED, "")                                  \
+    F("search.maxDeleteSeries", INT, "1000000", IGNORED, "")                                       \
+    F("search.maxDeleteDuration", DURATION, "5m", IGNORED, "")                                     \
+    F("search.maxSamplesPerSeries", INT, "30000000", IGNORED, "")                                  \
+    F("search.maxTagKeys", INT, "100000", IGNORED, "")                                             \
+    F("search.maxTagValues", INT, "100000", IGNORED, "")                                           \
+    F("search.maxTagValueSuffixesPerSearch", INT, "100000", IGNORED, "")                           \
+    F("search.maxResponseSeries", INT, "0", IGNORED, "")                                           \
+    F("search.maxSeriesPerAggrFunc", INT, "1000000", IGNORED, "")                                  \
+    F("search.logQueryMemoryUsage", BYTES, "0", IGNORED, "")                                       \
+    F("search.minStalenessInterval", DURATION, "0s", IGNORED, "")                                  \
+    F("search.treatDotsAsIsInRegexps", BOOL, "false", IGNORED, "")                                 \
+    F("search.tenantCacheExpireDuration", DURATION, "5m", IGNORED, "")                             \
+    F("search.inmemoryBufSizeBytes", BYTES, "0", IGNORED, "")                                      \
+    F("search.graphiteStorageStep", DURATION, "10s", IGNORED, "")                                  \
+    F("rpc.disableCompression", BOOL, "false", IGNORED, "")                                        \
+    F("rpc.handshakeTimeout", DURATION, "5s", IGNORED, "")                                         \
+    F("disableRerouting", BOOL, "false", IGNORED, "")                                              \
+    F("disableReroutingOnUnavailable", BOOL, "false", IGNORED, "")                                 \
+    F("dropSamplesOnOverload", BOOL, "false", IGNORED, "")                                         \
+    F("relabelConfig", STRING, "", IGNORED, "")                                                    \
+    F("sortLabels", BOOL, "false", IGNORED, "")                                                    \
+    F("usePromCompatibleNaming", BOOL, "false", 0,                                                 \
+      "characters Prometheus does not know become _ in metric and label names")                    \
+    F("maxIngestionRate", INT, "0", IGNORED, "")                                                   \
+    F("enableTCP6", BOOL, "true", IGNORED, "")                                                     \
+    F("tls", BOOL, "false", IGNORED, "")                                                           \
+    F("tlsCertFile", STRING, "", IGNORED, "")                                                      \
+    F("tlsKeyFile", STRING, "", IGNORED, "")                                                       \
+    F("loggerTimezone", STRING, "UTC", IGNORED, "")                                                \
+    F("loggerOutput", STRING, "stderr", IGNORED, "")                                               \
+    F("loggerDisableTimestamps", BOOL, "false", IGNORED, "")                                       \
+    F("loggerErrorsPerSecondLimit", INT, "0", IGNORED, "")                                         \
+    F("loggerWarnsPerSecondLimit", INT, "0", IGNORED, "")                                          \
+    F("loggerMaxArgLen", INT, "5000", IGNORED, "")                                                 \
+    F("metrics.exposeMetadata", BOOL, "false", IGNORED, "")                                        \
+    F("pushmetrics.url", LIST, "", IGNORED, "")                                                    \
+    F("promscrape.config", STRING, "", IGNORED, "")                                                \
+    F("internStringMaxLen", INT, "500", IGNORED, "")                                               \
+    F("filestream.disableFadvise", BOOL, "false", IGNORED, "")                                     \
+    F("fs.disableMmap", BOOL, "false", IGNORED, "")                                                \
+    F("blockcache.missesBeforeCaching", INT, "2", IGNORED, "")                                     \
+    F("influxDBLabel", STRING, "db", 0, "label for the db argument of InfluxDB writes")            \
+    F("influxMeasurementFieldSeparator", STRING, "_", 0,                                           \
+      "between measurement and field in metric names")                                             \
+    F("influxSkipSingleField", BOOL, "false", 0,                                                   \
+      "InfluxDB lines with one field are named by the measurement alone")                          \
+    F("influxSkipMeasurement", BOOL, "false", 0, "InfluxDB samples are named by the field alone")  \
+    F("influx.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an InfluxDB write")    \
+    F("opentelemetry.usePrometheusNaming", BOOL, "false", 0,                                       \
+      "OTLP names as Prometheus makes them: my.metric of unit s becomes my_metric_seconds")        \
     F("opentelemetry.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an OTLP write")
 
 struct flag {
@@ -194,7 +234,8 @@ struct flag {
 };
 
 static const struct flag table[] = {
-#define F(name, type, fallback, attributes, help) {name, fallback, help, KS_FLAG_##type, attributes},
+#define F(name, type, fallback, attributes, help)                                                  \
+    {name, fallback, help, KS_FLAG_##type, attributes},
     FLAG_TABLE(F)
 #undef F
 };
@@ -228,7 +269,7 @@ static const char *text_of(int i)
     return values[i].text ? values[i].text : table[i].fallback;
 }
 
-/* --- values ------------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 static bool parse_bool(const char *s, bool *ret)
 {
     static const char *const yes[] = {"1", "t", "true", "T", "TRUE", "True"};
@@ -267,7 +308,7 @@ static ks_err check(int i, const char *text)
 /* %{NAME} → the variable's value; unknown ones are an error. */
 static ks_err expand_env(const char *in, struct ks_buf *out)
 {
-    for (const char *open; (open = strstr(in, "%{")); ) {
+    for (const char *open; (open = strstr(in, "%{"));) {
         const char *close = strchr(open, '}');
         if (!close)
             break;
@@ -289,7 +330,8 @@ static ks_err add_to_list(struct value *v, const char *text)
 {
     size_t cap = v->list_count;
     for (const char *p = text; *p;) {
-        size_t n = ks_rule_text_item(ks_slice_str(p)); /* commas in quotes and braces do not part items */
+        size_t n =
+            ks_rule_text_item(ks_slice_str(p)); /* commas in quotes and braces do not part items */
         if (n) {
             KS_TRY(ks_array_reserve((void **)&v->list, &cap, v->list_count + 1, sizeof *v->list));
             char *item = ks_memdup(p, n);
@@ -322,10 +364,12 @@ static ks_err set(int i, const char *raw)
         }
     }
     ks_buf_done(&b);
-    return err == KS_OK ? err : ks_fail_context(err, "invalid value \"%s\" for flag -%s", raw, table[i].name);
+    return err == KS_OK
+               ? err
+               : ks_fail_context(err, "invalid value \"%s\" for flag -%s", raw, table[i].name);
 }
 
-/* --- parsing ------------------------------------------------------------------------------------------------------------ */
+/* --- parsing --- */
 static unsigned distance(const char *a, size_t alen, const char *b)
 {
     unsigned row[128];
@@ -338,7 +382,8 @@ static unsigned distance(const char *a, size_t alen, const char *b)
         unsigned diag = row[0];
         row[0] = (unsigned)i;
         for (size_t j = 1; j <= blen; j++) {
-            unsigned cost = diag + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
+            unsigned cost =
+                diag + (tolower((unsigned char)a[i - 1]) != tolower((unsigned char)b[j - 1]));
             diag = row[j];
             unsigned step = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
             row[j] = cost < step ? cost : step;
@@ -353,10 +398,12 @@ static ks_err unknown(const char *name, size_t len)
     for (int i = 0; i < FLAG_COUNT; i++) {
         const char *dot = strrchr(table[i].name, '.');
         unsigned limit = len / 4 + 1;
-        if (distance(name, len, table[i].name) > limit && !(dot && distance(name, len, dot + 1) <= limit / 2))
+        if (distance(name, len, table[i].name) > limit &&
+            !(dot && distance(name, len, dot + 1) <= limit / 2))
             continue;
         size_t used = strlen(near);
-        snprintf(near + used, sizeof near - used, "%s-%s", used ? ", " : "; did you mean ", table[i].name);
+        snprintf(near + used, sizeof near - used, "%s-%s", used ? ", " : "; did you mean ",
+                 table[i].name);
     }
     return ks_fail(KS_EINVAL, "flag provided but not defined: -%.*s%s", (int)len, name, near);
 }
@@ -415,7 +462,7 @@ void ks_flags_reset(void)
     }
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 const char *ks_flag_str(const char *name)
 {
     return text_of(must_find(name));
@@ -444,7 +491,8 @@ int64_t ks_flag_ms(const char *name)
     int i = must_find(name);
     struct ks_slice s = ks_slice_str(text_of(i));
     int64_t ms = 0;
-    ks_err err = table[i].type == KS_FLAG_RETENTION ? ks_retention_parse_ms(s, &ms) : ks_duration_parse_ms(s, &ms);
+    ks_err err = table[i].type == KS_FLAG_RETENTION ? ks_retention_parse_ms(s, &ms)
+                                                    : ks_duration_parse_ms(s, &ms);
     KS_ASSERT(err == KS_OK);
     return ms;
 }
@@ -473,21 +521,24 @@ void ks_flags_log_ignored(void)
     char names[768] = "";
     for (int i = 0; i < FLAG_COUNT; i++) {
         size_t used = strlen(names);
-        if ((table[i].attributes & IGNORED) && values[i].is_set && strcmp(text_of(i), table[i].fallback) != 0)
+        if ((table[i].attributes & IGNORED) && values[i].is_set &&
+            strcmp(text_of(i), table[i].fallback) != 0)
             snprintf(names + used, sizeof names - used, " -%s", table[i].name);
     }
     if (names[0])
-        ks_log(KS_LOG_WARN, "cmd", "flags accepted without effect:%s; see kofstore help flags", names);
+        ks_log(KS_LOG_WARN, "cmd", "flags accepted without effect:%s; see kofstore help flags",
+               names);
 }
 
-/* --- printing ----------------------------------------------------------------------------------------------------------- */
+/* --- printing --- */
 void ks_flags_print_markdown(struct ks_buf *out)
 {
     ks_buf_str(out, "| Flag | Default | Meaning |\n|---|---|---|\n");
     for (int i = 0; i < FLAG_COUNT; i++)
         if (!(table[i].attributes & IGNORED))
-            ks_buf_printf(out, "| `-%s` | %s%s%s | %s |\n", table[i].name, table[i].fallback[0] ? "`" : "",
-                          table[i].fallback, table[i].fallback[0] ? "`" : "", table[i].help);
+            ks_buf_printf(out, "| `-%s` | %s%s%s | %s |\n", table[i].name,
+                          table[i].fallback[0] ? "`" : "", table[i].fallback,
+                          table[i].fallback[0] ? "`" : "", table[i].help);
     ks_buf_str(out, "\nAccepted without effect, so that existing deployments start:");
     const char *sep = " ";
     for (int i = 0; i < FLAG_COUNT; i++)

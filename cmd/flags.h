@@ -1,6 +1,7 @@
 /*
- * The command line: one table of flags, Go's syntax (-x v, -x=v, --x=v, -b, repeated lists), environment variables, %{ENV} in
- * values. VictoriaMetrics' names wherever it has one. Used at start only; one thread.
+ * The command line: one table of flags, Go's syntax (-x v, -x=v, --x=v, -b, repeated lists),
+ * environment variables, %{ENV} in values. VictoriaMetrics' names wherever it has one. Used at
+ * start only; one thread.
  */
 #ifndef KS_CMD_FLAGS_H
 #define KS_CMD_FLAGS_H
@@ -8,11 +9,19 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum ks_flag_type { KS_FLAG_STRING, KS_FLAG_BOOL, KS_FLAG_INT, KS_FLAG_DURATION, KS_FLAG_RETENTION, KS_FLAG_BYTES, KS_FLAG_LIST };
+enum ks_flag_type {
+    KS_FLAG_STRING,
+    KS_FLAG_BOOL,
+    KS_FLAG_INT,
+    KS_FLAG_DURATION,
+    KS_FLAG_RETENTION,
+    KS_FLAG_BYTES,
+    KS_FLAG_LIST
+};
 
 /*
- * Reads argv[first..]. What is no flag ends the list; *ret_next is its index. Errors name the flag and what to do; an unknown one
- * names the nearest.
+ * Reads argv[first..]. What is no flag ends the list; *ret_next is its index. Errors name the flag
+ * and what to do; an unknown one names the nearest.
  */
 KS_NODISCARD ks_err ks_flags_parse(int argc, char **argv, int first, int *ret_next);
 void ks_flags_reset(void); /* back to defaults: tests */
@@ -20,8 +29,8 @@ void ks_flags_reset(void); /* back to defaults: tests */
 /* Values by name; the name must be in the table with that type (asserted). */
 const char *ks_flag_str(const char *name);
 bool ks_flag_bool(const char *name);
-int64_t ks_flag_int(const char *name);   /* INT and BYTES */
-int64_t ks_flag_ms(const char *name);    /* DURATION and RETENTION */
+int64_t ks_flag_int(const char *name); /* INT and BYTES */
+int64_t ks_flag_ms(const char *name);  /* DURATION and RETENTION */
 size_t ks_flag_list(const char *name, const char *const **ret);
 /* One warning that names the flags given which have no effect. */
 void ks_flags_log_ignored(void);

@@ -19,7 +19,10 @@ static const struct {
 
 static void usage(FILE *f)
 {
-    fprintf(f, "kofstore %s: storage for metrics, logs and traces\n\nusage: kofstore [COMMAND] [FLAGS]\n\n", KS_VERSION);
+    fprintf(f,
+            "kofstore %s: storage for metrics, logs and traces\n\nusage: kofstore [COMMAND] "
+            "[FLAGS]\n\n",
+            KS_VERSION);
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
     fprintf(f, "\nFlags are written -name=value; see kofstore help flags.\n");
@@ -43,7 +46,8 @@ int ks_cmd_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
-    if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "-help") == 0 || strcmp(argv[1], "--help") == 0))
+    if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "-help") == 0 ||
+                     strcmp(argv[1], "--help") == 0))
         return ks_cmd_help(0, NULL);
     if (!name)
         return ks_cmd_serve(argc - 1, argv + 1);

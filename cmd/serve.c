@@ -49,15 +49,16 @@ static ks_err logger_setup(void)
     static const struct {
         const char *name;
         enum ks_log_level level;
-    } levels[] = {{"DEBUG", KS_LOG_DEBUG}, {"INFO", KS_LOG_INFO}, {"WARN", KS_LOG_WARN}, {"ERROR", KS_LOG_ERROR},
-                  {"FATAL", KS_LOG_ERROR}, {"PANIC", KS_LOG_ERROR}};
+    } levels[] = {{"DEBUG", KS_LOG_DEBUG}, {"INFO", KS_LOG_INFO},   {"WARN", KS_LOG_WARN},
+                  {"ERROR", KS_LOG_ERROR}, {"FATAL", KS_LOG_ERROR}, {"PANIC", KS_LOG_ERROR}};
     ks_log_set_json(strcmp(ks_flag_str("loggerFormat"), "json") == 0);
     for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
         if (strcmp(ks_flag_str("loggerLevel"), levels[i].name) == 0) {
             ks_log_set_level(levels[i].level);
             return KS_OK;
         }
-    return ks_fail(KS_EINVAL, "-loggerLevel=%s: want DEBUG, INFO, WARN or ERROR", ks_flag_str("loggerLevel"));
+    return ks_fail(KS_EINVAL, "-loggerLevel=%s: want DEBUG, INFO, WARN or ERROR",
+                   ks_flag_str("loggerLevel"));
 }
 
 /* One name of the list given to -enable-feature. */
@@ -77,10 +78,14 @@ static void fill_config(struct ks_config *c)
         enum ks_auth_key key;
         const char *flag;
     } keys[] = {
-        {KS_AUTH_METRICS, "metricsAuthKey"},         {KS_AUTH_FLAGS, "flagsAuthKey"},
-        {KS_AUTH_DELETE, "deleteAuthKey"},           {KS_AUTH_SNAPSHOT, "snapshotAuthKey"},
-        {KS_AUTH_FORCE_MERGE, "forceMergeAuthKey"},  {KS_AUTH_FORCE_FLUSH, "forceFlushAuthKey"},
-        {KS_AUTH_RESET_CACHE, "search.resetCacheAuthKey"}, {KS_AUTH_RELOAD, "reloadAuthKey"},
+        {KS_AUTH_METRICS, "metricsAuthKey"},
+        {KS_AUTH_FLAGS, "flagsAuthKey"},
+        {KS_AUTH_DELETE, "deleteAuthKey"},
+        {KS_AUTH_SNAPSHOT, "snapshotAuthKey"},
+        {KS_AUTH_FORCE_MERGE, "forceMergeAuthKey"},
+        {KS_AUTH_FORCE_FLUSH, "forceFlushAuthKey"},
+        {KS_AUTH_RESET_CACHE, "search.resetCacheAuthKey"},
+        {KS_AUTH_RELOAD, "reloadAuthKey"},
     };
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         c->auth_keys[keys[i].key] = ks_flag_str(keys[i].flag);
@@ -182,11 +187,14 @@ static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
     KS_TRY(wal_sync_of(ks_flag_str("wal.sync"), &o.wal_sync));
     int64_t percent = ks_flag_int("memory.allowedPercent");
     if (percent < 1 || percent > 100)
-        return ks_fail(KS_EINVAL, "-memory.allowedPercent=%s: want 1 to 100", ks_flag_str("memory.allowedPercent"));
+        return ks_fail(KS_EINVAL, "-memory.allowedPercent=%s: want 1 to 100",
+                       ks_flag_str("memory.allowedPercent"));
     if (o.shards > MAX_SHARDS)
-        return ks_fail(KS_EINVAL, "-storage.shards=%s: want at most %d", ks_flag_str("storage.shards"), MAX_SHARDS);
+        return ks_fail(KS_EINVAL, "-storage.shards=%s: want at most %d",
+                       ks_flag_str("storage.shards"), MAX_SHARDS);
     if (o.wal_segment_bytes < MIN_SEGMENT_BYTES)
-        return ks_fail(KS_EINVAL, "-wal.segmentBytes=%s: want at least 256KiB", ks_flag_str("wal.segmentBytes"));
+        return ks_fail(KS_EINVAL, "-wal.segmentBytes=%s: want at least 256KiB",
+                       ks_flag_str("wal.segmentBytes"));
     o.wal_segment_bytes &= ~(uint64_t)4095;
     return open_with_rules(&o, ret);
 }
@@ -220,10 +228,10 @@ static ks_err start_http(struct ks_app *app)
         .handle = ks_router_handle,
         .app = app,
     };
-    o.lanes[KS_LANE_INSERT] = (struct ks_http_lane_opts){workers("maxConcurrentInserts"), 4096,
-                                                         ks_flag_ms("insert.maxQueueDuration"), 503};
-    o.lanes[KS_LANE_SELECT] = (struct ks_http_lane_opts){workers("search.maxConcurrentRequests"), 4096,
-                                                         ks_flag_ms("search.maxQueueDuration"), 429};
+    o.lanes[KS_LANE_INSERT] = (struct ks_http_lane_opts){
+        workers("maxConcurrentInserts"), 4096, ks_flag_ms("insert.maxQueueDuration"), 503};
+    o.lanes[KS_LANE_SELECT] = (struct ks_http_lane_opts){
+        workers("search.maxConcurrentRequests"), 4096, ks_flag_ms("search.maxQueueDuration"), 429};
     o.lanes[KS_LANE_EXPORT] = o.lanes[KS_LANE_SELECT];
     o.lanes[KS_LANE_OPS] = (struct ks_http_lane_opts){3, 256, 60000, 503};
     return ks_http_start(&o, &app->server);
@@ -257,16 +265,17 @@ static int serve(struct ks_app *app, sigset_t *signals)
     struct ks_self_scrape *scrape = NULL;
     ks_err err = KS_OK;
     if (ks_flag_ms("selfScrapeInterval") > 0)
-        err = ks_self_scrape_start(app, ks_flag_ms("selfScrapeInterval"), ks_flag_str("selfScrapeJob"),
-                                   ks_flag_str("selfScrapeInstance"), &scrape);
+        err = ks_self_scrape_start(app, ks_flag_ms("selfScrapeInterval"),
+                                   ks_flag_str("selfScrapeJob"), ks_flag_str("selfScrapeInstance"),
+                                   &scrape);
     if (err != KS_OK)
         complain("self-scrape");
     const char *const *addrs;
     for (size_t i = 0; i < ks_flag_list("httpListenAddr", &addrs); i++)
         printf("listening on http://%s/\n", ks_http_addr(app->server, i));
     fflush(stdout);
-    ks_log(KS_LOG_INFO, "cmd", "started version=%s addr=%s data=%s", KS_VERSION, ks_http_addr(app->server, 0),
-           app->cfg.storage_path);
+    ks_log(KS_LOG_INFO, "cmd", "started version=%s addr=%s data=%s", KS_VERSION,
+           ks_http_addr(app->server, 0), app->cfg.storage_path);
     int sig = 0;
     sigwait(signals, &sig);
     ks_log(KS_LOG_INFO, "cmd", "stopping signal=%d", sig);
@@ -302,7 +311,8 @@ static int run(sigset_t *signals)
 int ks_cmd_serve(int argc, char **argv)
 {
     int next = 0;
-    if (ks_flags_parse(argc, argv, 0, &next) != KS_OK || (next < argc && ks_fail(KS_EINVAL, "unexpected argument \"%s\"", argv[next]))) {
+    if (ks_flags_parse(argc, argv, 0, &next) != KS_OK ||
+        (next < argc && ks_fail(KS_EINVAL, "unexpected argument \"%s\"", argv[next]))) {
         complain("");
         fprintf(stderr, "see kofstore help flags\n");
         return 2;
@@ -312,6 +322,13 @@ int ks_cmd_serve(int argc, char **argv)
         return 0;
     }
     if (logger_setup() != KS_OK) {
+        complain("");
+        return 2;
+    }
+    /* Everything else without effect is harmless; plain text where TLS was asked for is not. */
+    if (ks_flag_bool("tls") &&
+        ks_fail(KS_EUNSUPPORTED, "-tls: this version serves plain HTTP only; end TLS in a proxy "
+                                 "in front of it, such as vmauth")) {
         complain("");
         return 2;
     }

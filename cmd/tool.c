@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-ks_err ks_tool_args(int argc, char **argv, struct ks_tool_opt *opts, size_t opt_count, const char **words, size_t cap,
-                    size_t *ret_count)
+ks_err ks_tool_args(int argc, char **argv, struct ks_tool_opt *opts, size_t opt_count,
+                    const char **words, size_t cap, size_t *ret_count)
 {
     *ret_count = 0;
     for (int a = 0; a < argc; a++) {

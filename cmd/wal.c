@@ -6,27 +6,31 @@
 #include "cmd/tool.h"
 #include "wal/inspect.h"
 
-static const char usage[] = "usage: kofstore wal COMMAND\n\n"
-                            "  ls DIR       segments of a data folder's log\n"
-                            "  verify DIR   read every frame; exit status 1 when durable frames are damaged\n";
+static const char usage[] =
+    "usage: kofstore wal COMMAND\n\n"
+    "  ls DIR       segments of a data folder's log\n"
+    "  verify DIR   read every frame; exit status 1 when durable frames are damaged\n";
 
 struct show {
     bool list;
     uint64_t segments, frames;
 };
 
-static void print_end(void *arg, const struct ks_wal_segment_info *info, const struct ks_wal_segment_end *end)
+static void print_end(void *arg, const struct ks_wal_segment_info *info,
+                      const struct ks_wal_segment_end *end)
 {
     struct show *s = arg;
     s->segments++;
     s->frames += end->frames;
     if (!s->list && end->state == KS_WAL_CLEAN)
         return;
-    printf("%s\tstate=%s first_lsn=%llu end_lsn=%llu commits=%llu frames=%llu payload_bytes=%llu file_bytes=%llu%s%s%s\n",
+    printf("%s\tstate=%s first_lsn=%llu end_lsn=%llu commits=%llu frames=%llu payload_bytes=%llu "
+           "file_bytes=%llu%s%s%s\n",
            info->path, ks_wal_state_name(end->state), (unsigned long long)info->first_lsn,
-           (unsigned long long)end->end_lsn, (unsigned long long)end->commits, (unsigned long long)end->frames,
-           (unsigned long long)end->payload_bytes, (unsigned long long)info->file_bytes,
-           info->damaged_copy ? " set_aside" : "", end->why ? " why=" : "", end->why ? end->why : "");
+           (unsigned long long)end->end_lsn, (unsigned long long)end->commits,
+           (unsigned long long)end->frames, (unsigned long long)end->payload_bytes,
+           (unsigned long long)info->file_bytes, info->damaged_copy ? " set_aside" : "",
+           end->why ? " why=" : "", end->why ? end->why : "");
 }
 
 int ks_cmd_wal(int argc, char **argv)
@@ -48,7 +52,7 @@ int ks_cmd_wal(int argc, char **argv)
     err = ks_wal_inspect(ks_vfs_posix(), path, &in, &state);
     if (err != KS_OK)
         return ks_tool_complain(err);
-    printf("%llu segments, %llu frames: %s\n", (unsigned long long)s.segments, (unsigned long long)s.frames,
-           ks_wal_state_name(state));
+    printf("%llu segments, %llu frames: %s\n", (unsigned long long)s.segments,
+           (unsigned long long)s.frames, ks_wal_state_name(state));
     return state == KS_WAL_DAMAGED || state == KS_WAL_UNREADABLE;
 }

@@ -1,6 +1,7 @@
 /*
- * The merge itself. Chunks of a series, from all inputs, go through in order of time: a run of chunks that do not touch each other and
- * need no change is copied byte for byte; anything else is decoded into one sorted, folded run and cut into chunks again.
+ * The merge itself. Chunks of a series, from all inputs, go through in order of time: a run of
+ * chunks that do not touch each other and need no change is copied byte for byte; anything else is
+ * decoded into one sorted, folded run and cut into chunks again.
  */
 #include "compaction/compact.h"
 
@@ -42,7 +43,7 @@ struct merge {
     struct kfold fold;
     struct ks_buf labels, encoded;
     struct ks_compact_series keep; /* of the series at hand */
-    bool series_open; /* the series at hand has been added to the writer */
+    bool series_open;              /* the series at hand has been added to the writer */
     struct ks_tenant tenant;
     struct ks_compact_result result;
 };
@@ -79,7 +80,7 @@ static ks_err open_sides(struct merge *m, const struct ks_compact_input *inputs,
     return KS_OK;
 }
 
-/* --- one series --------------------------------------------------------------------------------------------------- */
+/* --- one series --- */
 
 static int by_time(const void *pa, const void *pb)
 {
@@ -97,8 +98,10 @@ static bool equal_pieces(const struct piece *a, const struct piece *b)
 static ks_err take_chunks(struct merge *m, const struct side *s)
 {
     size_t n = 0;
-    KS_TRY(ks_mdata_cursor_chunks(s->chunks, s->ord, INT64_MIN, INT64_MAX, &m->refs, &n, &m->ref_cap));
-    KS_TRY(ks_array_reserve((void **)&m->pieces, &m->piece_cap, m->piece_count + n, sizeof *m->pieces));
+    KS_TRY(
+        ks_mdata_cursor_chunks(s->chunks, s->ord, INT64_MIN, INT64_MAX, &m->refs, &n, &m->ref_cap));
+    KS_TRY(ks_array_reserve((void **)&m->pieces, &m->piece_cap, m->piece_count + n,
+                            sizeof *m->pieces));
     for (size_t i = 0; i < n; i++) {
         m->result.samples_in += m->refs[i].meta.sample_count;
         if (m->refs[i].meta.max_ms >= m->keep.keep_from_ms)
@@ -136,22 +139,27 @@ static ks_err put_chunk(struct merge *m, size_t from, size_t n)
     size_t times_bytes;
     ks_buf_reset(&m->encoded);
     KS_TRY(open_series(m));
-    KS_TRY(ks_chunk_encode(m->fold.times + from, m->fold.values + from, n, &m->encoded, &meta, &times_bytes));
+    KS_TRY(ks_chunk_encode(m->fold.times + from, m->fold.values + from, n, &m->encoded, &meta,
+                           &times_bytes));
     struct ks_slice all = ks_buf_view(&m->encoded);
-    KS_TRY(ks_mpart_add_chunk(m->w, &meta, ks_slice(all.ptr, times_bytes), ks_slice_from(all, times_bytes)));
+    KS_TRY(ks_mpart_add_chunk(m->w, &meta, ks_slice(all.ptr, times_bytes),
+                              ks_slice_from(all, times_bytes)));
     m->result.samples_out += n;
     m->result.chunks_rewritten++;
     return KS_OK;
 }
 
-/* Decodes pieces [from, to), folds them and writes the result as chunks of about CHUNK_TARGET samples. */
+/* Decodes pieces [from, to), folds them and writes the result as chunks of about CHUNK_TARGET
+ * samples. */
 static ks_err rewrite(struct merge *m, size_t from, size_t to)
 {
     kfold_reset(&m->fold);
     for (size_t i = from; i < to; i++)
         KS_TRY(kfold_add(&m->fold, m->pieces[i].data, &m->pieces[i].ref));
-    KS_TRY(kfold_finish(&m->fold, m->keep.keep_from_ms, m->o->dedup_interval_ms, m->keep.resolution_ms));
-    /* Nothing fell away from a lone chunk: its bytes stay, so that merging again changes nothing. */
+    KS_TRY(kfold_finish(&m->fold, m->keep.keep_from_ms, m->o->dedup_interval_ms,
+                        m->keep.resolution_ms));
+    /* Nothing fell away from a lone chunk: its bytes stay, so that merging again changes nothing.
+     */
     if (to == from + 1 && m->fold.count == m->pieces[from].ref.meta.sample_count)
         return copy_piece(m, &m->pieces[from]);
     size_t n = m->fold.count, chunks = (n + CHUNK_TARGET * 3 / 2 - 1) / (CHUNK_TARGET * 3 / 2);
@@ -165,7 +173,8 @@ static ks_err rewrite(struct merge *m, size_t from, size_t to)
 /* Whether a piece that touches no other may be copied as it is. */
 static bool as_is(const struct merge *m, const struct piece *p)
 {
-    return p->ref.meta.min_ms >= m->keep.keep_from_ms && m->o->dedup_interval_ms <= 1 && m->keep.resolution_ms <= 1;
+    return p->ref.meta.min_ms >= m->keep.keep_from_ms && m->o->dedup_interval_ms <= 1 &&
+           m->keep.resolution_ms <= 1;
 }
 
 /* End of the run of pieces that overlap each other, starting at i. */
@@ -198,7 +207,8 @@ static ks_err write_pieces(struct merge *m)
             i = end;
             continue;
         }
-        /* Everything up to the next piece worth copying is rewritten together, so that short ones grow. */
+        /* Everything up to the next piece worth copying is rewritten together, so that short ones
+         * grow. */
         while (end < m->piece_count) {
             size_t next = overlap_end(m, end);
             if (next == end + 1 && as_is(m, &m->pieces[end]) &&
@@ -243,8 +253,8 @@ static ks_err merge_all(struct merge *m)
         if (round % CHECK_EVERY == 0 && m->o->stop && atomic_load(m->o->stop))
             return ks_fail(KS_ECANCELED, "the merge was stopped");
         for (size_t i = 0; i < m->count; i++)
-            if (m->sides[i].more && (!least || ks_series_cmp(m->sides[i].tenant, m->sides[i].labels, least->tenant,
-                                                             least->labels) < 0))
+            if (m->sides[i].more && (!least || ks_series_cmp(m->sides[i].tenant, m->sides[i].labels,
+                                                             least->tenant, least->labels) < 0))
                 least = &m->sides[i];
         if (!least)
             return KS_OK;
@@ -252,8 +262,8 @@ static ks_err merge_all(struct merge *m)
     }
 }
 
-ks_err ks_compact_merge(const struct ks_compact_opts *o, const struct ks_compact_input *inputs, size_t count,
-                        struct ks_compact_result *ret)
+ks_err ks_compact_merge(const struct ks_compact_opts *o, const struct ks_compact_input *inputs,
+                        size_t count, struct ks_compact_result *ret)
 {
     struct merge m = {.o = o};
     ks_buf_init(&m.labels, 16 << 20);

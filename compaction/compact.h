@@ -1,7 +1,8 @@
 /*
- * Merging metric parts of one day into one: series in order, chunks copied as they are where they do not overlap, decoded and folded
- * where they do. On the way deleted rows and samples outside their series' retention are left out, the dedup interval applied, short
- * neighbouring chunks joined, and old data downsampled.
+ * Merging metric parts of one day into one: series in order, chunks copied as they are where they
+ * do not overlap, decoded and folded where they do. On the way deleted rows and samples outside
+ * their series' retention are left out, the dedup interval applied, short neighbouring chunks
+ * joined, and old data downsampled.
  */
 #ifndef KS_COMPACTION_COMPACT_H
 #define KS_COMPACTION_COMPACT_H
@@ -27,7 +28,8 @@ struct ks_compact_opts {
     int level;                 /* of the new part */
     int64_t dedup_interval_ms; /* ≤ 1: equal times only */
     /* Fills *ret (preset to "keep all as it is") for one series; NULL: keep all. */
-    void (*series)(void *arg, struct ks_tenant tenant, struct ks_slice label_bytes, struct ks_compact_series *ret);
+    void (*series)(void *arg, struct ks_tenant tenant, struct ks_slice label_bytes,
+                   struct ks_compact_series *ret);
     void *arg;
     _Atomic int *stop; /* not NULL and nonzero: KS_ECANCELED soon */
 };
@@ -38,10 +40,11 @@ struct ks_compact_result {
 };
 
 /* Errors: KS_ECORRUPT names the input file; on any error no file is left. One thread. */
-KS_NODISCARD ks_err ks_compact_merge(const struct ks_compact_opts *o, const struct ks_compact_input *inputs, size_t count,
+KS_NODISCARD ks_err ks_compact_merge(const struct ks_compact_opts *o,
+                                     const struct ks_compact_input *inputs, size_t count,
                                      struct ks_compact_result *ret);
 
-/* --- what to merge ------------------------------------------------------------------------------------------------ */
+/* --- what to merge --- */
 struct ks_compact_candidate {
     uint64_t id, bytes;
     int64_t day;        /* UTC day number */
@@ -59,18 +62,19 @@ struct ks_compact_policy {
 };
 
 /*
- * Chooses one merge: fills pick[] (room for count) with indexes into list and the level of the result. Returns how many; 0: nothing
- * is due. Applied again and again it ends.
+ * Chooses one merge: fills pick[] (room for count) with indexes into list and the level of the
+ * result. Returns how many; 0: nothing is due. Applied again and again it ends.
  *
  *   L0 → L1       4 or more L0 parts of a day
- *   L1 → L1       8 or more L1 parts of about one size, so that a day's big part is not rewritten for every small one
- *   day → L2      a day that is over and has been left alone for an hour becomes one part per max_part_bytes. Late samples join it
- *                 once they are half as much, or after twelve quiet hours a sixteenth; until then they wait beside it.
- *   alone         an L2 part with more than 10 % of rows gone or due for downsampling, any part with 30 % of rows gone
+ *   L1 → L1       8 or more L1 parts of about one size, so that a day's big part is not rewritten
+ * for every small one day → L2      a day that is over and has been left alone for an hour becomes
+ * one part per max_part_bytes. Late samples join it once they are half as much, or after twelve
+ * quiet hours a sixteenth; until then they wait beside it. alone         an L2 part with more than
+ * 10 % of rows gone or due for downsampling, any part with 30 % of rows gone
  *
  * Samples that come in order are rewritten at most four times.
  */
-size_t ks_compact_pick(const struct ks_compact_candidate *list, size_t count, const struct ks_compact_policy *policy,
-                       size_t *pick, int *ret_level);
+size_t ks_compact_pick(const struct ks_compact_candidate *list, size_t count,
+                       const struct ks_compact_policy *policy, size_t *pick, int *ret_level);
 
 #endif

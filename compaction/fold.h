@@ -1,4 +1,5 @@
-/* Decoded samples of several chunks as one ascending run, of equal times one sample. Merges and tools use it. One thread. */
+/* Decoded samples of several chunks as one ascending run, of equal times one sample. Merges and
+ * tools use it. One thread. */
 #ifndef KS_COMPACTION_FOLD_H
 #define KS_COMPACTION_FOLD_H
 
@@ -14,7 +15,9 @@ struct kfold {
 void kfold_reset(struct kfold *f);
 void kfold_done(struct kfold *f);
 KS_NODISCARD ks_err kfold_add(struct kfold *f, struct ks_mdata *d, const struct ks_chunk_ref *ref);
-/* Sorts, folds, drops times before keep_from, applies the dedup interval and the downsampling resolution (≤ 1: none). */
-KS_NODISCARD ks_err kfold_finish(struct kfold *f, int64_t keep_from, int64_t dedup_ms, int64_t resolution_ms);
+/* Sorts, folds, drops times before keep_from, applies the dedup interval and the downsampling
+ * resolution (≤ 1: none). */
+KS_NODISCARD ks_err kfold_finish(struct kfold *f, int64_t keep_from, int64_t dedup_ms,
+                                 int64_t resolution_ms);
 
 #endif

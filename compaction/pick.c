@@ -1,14 +1,22 @@
 /*
- * What to merge next. The rules are in compact.h; here is how they are found. Within a day parts are looked at smallest first, so that a
- * merge takes many small ones rather than few big ones; every choice either lessens the number of parts or clears the mark that led to
- * it, which is why repeated picking ends. Pure functions.
+ * What to merge next. The rules are in compact.h; here is how they are found. Within a day parts
+ * are looked at smallest first, so that a merge takes many small ones rather than few big ones;
+ * every choice either lessens the number of parts or clears the mark that led to it, which is why
+ * repeated picking ends. Pure functions.
  */
 #include <stdlib.h>
 
 #include "base/time.h"
 #include "compaction/compact.h"
 
-enum { L0_FANIN = 4, L1_FANIN = 8, FANIN_MAX = 64, SETTLE_MS = 3600000, QUIET_MS = 12 * 3600000, SIZE_SPREAD = 4 };
+enum {
+    L0_FANIN = 4,
+    L1_FANIN = 8,
+    FANIN_MAX = 64,
+    SETTLE_MS = 3600000,
+    QUIET_MS = 12 * 3600000,
+    SIZE_SPREAD = 4
+};
 static const uint64_t default_max_bytes = (uint64_t)32 << 30;
 static const double alone_l2_share = 0.1, alone_share = 0.3;
 
@@ -43,7 +51,8 @@ static size_t collect(const struct scan *s, int64_t day, int min_level, int max_
     return kept;
 }
 
-/* Of the parts picked, ascending by size, the first run of at least `fanin` that are of about one size. */
+/* Of the parts picked, ascending by size, the first run of at least `fanin` that are of about one
+ * size. */
 static size_t similar(const struct scan *s, size_t n, size_t fanin)
 {
     for (size_t from = 0; from + fanin <= n; from++) {
@@ -69,7 +78,7 @@ static bool first_of_day(const struct scan *s, size_t i)
     return true;
 }
 
-/* --- a finished day ----------------------------------------------------------------------------------------------- */
+/* --- a finished day --- */
 
 struct day {
     size_t lower, upper; /* parts below L2; of L2 */
@@ -111,7 +120,8 @@ static size_t pick_finished(const struct scan *s, int64_t number, int *ret_level
     if (!d.lower || (number + 1) * KS_MS_DAY + SETTLE_MS > now || d.newest_ms + SETTLE_MS > now)
         return 0;
     bool quiet = d.newest_ms + QUIET_MS <= now;
-    bool join = !d.upper || d.lower_bytes >= d.upper_bytes / 2 || (quiet && d.lower_bytes >= d.upper_bytes / 16);
+    bool join = !d.upper || d.lower_bytes >= d.upper_bytes / 2 ||
+                (quiet && d.lower_bytes >= d.upper_bytes / 16);
     size_t n = collect(s, number, 0, join ? 2 : 1);
     *ret_level = join ? 2 : 1;
     if (!join) /* what came late waits as one part */
@@ -128,7 +138,8 @@ static size_t pick_forced(const struct scan *s, size_t i)
         return n;
     for (size_t k = 0; k < s->count; k++) {
         const struct ks_compact_candidate *c = &s->list[k];
-        if (c->day == s->list[i].day && (c->level < 2 || c->has_deleted || c->deleted_share > 0 || c->thin_due)) {
+        if (c->day == s->list[i].day &&
+            (c->level < 2 || c->has_deleted || c->deleted_share > 0 || c->thin_due)) {
             s->pick[0] = k;
             return 1;
         }
@@ -150,10 +161,11 @@ static size_t pick_alone(const struct scan *s, int *ret_level)
     return 0;
 }
 
-size_t ks_compact_pick(const struct ks_compact_candidate *list, size_t count, const struct ks_compact_policy *policy,
-                       size_t *pick, int *ret_level)
+size_t ks_compact_pick(const struct ks_compact_candidate *list, size_t count,
+                       const struct ks_compact_policy *policy, size_t *pick, int *ret_level)
 {
-    struct scan s = {list, count, policy, policy->max_part_bytes ? policy->max_part_bytes : default_max_bytes, pick};
+    struct scan s = {list, count, policy,
+                     policy->max_part_bytes ? policy->max_part_bytes : default_max_bytes, pick};
     size_t n = 0;
     /* Newest days first: they are asked for most. */
     for (size_t i = count; i-- > 0 && !policy->force;) {

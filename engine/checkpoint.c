@@ -1,7 +1,8 @@
 /*
- * Checkpoints: the head as a file. Format: docs/format/checkpoint.md. The part container with kind KS_PART_CHECKPOINT; per shard
- * two sections of independent pages: "labels-N" (series: sid, tenant, label bytes) and "state-N" (open chunks and late samples
- * by local id), and the property "cut-N": the first LSN of the shard's records that the state does not contain.
+ * Checkpoints: the head as a file. Format: docs/format/checkpoint.md. The part container with kind
+ * KS_PART_CHECKPOINT; per shard two sections of independent pages: "labels-N" (series: sid, tenant,
+ * label bytes) and "state-N" (open chunks and late samples by local id), and the property "cut-N":
+ * the first LSN of the shard's records that the state does not contain.
  */
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +46,8 @@ ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state, struct k
 /* Cuts the frozen state into pages between series. */
 static ks_err put_state(struct ks_part_writer *w, const char *section, struct ks_slice state)
 {
-    /* A page boundary needs no alignment to series when loading concatenates; pages stay below the container's limit. */
+    /* A page boundary needs no alignment to series when loading concatenates; pages stay below the
+     * container's limit. */
     struct ks_page_ref ref;
     for (size_t at = 0; at < state.len; at += PAGE_SOFT) {
         size_t n = state.len - at < PAGE_SOFT ? state.len - at : PAGE_SOFT;
@@ -55,11 +57,13 @@ static ks_err put_state(struct ks_part_writer *w, const char *section, struct ks
 }
 
 /*
- * The series in use when the state was frozen, and no others: none of them is dropped while the commit lock is held, and one made
- * since then is in the log behind the cut, or was taken back and its id means another series by now.
+ * The series in use when the state was frozen, and no others: none of them is dropped while the
+ * commit lock is held, and one made since then is in the log behind the cut, or was taken back and
+ * its id means another series by now.
  */
-static ks_err put_labels(struct ks_engine *e, struct ks_part_writer *w, const char *section, uint32_t shard,
-                         struct ks_slice locals, struct ks_buf *page, struct ks_buf *labels)
+static ks_err put_labels(struct ks_engine *e, struct ks_part_writer *w, const char *section,
+                         uint32_t shard, struct ks_slice locals, struct ks_buf *page,
+                         struct ks_buf *labels)
 {
     for (size_t at = 0; at < locals.len; at += sizeof(uint32_t)) {
         uint32_t local;
@@ -79,8 +83,8 @@ static ks_err put_labels(struct ks_engine *e, struct ks_part_writer *w, const ch
     return put_page(w, section, page);
 }
 
-ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut, struct ks_slice locals,
-                          struct ks_slice state)
+ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut,
+                          struct ks_slice locals, struct ks_slice state)
 {
     char name[32];
     uint8_t cut_bytes[8];
@@ -101,7 +105,7 @@ ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_
     return err;
 }
 
-/* --- loading ------------------------------------------------------------------------------------------------------ */
+/* --- loading --- */
 
 ks_err ksi_checkpoint_load_labels(struct ks_engine *e, struct ksi_shard *s, struct ks_slice raw)
 {
@@ -110,15 +114,16 @@ ks_err ksi_checkpoint_load_labels(struct ks_engine *e, struct ksi_shard *s, stru
     size_t count = 0, cap = 0;
     ks_err err = KS_OK;
     while (ks_reader_left(&r) && err == KS_OK) {
-        uint64_t sid = ks_read_varint(&r), account = ks_read_varint(&r), project = ks_read_varint(&r);
+        uint64_t sid = ks_read_varint(&r), account = ks_read_varint(&r),
+                 project = ks_read_varint(&r);
         struct ks_slice labels = ks_read_lp(&r);
         if (r.bad || sid >= UINT32_MAX || account > UINT32_MAX || project > UINT32_MAX)
             err = ks_fail(KS_ECORRUPT, "series list of the checkpoint is malformed");
         if (err == KS_OK)
             err = ks_array_reserve((void **)&adds, &cap, count + 1, sizeof *adds);
         if (err == KS_OK)
-            adds[count++] = (struct ks_live_add){
-                (uint32_t)sid, {(uint32_t)account, (uint32_t)project}, labels};
+            adds[count++] =
+                (struct ks_live_add){(uint32_t)sid, {(uint32_t)account, (uint32_t)project}, labels};
     }
     if (err == KS_OK)
         err = ksi_restore_series(e, s, adds, count);
@@ -197,7 +202,8 @@ static void load_one(void *arg, size_t i)
         snprintf(j->texts[i], KS_ERR_TEXT_MAX, "%s", ks_err_text());
 }
 
-/* What the shards came to: the first error, or with wal_repair a word in the log and on with what could be read. */
+/* What the shards came to: the first error, or with wal_repair a word in the log and on with what
+ * could be read. */
 static ks_err judge(struct ks_engine *e, const char *path, const struct load_job *j)
 {
     for (uint32_t i = 0; i < e->shard_count; i++) {
@@ -206,9 +212,12 @@ static ks_err judge(struct ks_engine *e, const char *path, const struct load_job
         if (j->errs[i] != KS_ECORRUPT)
             return ks_fail(j->errs[i], "%s: %s", path, j->texts[i]);
         if (!e->opts.wal_repair)
-            return ks_fail(KS_ECORRUPT, "%s: %s; to start with what can be read of it, start once with -wal.repair", path,
-                           j->texts[i]);
-        ks_log(KS_LOG_ERROR, "engine", "shard %u of the checkpoint is damaged; what stood behind the damage is lost: %s", i,
+            return ks_fail(
+                KS_ECORRUPT,
+                "%s: %s; to start with what can be read of it, start once with -wal.repair", path,
+                j->texts[i]);
+        ks_log(KS_LOG_ERROR, "engine",
+               "shard %u of the checkpoint is damaged; what stood behind the damage is lost: %s", i,
                j->texts[i]);
     }
     return KS_OK;
@@ -241,8 +250,11 @@ ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts)
     if (err != KS_ECORRUPT && err != KS_ENOTFOUND)
         return err;
     if (!e->opts.wal_repair)
-        return ks_fail_context(err, "the checkpoint cannot be read; to start without it, start once with -wal.repair (samples "
+        return ks_fail_context(err, "the checkpoint cannot be read; to start without it, start "
+                                    "once with -wal.repair (samples "
                                     "not yet in parts are lost)");
-    ks_log(KS_LOG_ERROR, "engine", "the checkpoint cannot be read; samples that were only in it are lost: %s", ks_err_text());
+    ks_log(KS_LOG_ERROR, "engine",
+           "the checkpoint cannot be read; samples that were only in it are lost: %s",
+           ks_err_text());
     return KS_OK;
 }

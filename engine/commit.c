@@ -32,7 +32,8 @@ ks_err ksi_part_path(struct ks_engine *e, int64_t day, uint64_t id, bool make, c
         KS_TRY(ksi_path(out, e->dir, "parts/%04lld_%02u_%02u", (long long)y, m, d));
         KS_TRY(ks_vfs_mkdirs(e->vfs, out));
     }
-    return ksi_path(out, e->dir, "parts/%04lld_%02u_%02u/%016llx.part", (long long)y, m, d, (unsigned long long)id);
+    return ksi_path(out, e->dir, "parts/%04lld_%02u_%02u/%016llx.part", (long long)y, m, d,
+                    (unsigned long long)id);
 }
 
 static bool is_gone(const struct ksi_change *c, uint64_t id)
@@ -43,8 +44,10 @@ static bool is_gone(const struct ksi_change *c, uint64_t id)
     return false;
 }
 
-/* The id of the tombstone file that the change wrote for a part of the current list; false when it has none. */
-static bool new_tombs_id(const struct ksi_change *c, const struct ksi_part_list *now, uint64_t part_id, uint64_t *ret)
+/* The id of the tombstone file that the change wrote for a part of the current list; false when it
+ * has none. */
+static bool new_tombs_id(const struct ksi_change *c, const struct ksi_part_list *now,
+                         uint64_t part_id, uint64_t *ret)
 {
     for (size_t i = 0; c->tombs && i < now->count; i++) {
         if (now->views[i].part->id == part_id && c->tombs[i]) {
@@ -55,7 +58,8 @@ static bool new_tombs_id(const struct ksi_change *c, const struct ksi_part_list 
     return false;
 }
 
-static ks_err changed_manifest(struct ks_engine *e, const struct ksi_change *c, struct ks_manifest *ret)
+static ks_err changed_manifest(struct ks_engine *e, const struct ksi_change *c,
+                               struct ks_manifest *ret)
 {
     struct ks_manifest m;
     KS_TRY(ks_manifest_copy(&e->manifest, &m));
@@ -73,7 +77,8 @@ static ks_err changed_manifest(struct ks_engine *e, const struct ksi_change *c, 
     ks_err err = KS_OK;
     for (size_t i = 0; i < c->fresh_count && err == KS_OK; i++) {
         const struct ksi_part *p = c->fresh[i];
-        err = ks_manifest_add_part(&m, (struct ks_manifest_part){p->id, p->day, p->level, p->resolution, 0});
+        err = ks_manifest_add_part(
+            &m, (struct ks_manifest_part){p->id, p->day, p->level, p->resolution, 0});
     }
     if (c->checkpoint_id) {
         m.checkpoint_id = c->checkpoint_id;
@@ -89,12 +94,14 @@ static ks_err changed_manifest(struct ks_engine *e, const struct ksi_change *c, 
 static void remove_file(struct ks_engine *e, const char *path)
 {
     if (e->vfs->ops->unlink(e->vfs, path) != KS_OK)
-        ks_log(KS_LOG_WARN, "engine", "cannot remove a file no longer used; the next start will: %s", ks_err_text());
+        ks_log(KS_LOG_WARN, "engine",
+               "cannot remove a file no longer used; the next start will: %s", ks_err_text());
 }
 
 /*
- * Whether the manifest of a store that failed is in place nevertheless: its rename happened and only the sync of the folder
- * failed. A restart may then find it or the one before, and both must find their files.
+ * Whether the manifest of a store that failed is in place nevertheless: its rename happened and
+ * only the sync of the folder failed. A restart may then find it or the one before, and both must
+ * find their files.
  */
 static bool is_in_place(struct ks_engine *e, const struct ks_manifest *m)
 {
@@ -134,14 +141,16 @@ ks_err ksi_commit(struct ks_engine *e, const struct ksi_change *c)
     struct ks_manifest m;
     struct ksi_part_list *next;
     KS_TRY(changed_manifest(e, c, &m));
-    ks_err err = ksi_parts_make(&e->parts, c->gone, c->gone_count, c->fresh, c->fresh_count, c->tombs, &next);
+    ks_err err = ksi_parts_make(&e->parts, c->gone, c->gone_count, c->fresh, c->fresh_count,
+                                c->tombs, &next);
     if (err != KS_OK) {
         ks_manifest_done(&m);
         return err;
     }
     err = store(e, &m);
     if (err != KS_OK) {
-        /* The new list must let go of what it took over without closing it: the caller still owns fresh. */
+        /* The new list must let go of what it took over without closing it: the caller still owns
+         * fresh. */
         next->count -= c->fresh_count;
         ksi_parts_unpin(next);
         ks_manifest_done(&m);
@@ -153,21 +162,23 @@ ks_err ksi_commit(struct ks_engine *e, const struct ksi_change *c)
     ksi_parts_swap(&e->parts, next);
     char path[4096];
     if (c->checkpoint_id && old_checkpoint &&
-        ksi_path(path, e->dir, "checkpoint/%016llx.ckpt", (unsigned long long)old_checkpoint) == KS_OK)
+        ksi_path(path, e->dir, "checkpoint/%016llx.ckpt", (unsigned long long)old_checkpoint) ==
+            KS_OK)
         remove_file(e, path);
     return KS_OK;
 }
 
-/* --- loading ------------------------------------------------------------------------------------------------------ */
+/* --- loading --- */
 
-static ks_err load_part(struct ks_engine *e, const struct ks_manifest_part *mp, struct ksi_part **ret,
-                        struct ksi_tombs **ret_tombs)
+static ks_err load_part(struct ks_engine *e, const struct ks_manifest_part *mp,
+                        struct ksi_part **ret, struct ksi_tombs **ret_tombs)
 {
     char path[4096];
     *ret = NULL;
     *ret_tombs = NULL;
     KS_TRY(ksi_part_path(e, mp->day, mp->id, false, path));
-    ks_err err = ksi_part_open(e->vfs, e->cache, path, mp->id, mp->day, mp->level, mp->resolution, ret);
+    ks_err err =
+        ksi_part_open(e->vfs, e->cache, path, mp->id, mp->day, mp->level, mp->resolution, ret);
     if (err == KS_ECORRUPT || err == KS_ENOTFOUND)
         return ksi_quarantine_file(e, path, mp->id);
     KS_TRY(err);
@@ -176,10 +187,11 @@ static ks_err load_part(struct ks_engine *e, const struct ks_manifest_part *mp, 
     KS_TRY(ksi_path(path, e->dir, "tombs/%016llx.tomb", (unsigned long long)mp->tombs_id));
     err = ksi_tombs_load(e->vfs, path, ret_tombs);
     if (err == KS_ECORRUPT || err == KS_ENOTFOUND) {
-        ks_log(KS_LOG_ERROR, "engine", "the list of deleted series of part %016llx is damaged: what was deleted from it shows again, delete it "
+        ks_log(KS_LOG_ERROR, "engine",
+               "the list of deleted series of part %016llx is damaged: what was deleted from it "
+               "shows again, delete it "
                "once more: %s",
-               (unsigned long long)mp->id,
-               ks_err_text());
+               (unsigned long long)mp->id, ks_err_text());
         err = KS_OK;
     }
     if (err != KS_OK) {
@@ -301,7 +313,8 @@ static ks_err sweep_all(struct ks_engine *e)
     ks_err err = e->vfs->ops->list(e->vfs, path, sweep_entry, &days);
     if (err == KS_OK)
         err = ks_buf_status(&days.names);
-    for (size_t at = 0; err == KS_OK && at < days.names.len; at += strlen(days.names.ptr + at) + 1) {
+    for (size_t at = 0; err == KS_OK && at < days.names.len;
+         at += strlen(days.names.ptr + at) + 1) {
         err = ksi_path(day, path, "%s", days.names.ptr + at);
         if (err == KS_OK)
             err = sweep_folder(e, day);
@@ -317,7 +330,8 @@ static bool note_dir(void *arg, const char *name, bool is_dir)
     return true;
 }
 
-/* A folder with parts and without a manifest has lost it: a new store in it would sweep them away. */
+/* A folder with parts and without a manifest has lost it: a new store in it would sweep them away.
+ */
 static ks_err refuse_lost_manifest(struct ks_engine *e)
 {
     char path[4096];
@@ -325,7 +339,8 @@ static ks_err refuse_lost_manifest(struct ks_engine *e)
     KS_TRY(ksi_path(path, e->dir, "parts"));
     KS_TRY(e->vfs->ops->list(e->vfs, path, note_dir, &days));
     return days ? ks_fail(KS_ECORRUPT,
-                          "%s has parts but no MANIFEST; nothing was changed; put it back from a copy or make it anew with "
+                          "%s has parts but no MANIFEST; nothing was changed; put it back from a "
+                          "copy or make it anew with "
                           "kofstore block repair",
                           e->dir)
                 : KS_OK;
@@ -353,8 +368,9 @@ static bool note_data(void *arg, const char *name, bool is_dir)
 {
     size_t n = strlen(name);
     bool *found = arg;
-    *found |= !is_dir && n > 5 && (strcmp(name + n - 5, ".part") == 0 || strcmp(name + n - 5, ".ckpt") == 0 ||
-                                   strcmp(name + n - 4, ".seg") == 0);
+    *found |= !is_dir && n > 5 &&
+              (strcmp(name + n - 5, ".part") == 0 || strcmp(name + n - 5, ".ckpt") == 0 ||
+               strcmp(name + n - 4, ".seg") == 0);
     return !*found;
 }
 
@@ -366,8 +382,8 @@ static ks_err holds_data(struct ks_engine *e, const char *path, bool *ret)
 }
 
 /*
- * A folder without a manifest is a new store only when it is empty otherwise: taken for new, the next start would sweep away every
- * part as unlisted.
+ * A folder without a manifest is a new store only when it is empty otherwise: taken for new, the
+ * next start would sweep away every part as unlisted.
  */
 static ks_err refuse_orphans(struct ks_engine *e)
 {
@@ -386,17 +402,20 @@ static ks_err refuse_orphans(struct ks_engine *e)
     err = e->vfs->ops->list(e->vfs, path, sweep_entry, &days);
     if (err == KS_OK)
         err = ks_buf_status(&days.names);
-    for (size_t at = 0; err == KS_OK && at < days.names.len; at += strlen(days.names.ptr + at) + 1) {
+    for (size_t at = 0; err == KS_OK && at < days.names.len;
+         at += strlen(days.names.ptr + at) + 1) {
         err = ksi_path(day, path, "%s", days.names.ptr + at);
         if (err == KS_OK)
             err = holds_data(e, day, &found);
     }
     ks_buf_done(&days.names);
     if (err == KS_OK && found)
-        err = ks_fail(KS_ECORRUPT,
-                      "%s holds data but no MANIFEST: a lost file or half a restore. Put the file back (MANIFEST.prev is the one "
-                      "before), restore the whole folder, or start with an empty one; nothing was changed",
-                      e->dir);
+        err = ks_fail(
+            KS_ECORRUPT,
+            "%s holds data but no MANIFEST: a lost file or half a restore. Put the file back "
+            "(MANIFEST.prev is the one "
+            "before), restore the whole folder, or start with an empty one; nothing was changed",
+            e->dir);
     return err == KS_ENOTFOUND ? KS_OK : err;
 }
 
@@ -408,7 +427,8 @@ ks_err ksi_store_load(struct ks_engine *e)
         return new_manifest(e);
     }
     if (err == KS_ECORRUPT)
-        return ks_fail_context(err, "the root record of the store is damaged; nothing was changed; restore the folder from a "
+        return ks_fail_context(err, "the root record of the store is damaged; nothing was changed; "
+                                    "restore the folder from a "
                                     "snapshot or make the record anew with kofstore block repair");
     KS_TRY(err);
     /* Ids of files that were begun but never listed may be in use on disk: they are swept first. */

@@ -1,6 +1,6 @@
 /*
- * Deleting series: the head's data of the series goes to parts first; then, in one commit, tombstones for the matching rows of every
- * part. Samples that arrive later are new data and show.
+ * Deleting series: the head's data of the series goes to parts first; then, in one commit,
+ * tombstones for the matching rows of every part. Samples that arrive later are new data and show.
  */
 #include <string.h>
 
@@ -15,9 +15,10 @@ struct deletion {
     uint64_t touched;
 };
 
-/* Rows of a part that the selectors hide anew, with those hidden before; NULL in *ret when nothing changes. */
-static ks_err rows_to_hide(struct ks_engine *e, const struct ks_select_opts *o, const struct ksi_part_view *v,
-                           roaring_bitmap_t **ret, uint64_t *ret_new)
+/* Rows of a part that the selectors hide anew, with those hidden before; NULL in *ret when nothing
+ * changes. */
+static ks_err rows_to_hide(struct ks_engine *e, const struct ks_select_opts *o,
+                           const struct ksi_part_view *v, roaring_bitmap_t **ret, uint64_t *ret_new)
 {
     struct ks_arena arena;
     struct ks_tenant *tenants;
@@ -48,8 +49,8 @@ static ks_err rows_to_hide(struct ks_engine *e, const struct ks_select_opts *o, 
     return KS_OK;
 }
 
-static ks_err hide_in_part(struct ks_engine *e, const struct ks_select_opts *o, const struct ksi_part_view *v,
-                           struct deletion *d, size_t i)
+static ks_err hide_in_part(struct ks_engine *e, const struct ks_select_opts *o,
+                           const struct ksi_part_view *v, struct deletion *d, size_t i)
 {
     char path[4096];
     roaring_bitmap_t *rows;
@@ -69,7 +70,8 @@ static ks_err hide_in_part(struct ks_engine *e, const struct ks_select_opts *o, 
     return ksi_tombs_new(rows, &d->tombs[i]);
 }
 
-static ks_err delete_locked(struct ks_engine *e, const struct ks_select_opts *o, uint64_t *ret_series)
+static ks_err delete_locked(struct ks_engine *e, const struct ks_select_opts *o,
+                            uint64_t *ret_series)
 {
     struct ks_arena arena;
     struct ks_tenant *tenants;
@@ -115,7 +117,8 @@ static ks_err delete_locked(struct ks_engine *e, const struct ks_select_opts *o,
     return err;
 }
 
-ks_err ks_engine_delete(struct ks_engine *e, const struct ks_select_opts *opts, uint64_t *ret_series)
+ks_err ks_engine_delete(struct ks_engine *e, const struct ks_select_opts *opts,
+                        uint64_t *ret_series)
 {
     struct ks_select_opts o = *opts;
     o.min_ms = INT64_MIN;

@@ -1,6 +1,6 @@
 /*
- * The engine: one store of metrics on disk and in memory. Opens and recovers, takes writes, gives read views, runs the
- * background work. Any thread may call anything but open and close.
+ * The engine: one store of metrics on disk and in memory. Opens and recovers, takes writes, gives
+ * read views, runs the background work. Any thread may call anything but open and close.
  */
 #ifndef KS_ENGINE_ENGINE_H
 #define KS_ENGINE_ENGINE_H
@@ -20,50 +20,56 @@
 struct ks_engine;
 
 struct ks_engine_opts {
-    struct ks_vfs *vfs;              /* NULL: ks_vfs_posix() */
-    const char *dir;                 /* made when absent */
-    int64_t retention_ms;            /* 0 = 31 days; min 1 day */
-    int64_t future_retention_ms;     /* 0 = 2 days */
-    int64_t dedup_interval_ms;       /* 0 = exact duplicates only */
+    struct ks_vfs *vfs;          /* NULL: ks_vfs_posix() */
+    const char *dir;             /* made when absent */
+    int64_t retention_ms;        /* 0 = 31 days; min 1 day */
+    int64_t future_retention_ms; /* 0 = 2 days */
+    int64_t dedup_interval_ms;   /* 0 = exact duplicates only */
     enum ks_wal_sync wal_sync;
     bool wal_repair;
-    uint64_t wal_max_replay_bytes;   /* 0 = 512 MiB */
-    uint64_t wal_segment_bytes;      /* 0 = 64 MiB */
-    uint64_t memory_bytes;           /* budget of the whole engine; 0 = 60 % of the limit */
-    uint64_t min_free_disk_bytes;    /* read-only below; 0 = 100 MB */
-    uint64_t max_disk_bytes;         /* 0 = no limit; oldest days go first */
+    uint64_t wal_max_replay_bytes; /* 0 = 512 MiB */
+    uint64_t wal_segment_bytes;    /* 0 = 64 MiB */
+    uint64_t memory_bytes;         /* budget of the whole engine; 0 = 60 % of the limit */
+    uint64_t min_free_disk_bytes;  /* read-only below; 0 = 100 MB */
+    uint64_t max_disk_bytes;       /* 0 = no limit; oldest days go first */
     /* Rules by selector: copied and compiled at open (retention/rules.h). */
     const struct ks_retention_rule *retention_rules;
     size_t retention_rule_count;
     const struct ks_downsample_rule *downsample_rules;
     size_t downsample_rule_count;
-    int64_t flush_interval_ms;       /* 0 = 30 min: head to parts at the latest */
-    int64_t series_idle_ms;          /* 0 = 1 h: series whose last sample is older leave the head at the next flush */
-    unsigned shards;                 /* 0 = by cores */
-    struct ks_pool *pool;            /* merges and flushes in parallel; NULL: the caller's thread does it */
-    bool no_background;              /* tests: nothing runs by itself, call ks_engine_tick */
-    uint32_t max_series;             /* 0 = by memory */
-    uint64_t identity_cache_bytes;   /* label sets queries met, kept for the next ones; 0 = memory_bytes / 16, at most 256 MiB */
+    int64_t flush_interval_ms; /* 0 = 30 min: head to parts at the latest */
+    int64_t series_idle_ms; /* 0 = 1 h: series whose last sample is older leave the head at the next
+                               flush */
+    unsigned shards;        /* 0 = by cores */
+    struct ks_pool *pool;   /* merges and flushes in parallel; NULL: the caller's thread does it */
+    bool no_background;     /* tests: nothing runs by itself, call ks_engine_tick */
+    uint32_t max_series;    /* 0 = by memory */
+    uint64_t identity_cache_bytes; /* label sets queries met, kept for the next ones; 0 =
+                                      memory_bytes / 16, at most 256 MiB */
 };
 
 KS_NODISCARD ks_err ks_engine_open(const struct ks_engine_opts *opts, struct ks_engine **ret);
 /* Checkpoint and close. The handle is gone in any case. */
 ks_err ks_engine_close(struct ks_engine *e);
 
-/* --- writing ------------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 struct ks_write_result {
     uint64_t stored, too_old, too_new;
-    uint64_t series_created, series_refused; /* refused: max_series (no error) or memory (KS_EAGAIN) */
+    uint64_t series_created,
+        series_refused; /* refused: max_series (no error) or memory (KS_EAGAIN) */
 };
 /*
- * Stores a batch and returns when it is durable by the WAL's policy. A sample outside retention is dropped and counted.
+ * Stores a batch and returns when it is durable by the WAL's policy. A sample outside retention is
+ * dropped and counted.
  *
- * Errors    KS_EREADONLY disk guard, KS_ENOSPC, KS_ECLOSED the log failed, KS_EAGAIN memory pressure: nothing of the batch is
- *           acknowledged (some of it may be stored; storing it again is harmless).
+ * Errors    KS_EREADONLY disk guard, KS_ENOSPC, KS_ECLOSED the log failed, KS_EAGAIN memory
+ * pressure: nothing of the batch is acknowledged (some of it may be stored; storing it again is
+ * harmless).
  */
-KS_NODISCARD ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch, struct ks_write_result *ret);
+KS_NODISCARD ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch,
+                                    struct ks_write_result *ret);
 
-/* --- reading ------------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 /* What bounds a read: checked often. A query owns one. */
 struct ks_read_ctx {
     int64_t deadline_mono_ms; /* 0 = none */
@@ -72,23 +78,27 @@ struct ks_read_ctx {
     uint64_t max_samples;
     _Atomic uint64_t samples_read; /* counted here */
 };
-KS_NODISCARD ks_err ks_read_ctx_check(struct ks_read_ctx *ctx); /* KS_ETIMEDOUT | KS_ECANCELED; NULL is fine */
+KS_NODISCARD ks_err
+ks_read_ctx_check(struct ks_read_ctx *ctx); /* KS_ETIMEDOUT | KS_ECANCELED; NULL is fine */
 
 struct ks_select_opts {
     const struct ks_tenant *tenants; /* NULL: all tenants */
     size_t tenant_count;
     const struct ks_selector *selectors; /* any of them; count 0 = every series */
     size_t selector_count;
-    int64_t min_ms, max_ms; /* inclusive */
+    int64_t min_ms, max_ms;  /* inclusive */
     struct ks_read_ctx *ctx; /* may be NULL */
 };
 
-/* A pinned, consistent view of the matching series. Immutable: many threads may read different series at once. */
+/* A pinned, consistent view of the matching series. Immutable: many threads may read different
+ * series at once. */
 struct ks_series_set;
-KS_NODISCARD ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts, struct ks_series_set **ret);
+KS_NODISCARD ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts,
+                                     struct ks_series_set **ret);
 void ks_series_set_free(struct ks_series_set *s);
 size_t ks_series_set_count(const struct ks_series_set *s);
-/* Label bytes of series i (canonical), valid while the set lives. Series are in no particular order. */
+/* Label bytes of series i (canonical), valid while the set lives. Series are in no particular
+ * order. */
 struct ks_slice ks_series_set_labels(const struct ks_series_set *s, size_t i);
 struct ks_tenant ks_series_set_tenant(const struct ks_series_set *s, size_t i);
 
@@ -101,31 +111,38 @@ struct ks_samples {
 };
 void ks_samples_done(struct ks_samples *s);
 /*
- * The samples of series i in [min_ms, max_ms] (within the select's range), ascending and unique in time: of several at one
- * time the larger value wins, a stale marker loses (VictoriaMetrics' rule); dedup interval applied. Replaces what `out` held.
+ * The samples of series i in [min_ms, max_ms] (within the select's range), ascending and unique in
+ * time: of several at one time the larger value wins, a stale marker loses (VictoriaMetrics' rule);
+ * dedup interval applied. Replaces what `out` held.
  */
-KS_NODISCARD ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms,
-                                   struct ks_samples *out);
+KS_NODISCARD ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms,
+                                   int64_t max_ms, struct ks_samples *out);
 
 /* One chunk of a series as the planner sees it. */
 struct ks_chunk_view {
     const struct ks_chunk_meta *meta;
-    bool overlaps; /* shares time with another chunk of the series, or aggregates may not stand for its samples: decode */
+    bool overlaps; /* shares time with another chunk of the series, or aggregates may not stand for
+                      its samples: decode */
 };
-/* Chunks of series i in order of min_ms; agg of a chunk that does not overlap may stand for its samples. */
+/* Chunks of series i in order of min_ms; agg of a chunk that does not overlap may stand for its
+ * samples. */
 size_t ks_series_chunk_count(const struct ks_series_set *s, size_t i);
 struct ks_chunk_view ks_series_chunk(const struct ks_series_set *s, size_t i, size_t chunk);
 
-/* Label names and values over the series that match and have samples (day granularity on disk) in the range. Each once,
- * ascending; row_count = series carrying it, at least approximately. */
-KS_NODISCARD ks_err ks_engine_label_names(struct ks_engine *e, const struct ks_select_opts *opts, ks_label_fn fn, void *arg);
-KS_NODISCARD ks_err ks_engine_label_values(struct ks_engine *e, const struct ks_select_opts *opts, struct ks_slice name,
-                                           ks_label_fn fn, void *arg);
-KS_NODISCARD ks_err ks_engine_tenants(struct ks_engine *e, int64_t min_ms, int64_t max_ms, ks_tenant_fn fn, void *arg);
+/* Label names and values over the series that match and have samples (day granularity on disk) in
+ * the range. Each once, ascending; row_count = series carrying it, at least approximately. */
+KS_NODISCARD ks_err ks_engine_label_names(struct ks_engine *e, const struct ks_select_opts *opts,
+                                          ks_label_fn fn, void *arg);
+KS_NODISCARD ks_err ks_engine_label_values(struct ks_engine *e, const struct ks_select_opts *opts,
+                                           struct ks_slice name, ks_label_fn fn, void *arg);
+KS_NODISCARD ks_err ks_engine_tenants(struct ks_engine *e, int64_t min_ms, int64_t max_ms,
+                                      ks_tenant_fn fn, void *arg);
 
-/* --- housekeeping ------------------------------------------------------------------------------------------------- */
-/* Hides all samples of the matching series stored so far; space is freed by merges. ret: series touched. */
-KS_NODISCARD ks_err ks_engine_delete(struct ks_engine *e, const struct ks_select_opts *opts, uint64_t *ret_series);
+/* --- housekeeping --- */
+/* Hides all samples of the matching series stored so far; space is freed by merges. ret: series
+ * touched. */
+KS_NODISCARD ks_err ks_engine_delete(struct ks_engine *e, const struct ks_select_opts *opts,
+                                     uint64_t *ret_series);
 /* Head to parts and a checkpoint: a restart replays nothing older. */
 KS_NODISCARD ks_err ks_engine_flush(struct ks_engine *e);
 /* Merges every day's parts into one per size cap. day_prefix like "2026_11" or "" for all. */
@@ -156,7 +173,8 @@ int64_t ks_engine_min_time_ms(struct ks_engine *e); /* start of retention */
 /* The pool given at open, for queries to spread over; may be NULL. */
 struct ks_pool *ks_engine_pool(struct ks_engine *e);
 
-/* Changes whenever past data may have changed (backfill, delete): keys of result caches contain it. */
+/* Changes whenever past data may have changed (backfill, delete): keys of result caches contain it.
+ */
 uint64_t ks_engine_past_version(struct ks_engine *e);
 
 #endif

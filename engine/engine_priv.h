@@ -1,9 +1,10 @@
 /*
  * Inside the engine.
  *
- * Locks, in the order they are taken: commit_lock (one structural change at a time: flush, merge publish, delete, snapshot) →
- * shard locks (one at a time) → live index / L1 (their own) ; list_lock (the part list pointer) is a leaf. No lock but
- * commit_lock is held over file I/O; the log's append may wait for its buffers under a shard lock.
+ * Locks, in the order they are taken: commit_lock (one structural change at a time: flush, merge
+ * publish, delete, snapshot) → shard locks (one at a time) → live index / L1 (their own) ;
+ * list_lock (the part list pointer) is a leaf. No lock but commit_lock is held over file I/O; the
+ * log's append may wait for its buffers under a shard lock.
  */
 #ifndef KS_ENGINE_ENGINE_PRIV_H
 #define KS_ENGINE_ENGINE_PRIV_H
@@ -24,7 +25,7 @@ enum { KSI_ENGINE_FORMAT = 1 };
 
 struct ks_engine {
     struct ks_engine_opts opts; /* with defaults filled in; texts owned */
-    struct ks_rules *rules; /* NULL: none */
+    struct ks_rules *rules;     /* NULL: none */
     struct ks_vfs *vfs;
     char *dir;
     struct ks_file *lock_file;
@@ -34,13 +35,15 @@ struct ks_engine {
     struct ks_l1 l1;
     struct ksi_shard *shards;
     uint32_t shard_count;
-    /* Rounds of dropping series, per shard. Under the shard's lock it goes odd, L1 is purged, it goes even. Writers read it before
-     * their L1 lookup and compare under the shard's lock: equal means every sid found is still the same series. */
+    /* Rounds of dropping series, per shard. Under the shard's lock it goes odd, L1 is purged, it
+     * goes even. Writers read it before their L1 lookup and compare under the shard's lock: equal
+     * means every sid found is still the same series. */
     _Atomic uint64_t *drop_epochs;
 
     pthread_mutex_t commit_lock;
     struct ks_manifest manifest; /* under commit_lock */
-    /* Storing a manifest failed after it may have taken its place: files it names must stay until another one is stored. */
+    /* Storing a manifest failed after it may have taken its place: files it names must stay until
+     * another one is stored. */
     _Atomic bool manifest_unsure;
 
     struct ksi_part_store parts;
@@ -71,29 +74,33 @@ static inline struct ksi_shard *ksi_shard_of_sid(struct ks_engine *e, uint32_t s
 
 /* engine/write.c */
 /*
- * Recovery: series under the sids they had, many at a time. One that is there already with the same labels is fine. adds is
- * reordered. After an error the engine is only good for closing.
+ * Recovery: series under the sids they had, many at a time. One that is there already with the same
+ * labels is fine. adds is reordered. After an error the engine is only good for closing.
  */
-KS_NODISCARD ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_live_add *adds, size_t count);
+KS_NODISCARD ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s,
+                                       struct ks_live_add *adds, size_t count);
 
 /* engine/checkpoint.c */
 /* Appends the state of a shard's series, and their local ids as an array, under its lock. */
-KS_NODISCARD ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state, struct ks_buf *locals);
+KS_NODISCARD ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state,
+                                          struct ks_buf *locals);
 /* Writes a frozen shard; the labels of its series come from the live index. */
-KS_NODISCARD ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_t shard, ks_lsn cut,
-                                       struct ks_slice locals, struct ks_slice state);
+KS_NODISCARD ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w,
+                                       uint32_t shard, ks_lsn cut, struct ks_slice locals,
+                                       struct ks_slice state);
 /* Loads a checkpoint into empty shards; cuts[shard] gets the first LSN to replay. */
 KS_NODISCARD ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts);
 
 /* Its two halves, from hostile bytes: a page of series, and all of a shard's state. */
-KS_NODISCARD ks_err ksi_checkpoint_load_labels(struct ks_engine *e, struct ksi_shard *s, struct ks_slice raw);
+KS_NODISCARD ks_err ksi_checkpoint_load_labels(struct ks_engine *e, struct ksi_shard *s,
+                                               struct ks_slice raw);
 KS_NODISCARD ks_err ksi_checkpoint_load_state(struct ksi_shard *s, struct ks_slice raw);
 
 /* engine/flush.c */
 struct ksi_flush_opts {
-    bool seal_all;                 /* close every open chunk too */
-    const roaring_bitmap_t *seal;  /* close the open chunks of these sids */
-    bool drop_idle;                /* let go of series without samples for long */
+    bool seal_all;                /* close every open chunk too */
+    const roaring_bitmap_t *seal; /* close the open chunks of these sids */
+    bool drop_idle;               /* let go of series without samples for long */
 };
 /* Under commit_lock. */
 KS_NODISCARD ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts);

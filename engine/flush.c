@@ -1,9 +1,11 @@
 /*
- * Flush: sealed chunks become L0 parts and the rest of the head a checkpoint, both made current by one manifest change. So a
- * restart never sees a sample twice or not at all: what the parts hold, the checkpoint and the log after its cuts do not.
+ * Flush: sealed chunks become L0 parts and the rest of the head a checkpoint, both made current by
+ * one manifest change. So a restart never sees a sample twice or not at all: what the parts hold,
+ * the checkpoint and the log after its cuts do not.
  *
- * Shards are frozen one after the other, each under its lock for as long as copying its open chunks takes; the cut of a shard is
- * the next LSN at that moment. Sealed chunks stay readable in the head until the parts are current.
+ * Shards are frozen one after the other, each under its lock for as long as copying its open chunks
+ * takes; the cut of a shard is the next LSN at that moment. Sealed chunks stay readable in the head
+ * until the parts are current.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +45,8 @@ struct flush {
 
 static ks_err note_entry(struct flush *f, uint32_t sid, const struct ksi_sealed *chain)
 {
-    KS_TRY(ks_array_reserve((void **)&f->entries, &f->entry_cap, f->entry_count + 1, sizeof *f->entries));
+    KS_TRY(ks_array_reserve((void **)&f->entries, &f->entry_cap, f->entry_count + 1,
+                            sizeof *f->entries));
     f->entries[f->entry_count++] = (struct entry){.chain = chain, .sid = sid};
     return KS_OK;
 }
@@ -83,7 +86,8 @@ static ks_err series_fp(struct ks_engine *e, uint32_t sid, struct ks_buf *labels
     return KS_OK;
 }
 
-/* Lets go of series that hold nothing. Their ids are given again only after the commit. Shard's lock held. */
+/* Lets go of series that hold nothing. Their ids are given again only after the commit. Shard's
+ * lock held. */
 static ks_err drop_empty(struct flush *f, struct ksi_shard *s)
 {
     struct ks_engine *e = f->e;
@@ -97,7 +101,8 @@ static ks_err drop_empty(struct flush *f, struct ksi_shard *s)
             continue;
         uint32_t sid = ksi_sid(s, local);
         ks_hash128 fp;
-        err = ks_array_reserve((void **)&s->dropped, &s->dropped_cap, s->dropped_count + 1, sizeof *s->dropped);
+        err = ks_array_reserve((void **)&s->dropped, &s->dropped_cap, s->dropped_count + 1,
+                               sizeof *s->dropped);
         if (err == KS_OK)
             err = series_fp(e, sid, &labels, &fp);
         if (err == KS_OK)
@@ -163,7 +168,7 @@ static ks_err freeze_shard(struct flush *f, uint32_t shard)
                               ks_buf_view(&f->state));
 }
 
-/* --- parts -------------------------------------------------------------------------------------------------------- */
+/* --- parts --- */
 
 static int by_series(const void *pa, const void *pb)
 {
@@ -196,7 +201,8 @@ static ks_err load_labels(struct flush *f)
 
 static int by_min_time(const void *pa, const void *pb)
 {
-    const struct ksi_sealed *a = *(const struct ksi_sealed *const *)pa, *b = *(const struct ksi_sealed *const *)pb;
+    const struct ksi_sealed *a = *(const struct ksi_sealed *const *)pa,
+                            *b = *(const struct ksi_sealed *const *)pb;
     return (a->meta.min_ms > b->meta.min_ms) - (a->meta.min_ms < b->meta.min_ms);
 }
 
@@ -267,13 +273,15 @@ static ks_err write_parts(struct flush *f)
         char path[4096];
         uint64_t id = f->e->manifest.next_id++;
         after = day;
-        err = ks_array_reserve((void **)&f->fresh, &f->fresh_cap, f->fresh_count + 1, sizeof(*f->fresh));
+        err = ks_array_reserve((void **)&f->fresh, &f->fresh_cap, f->fresh_count + 1,
+                               sizeof(*f->fresh));
         if (err == KS_OK)
             err = ksi_part_path(f->e, day, id, true, path);
         if (err == KS_OK)
             err = write_day(f, day, path, &c);
         if (err == KS_OK)
-            err = ksi_part_open(f->e->vfs, f->e->cache, path, id, day, 0, 0, &f->fresh[f->fresh_count]);
+            err = ksi_part_open(f->e->vfs, f->e->cache, path, id, day, 0, 0,
+                                &f->fresh[f->fresh_count]);
         if (err == KS_OK)
             f->fresh_count++;
     }
@@ -283,7 +291,7 @@ static ks_err write_parts(struct flush *f)
     return err;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------------------------- */
+/* --- the whole --- */
 
 static ks_err freeze_and_write(struct flush *f)
 {
@@ -300,8 +308,8 @@ static ks_err freeze_and_write(struct flush *f)
     struct ks_part_writer *w = f->checkpoint;
     f->checkpoint = NULL;
     KS_TRY(ks_part_writer_finish(w, NULL));
-    f->change = (struct ksi_change){.fresh = f->fresh, .fresh_count = f->fresh_count, .checkpoint_id = id,
-                                    .cuts = f->cuts};
+    f->change = (struct ksi_change){
+        .fresh = f->fresh, .fresh_count = f->fresh_count, .checkpoint_id = id, .cuts = f->cuts};
     return KS_OK;
 }
 
@@ -321,13 +329,15 @@ static void after_commit(struct flush *f)
             lowest = f->cuts[i];
     }
     e->checkpoint_lsn = lowest;
-    /* Failing to recycle log segments costs space, not data; a closed log shows at the next write. */
+    /* Failing to recycle log segments costs space, not data; a closed log shows at the next write.
+     */
     (void)!ks_wal_release(e->wal, lowest);
     atomic_fetch_add(&e->flushes, 1);
     atomic_store(&e->last_flush_mono_ms, ks_mono_ms());
 }
 
-/* What was written goes again, unless a restart might need it; the error text stays that of the failure. */
+/* What was written goes again, unless a restart might need it; the error text stays that of the
+ * failure. */
 static void undo(struct flush *f)
 {
     struct ks_engine *e = f->e;
@@ -343,7 +353,8 @@ static void undo(struct flush *f)
 ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
 {
     /* Short of memory, series leave after a sixth of the time. */
-    int64_t idle_ms = atomic_load(&e->memory_full) ? e->opts.series_idle_ms / 6 : e->opts.series_idle_ms;
+    int64_t idle_ms =
+        atomic_load(&e->memory_full) ? e->opts.series_idle_ms / 6 : e->opts.series_idle_ms;
     struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - idle_ms};
     ks_buf_init(&f.state, (size_t)8 << 30);
     ks_buf_init(&f.locals, (size_t)1 << 30);

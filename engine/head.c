@@ -71,7 +71,7 @@ uint64_t ksi_phase_key(struct ks_tenant tenant, struct ks_slice label_bytes)
     return ks_hash64_seed(instance.ptr, instance.len, h);
 }
 
-/* --- series and slabs --------------------------------------------------------------------------------------------- */
+/* --- series and slabs --- */
 
 static size_t slab_bytes(size_t cap)
 {
@@ -105,7 +105,8 @@ size_t ksi_slab_next_cap(size_t cap)
 ks_err ksi_series_new_at(struct ksi_shard *s, uint32_t local, uint64_t phase_key)
 {
     while (local / KSI_BLOCK_SERIES >= s->block_count) {
-        KS_TRY(ks_array_reserve((void **)&s->blocks, &s->block_cap, s->block_count + 1, sizeof *s->blocks));
+        KS_TRY(ks_array_reserve((void **)&s->blocks, &s->block_cap, s->block_count + 1,
+                                sizeof *s->blocks));
         struct ksi_series *block = ks_aligned_alloc(64, KSI_BLOCK_SERIES * sizeof *block);
         if (!block)
             return KS_ENOMEM;
@@ -175,15 +176,19 @@ void ksi_series_drop(struct ksi_shard *s, uint32_t local)
 void ksi_series_recycle(struct ksi_shard *s, uint32_t local)
 {
     /* Not kept when memory is short: the id is lost until the next start, nothing else. */
-    if (ks_array_reserve((void **)&s->free_locals, &s->free_cap, s->free_count + 1, sizeof *s->free_locals) == KS_OK)
+    if (ks_array_reserve((void **)&s->free_locals, &s->free_cap, s->free_count + 1,
+                         sizeof *s->free_locals) == KS_OK)
         s->free_locals[s->free_count++] = local;
 }
 
-/* --- identity ----------------------------------------------------------------------------------------------------- */
+/* --- identity --- */
 
-enum { FP_DELETED = UINT32_MAX }; /* local1 of a slot whose series is gone: probing goes on behind it */
+enum {
+    FP_DELETED = UINT32_MAX
+}; /* local1 of a slot whose series is gone: probing goes on behind it */
 
-/* 32 bits of the identity choose the slot and stay in it, so that the table can grow without asking for labels. */
+/* 32 bits of the identity choose the slot and stay in it, so that the table can grow without asking
+ * for labels. */
 static uint32_t fp_tag(ks_hash128 fp)
 {
     return (uint32_t)(fp.lo >> 32);
@@ -243,7 +248,7 @@ void ksi_fp_remove(struct ksi_shard *s, ks_hash128 fp, uint32_t local)
     }
 }
 
-/* --- after a flush ------------------------------------------------------------------------------------------------ */
+/* --- after a flush --- */
 
 void ksi_drop_flushed(struct ksi_shard *s, uint32_t era)
 {
@@ -266,7 +271,7 @@ void ksi_drop_flushed(struct ksi_shard *s, uint32_t era)
     s->sealed_count = kept;
 }
 
-/* --- checkpoint bytes --------------------------------------------------------------------------------------------- */
+/* --- checkpoint bytes --- */
 
 void ksi_series_save(struct ksi_shard *s, uint32_t local, struct ks_buf *out)
 {
@@ -322,7 +327,8 @@ ks_err ksi_series_load(struct ksi_shard *s, uint32_t local, struct ks_reader *r)
     uint8_t window = ks_read_u8(r);
     x->slab->phase = ks_read_u8(r);
     uint64_t n1 = ks_read_varint(r);
-    if (r->bad || n1 > 1 + (size_t)KSI_CHUNK_SAMPLES * KS_GORILLA_APPEND_MAX || window >= KSI_WINDOW_COUNT)
+    if (r->bad || n1 > 1 + (size_t)KSI_CHUNK_SAMPLES * KS_GORILLA_APPEND_MAX ||
+        window >= KSI_WINDOW_COUNT)
         return ks_fail(KS_ECORRUPT, "series in the checkpoint is malformed");
     x->slab->window = window;
     if (n1)

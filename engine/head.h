@@ -1,13 +1,16 @@
 /*
- * The head: what the engine holds in memory of every active series. A shard owns the series whose identity hashes to it,
- * under one mutex; series ids are dealt to the shards in runs of 64 (KSI_SID_RUN), so that neighbouring ids belong to one shard.
+ * The head: what the engine holds in memory of every active series. A shard owns the series whose
+ * identity hashes to it, under one mutex; series ids are dealt to the shards in runs of 64
+ * (KSI_SID_RUN), so that neighbouring ids belong to one shard.
  *
- * A series has an open Gorilla chunk, a list of sealed chunks waiting for the next flush, and, when samples came late, a side
- * buffer. Chunks are cut at fixed boundaries: windows of the series' own length (by its sample interval), shifted by a phase
- * common to all series of one scrape target (equal (tenant, job, instance)), so that twins keep equal time columns, targets do
- * not all seal at once, and replicas cut identical chunks. No chunk crosses a UTC day.
+ * A series has an open Gorilla chunk, a list of sealed chunks waiting for the next flush, and, when
+ * samples came late, a side buffer. Chunks are cut at fixed boundaries: windows of the series' own
+ * length (by its sample interval), shifted by a phase common to all series of one scrape target
+ * (equal (tenant, job, instance)), so that twins keep equal time columns, targets do not all seal
+ * at once, and replicas cut identical chunks. No chunk crosses a UTC day.
  *
- * Sealed chunks and time columns are immutable and refcounted: readers keep them while the head moves on.
+ * Sealed chunks and time columns are immutable and refcounted: readers keep them while the head
+ * moves on.
  */
 #ifndef KS_ENGINE_HEAD_H
 #define KS_ENGINE_HEAD_H
@@ -47,7 +50,7 @@ struct ksi_tcol {
 struct ksi_sealed {
     struct ksi_sealed *next; /* older; owned by the series, changed under the shard's lock */
     _Atomic uint32_t refs;
-    uint32_t era;            /* flush era it was sealed in */
+    uint32_t era; /* flush era it was sealed in */
     struct ks_chunk_meta meta;
     struct ksi_tcol *times;
     uint32_t values_bytes;
@@ -88,25 +91,26 @@ struct ksi_shard {
     uint32_t index, count_all; /* of shards */
     struct ksi_series **blocks;
     size_t block_count, block_cap;
-    uint32_t local_end;   /* locals below were given at some time */
+    uint32_t local_end; /* locals below were given at some time */
     uint32_t *free_locals;
     size_t free_count, free_cap;
     uint32_t in_use;
     /* fp → local: {tag, local + 1}, open addressing */
     struct ksi_fp_slot {
         uint32_t tag, local1;
-    } *fp_slots;
+    } * fp_slots;
     size_t fp_mask, fp_used;
     struct ksi_tcol **recent_times; /* direct-mapped by content hash */
-    uint32_t *sealed_locals;        /* series that got a sealed chunk since the last flush; may repeat */
+    uint32_t *sealed_locals; /* series that got a sealed chunk since the last flush; may repeat */
     size_t sealed_count, sealed_cap;
     uint32_t era;
-    uint32_t *dropped;              /* locals let go since the last commit: not to be given again before it */
+    uint32_t *dropped; /* locals let go since the last commit: not to be given again before it */
     size_t dropped_count, dropped_cap;
-    size_t bytes;                   /* of slabs, sealed chunks, side buffers */
-    uint64_t samples, sealed_bytes; /* samples held; bytes of sealed chunks */
-    struct ks_buf scratch;          /* encoding */
-    const struct ksi_ident **idents; /* by local: identities selects met, of generation ident_no (engine/ident.h); NULL: none */
+    size_t bytes;                    /* of slabs, sealed chunks, side buffers */
+    uint64_t samples, sealed_bytes;  /* samples held; bytes of sealed chunks */
+    struct ks_buf scratch;           /* encoding */
+    const struct ksi_ident **idents; /* by local: identities selects met, of generation ident_no
+                                        (engine/ident.h); NULL: none */
     size_t ident_cap;
     uint64_t ident_no;
 };
@@ -135,7 +139,8 @@ uint64_t ksi_phase_key(struct ks_tenant tenant, struct ks_slice label_bytes);
 
 /* fp table. `same` is asked to verify candidates. */
 typedef bool (*ksi_same_fn)(void *arg, uint32_t local);
-uint32_t ksi_fp_find(struct ksi_shard *s, ks_hash128 fp, ksi_same_fn same, void *arg); /* local or UINT32_MAX */
+uint32_t ksi_fp_find(struct ksi_shard *s, ks_hash128 fp, ksi_same_fn same,
+                     void *arg); /* local or UINT32_MAX */
 KS_NODISCARD ks_err ksi_fp_add(struct ksi_shard *s, ks_hash128 fp, uint32_t local);
 void ksi_fp_remove(struct ksi_shard *s, ks_hash128 fp, uint32_t local);
 static inline uint32_t ksi_fp_shard(ks_hash128 fp, uint32_t shard_count)
@@ -145,7 +150,8 @@ static inline uint32_t ksi_fp_shard(ks_hash128 fp, uint32_t shard_count)
 
 enum ksi_append { KSI_APPENDED, KSI_DUPLICATE, KSI_LATE };
 /* Stores a sample. KS_ENOMEM leaves the series usable. */
-KS_NODISCARD ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits, enum ksi_append *ret);
+KS_NODISCARD ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits,
+                               enum ksi_append *ret);
 /* Turns the open chunk and the side buffer into sealed chunks. */
 KS_NODISCARD ks_err ksi_seal(struct ksi_shard *s, uint32_t local);
 KS_NODISCARD ks_err ksi_seal_side(struct ksi_shard *s, uint32_t local);

@@ -8,9 +8,10 @@
 
 enum { SIDE_MAX = KSI_CHUNK_SAMPLES, FIRST_SIDE = 8 };
 
-/* Chunk windows; each divides the day. A series uses the shortest that holds WINDOW_SAMPLES of its samples. */
+/* Chunk windows; each divides the day. A series uses the shortest that holds WINDOW_SAMPLES of its
+ * samples. */
 static const int64_t window_ms[KSI_WINDOW_COUNT] = {225000,  450000,   900000,   1800000, 3600000,
-                                    7200000, 14400000, 28800000, 86400000};
+                                                    7200000, 14400000, 28800000, 86400000};
 enum { WINDOW_SAMPLES = 150 };
 
 static int64_t floor_div(int64_t a, int64_t b)
@@ -29,14 +30,16 @@ static bool boundary_between(const struct ksi_slab *b, int64_t earlier, int64_t 
 
 static uint8_t window_for(int64_t span_ms, size_t samples)
 {
-    int64_t interval = samples > 1 ? span_ms / (int64_t)(samples - 1) : window_ms[KSI_WINDOW_COUNT - 1];
+    int64_t interval =
+        samples > 1 ? span_ms / (int64_t)(samples - 1) : window_ms[KSI_WINDOW_COUNT - 1];
     uint8_t w = 0;
     while (w + 1 < KSI_WINDOW_COUNT && window_ms[w] / WINDOW_SAMPLES < interval)
         w++;
     return w;
 }
 
-/* A column equal to these bytes: a recent one of the shard, or a new one. The caller owns a reference. */
+/* A column equal to these bytes: a recent one of the shard, or a new one. The caller owns a
+ * reference. */
 static struct ksi_tcol *times_column(struct ksi_shard *s, struct ks_slice bytes, uint8_t encoding)
 {
     uint64_t hash = ks_hash64_seed(bytes.ptr, bytes.len, encoding);
@@ -46,7 +49,8 @@ static struct ksi_tcol *times_column(struct ksi_shard *s, struct ks_slice bytes,
         struct ksi_tcol *fresh = ks_alloc(sizeof *fresh + bytes.len);
         if (!fresh)
             return NULL;
-        *fresh = (struct ksi_tcol){.bytes = (uint32_t)bytes.len, .hash = hash, .encoding = encoding};
+        *fresh =
+            (struct ksi_tcol){.bytes = (uint32_t)bytes.len, .hash = hash, .encoding = encoding};
         memcpy(fresh->data, bytes.ptr, bytes.len);
         atomic_init(&fresh->refs, 1);
         ksi_tcol_unref(t);
@@ -65,7 +69,8 @@ static ks_err note_sealed(struct ksi_shard *s, uint32_t local)
 }
 
 /* Encodes n ascending samples as a sealed chunk of the series. */
-static ks_err seal_samples(struct ksi_shard *s, uint32_t local, const int64_t *ts, const double *values, size_t n)
+static ks_err seal_samples(struct ksi_shard *s, uint32_t local, const int64_t *ts,
+                           const double *values, size_t n)
 {
     struct ks_chunk_meta meta;
     size_t times_bytes;
@@ -75,7 +80,8 @@ static ks_err seal_samples(struct ksi_shard *s, uint32_t local, const int64_t *t
     struct ks_slice all = ks_buf_view(&s->scratch);
     struct ks_slice packed = ks_slice_from(all, times_bytes);
     struct ksi_sealed *c = ks_alloc(sizeof *c + packed.len);
-    struct ksi_tcol *t = c ? times_column(s, ks_slice(all.ptr, times_bytes), meta.times_encoding) : NULL;
+    struct ksi_tcol *t =
+        c ? times_column(s, ks_slice(all.ptr, times_bytes), meta.times_encoding) : NULL;
     if (!t) {
         ks_free(c);
         return KS_ENOMEM;
@@ -201,7 +207,8 @@ static ks_err slab_grow(struct ksi_shard *s, struct ksi_series *x)
     return KS_OK;
 }
 
-ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits, enum ksi_append *ret)
+ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits,
+                  enum ksi_append *ret)
 {
     struct ksi_series *x = ksi_series_at(s, local);
     *ret = KSI_APPENDED;

@@ -102,7 +102,9 @@ bool ksi_idents_charge(struct ksi_idents *g, size_t bytes)
     if (atomic_load_explicit(&g->full, memory_order_relaxed))
         return false;
     if (atomic_fetch_add(&g->bytes, bytes) + bytes > g->budget_bytes)
-        atomic_store(&g->full, true); /* this one still fits: the budget is passed by one at most per thread */
+        atomic_store(
+            &g->full,
+            true); /* this one still fits: the budget is passed by one at most per thread */
     return true;
 }
 
@@ -127,16 +129,18 @@ static bool slots_grow(struct ksi_idents *g)
     return true;
 }
 
-static const struct ksi_ident *intern_locked(struct ksi_idents *g, ks_hash128 fp, struct ks_tenant tenant,
-                                             struct ks_slice labels)
+static const struct ksi_ident *intern_locked(struct ksi_idents *g, ks_hash128 fp,
+                                             struct ks_tenant tenant, struct ks_slice labels)
 {
     size_t at = fp.lo & g->slot_mask;
     for (; g->slots && g->slots[at].ident; at = (at + 1) & g->slot_mask) {
         const struct ksi_ident *i = g->slots[at].ident;
-        if (g->slots[at].fp_lo == fp.lo && ks_tenant_eq(i->tenant, tenant) && ks_slice_eq(ksi_ident_labels(i), labels))
+        if (g->slots[at].fp_lo == fp.lo && ks_tenant_eq(i->tenant, tenant) &&
+            ks_slice_eq(ksi_ident_labels(i), labels))
             return i;
     }
-    /* Room is made before charging; with the budget used up or memory short the generation is closed for good. */
+    /* Room is made before charging; with the budget used up or memory short the generation is
+     * closed for good. */
     if (!g->slots || (g->count + 1) * 3 > (g->slot_mask + 1) * 2) {
         if (atomic_load(&g->full) || !slots_grow(g)) {
             atomic_store(&g->full, true);
@@ -164,7 +168,8 @@ static const struct ksi_ident *intern_locked(struct ksi_idents *g, ks_hash128 fp
     return i;
 }
 
-const struct ksi_ident *ksi_ident_intern(struct ksi_idents *g, ks_hash128 fp, struct ks_tenant tenant, struct ks_slice labels)
+const struct ksi_ident *ksi_ident_intern(struct ksi_idents *g, ks_hash128 fp,
+                                         struct ks_tenant tenant, struct ks_slice labels)
 {
     pthread_mutex_lock(&g->lock);
     const struct ksi_ident *i = intern_locked(g, fp, tenant, labels);
@@ -172,7 +177,7 @@ const struct ksi_ident *ksi_ident_intern(struct ksi_idents *g, ks_hash128 fp, st
     return i;
 }
 
-/* --- rows of parts ------------------------------------------------------------------------------------------------ */
+/* --- rows of parts --- */
 
 void ksi_rows_unref(struct ksi_rows *r)
 {
@@ -185,7 +190,8 @@ void ksi_rows_unref(struct ksi_rows *r)
 
 static struct ksi_rows *rows_new(struct ksi_idents *g, uint32_t row_count)
 {
-    size_t blocks = (row_count + ROWS_BLOCK - 1) / ROWS_BLOCK, bytes = sizeof(struct ksi_rows) + blocks * sizeof(void *);
+    size_t blocks = (row_count + ROWS_BLOCK - 1) / ROWS_BLOCK,
+           bytes = sizeof(struct ksi_rows) + blocks * sizeof(void *);
     struct ksi_rows *r = ksi_idents_charge(g, bytes) ? ks_zalloc(bytes) : NULL;
     if (!r)
         return NULL;
@@ -226,13 +232,15 @@ const struct ksi_ident *ksi_rows_get(const struct ksi_rows *r, uint32_t row)
     return b ? atomic_load_explicit(&b[row % ROWS_BLOCK], memory_order_acquire) : NULL;
 }
 
-void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row, const struct ksi_ident *ident)
+void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row,
+                  const struct ksi_ident *ident)
 {
     _Atomic(row_ident *) *place = &r->blocks[row / ROWS_BLOCK];
     row_ident *b = atomic_load_explicit(place, memory_order_acquire);
     if (!b) {
         row_ident *none = NULL;
-        b = ksi_idents_charge(g, ROWS_BLOCK * sizeof *b) ? ks_zalloc_array(ROWS_BLOCK, sizeof *b) : NULL;
+        b = ksi_idents_charge(g, ROWS_BLOCK * sizeof *b) ? ks_zalloc_array(ROWS_BLOCK, sizeof *b)
+                                                         : NULL;
         if (!b)
             return;
         if (!atomic_compare_exchange_strong(place, &none, b)) {

@@ -1,11 +1,12 @@
 /*
- * Identities of series that queries met: label bytes, each once, so that a select neither builds nor compares them again. A row
- * of a part and a series of the head remember their identity by pointer; the same series found in several sources is the same
- * pointer.
+ * Identities of series that queries met: label bytes, each once, so that a select neither builds
+ * nor compares them again. A row of a part and a series of the head remember their identity by
+ * pointer; the same series found in several sources is the same pointer.
  *
- * Identities live in generations. A select pins the current one; when a generation has used up its budget it takes no more, the
- * next select begins a new one, and the old goes with its last pin. Whether an identity is in a generation never changes from
- * no to yes after that generation is full: inside one select a series is known either always or never.
+ * Identities live in generations. A select pins the current one; when a generation has used up its
+ * budget it takes no more, the next select begins a new one, and the old goes with its last pin.
+ * Whether an identity is in a generation never changes from no to yes after that generation is
+ * full: inside one select a series is known either always or never.
  *
  * Any thread. Pins cost a mutex; finding the identity of a known row costs an atomic load.
  */
@@ -46,7 +47,8 @@ uint64_t ksi_idents_no(const struct ksi_idents *g); /* ascending from 1, never u
 bool ksi_idents_charge(struct ksi_idents *g, size_t bytes);
 
 /* The identity, remembered if there is room; NULL when there is none. */
-const struct ksi_ident *ksi_ident_intern(struct ksi_idents *g, ks_hash128 fp, struct ks_tenant tenant, struct ks_slice labels);
+const struct ksi_ident *ksi_ident_intern(struct ksi_idents *g, ks_hash128 fp,
+                                         struct ks_tenant tenant, struct ks_slice labels);
 
 /* Identities by row of one part. */
 struct ksi_rows;
@@ -55,6 +57,7 @@ struct ksi_part;
 struct ksi_rows *ksi_rows_of(struct ksi_idents *g, struct ksi_part *p);
 void ksi_rows_unref(struct ksi_rows *r);
 const struct ksi_ident *ksi_rows_get(const struct ksi_rows *r, uint32_t row); /* NULL: not known */
-void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row, const struct ksi_ident *ident);
+void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row,
+                  const struct ksi_ident *ident);
 
 #endif

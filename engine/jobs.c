@@ -1,6 +1,7 @@
 /*
- * Background work, on two threads: the keeper watches disk and memory, enforces retention and flushes when due; the other merges. A
- * merge may take minutes, and the promises of the keeper (memory, replay, free disk) must not wait for it.
+ * Background work, on two threads: the keeper watches disk and memory, enforces retention and
+ * flushes when due; the other merges. A merge may take minutes, and the promises of the keeper
+ * (memory, replay, free disk) must not wait for it.
  */
 #include <errno.h>
 #include <string.h>
@@ -13,7 +14,12 @@
 #include "engine/merge.h"
 #include "sys/clock.h"
 
-enum { TICK_MS = 1000, MERGE_RETRY_MAX_MS = 300000, SEALED_FLUSH_BYTES = 128 << 20, PRESSURE_FLUSH_MS = 15000 };
+enum {
+    TICK_MS = 1000,
+    MERGE_RETRY_MAX_MS = 300000,
+    SEALED_FLUSH_BYTES = 128 << 20,
+    PRESSURE_FLUSH_MS = 15000
+};
 
 int64_t ks_engine_min_time_ms(struct ks_engine *e)
 {
@@ -70,8 +76,8 @@ static bool flush_due(struct ks_engine *e)
     return held && since_ms > e->opts.flush_interval_ms;
 }
 
-static ks_err drop_parts(struct ks_engine *e, struct ksi_part_list *l, bool (*old)(const struct ksi_part *, int64_t),
-                         int64_t arg)
+static ks_err drop_parts(struct ks_engine *e, struct ksi_part_list *l,
+                         bool (*old)(const struct ksi_part *, int64_t), int64_t arg)
 {
     struct ksi_part *gone[256];
     size_t n = 0;
@@ -96,7 +102,8 @@ static bool of_day(const struct ksi_part *p, int64_t day)
     return p->day == day;
 }
 
-/* Oldest days go while the store is over -retention.maxDiskSpaceUsageBytes; the newest day stays. */
+/* Oldest days go while the store is over -retention.maxDiskSpaceUsageBytes; the newest day stays.
+ */
 static ks_err enforce_size(struct ks_engine *e)
 {
     for (;;) {
@@ -141,8 +148,8 @@ static void guard_disk(struct ks_engine *e)
     if (low != atomic_load(&e->read_only)) {
         atomic_store(&e->read_only, low);
         ks_log(low ? KS_LOG_ERROR : KS_LOG_INFO, "engine", "storage is %s: free=%llu limit=%llu",
-               low ? "read-only, free disk space is low" : "writable again", (unsigned long long)free_bytes,
-               (unsigned long long)e->opts.min_free_disk_bytes);
+               low ? "read-only, free disk space is low" : "writable again",
+               (unsigned long long)free_bytes, (unsigned long long)e->opts.min_free_disk_bytes);
     }
 }
 
@@ -152,13 +159,14 @@ static void guard_memory(struct ks_engine *e)
     bool full = bytes > limit, over = bytes > e->opts.memory_bytes / 10 * 8;
     if (over != atomic_load(&e->memory_over)) {
         atomic_store(&e->memory_over, over);
-        ks_log(over ? KS_LOG_ERROR : KS_LOG_INFO, "engine", "writes are %s: the head holds %llu bytes",
+        ks_log(over ? KS_LOG_ERROR : KS_LOG_INFO, "engine",
+               "writes are %s: the head holds %llu bytes",
                over ? "refused, memory is short" : "taken again", (unsigned long long)bytes);
     }
     if (full != atomic_load(&e->memory_full)) {
         atomic_store(&e->memory_full, full);
-        ks_log(full ? KS_LOG_WARN : KS_LOG_INFO, "engine", "head memory is %s its limit=%llu", full ? "over" : "below",
-               (unsigned long long)limit);
+        ks_log(full ? KS_LOG_WARN : KS_LOG_INFO, "engine", "head memory is %s its limit=%llu",
+               full ? "over" : "below", (unsigned long long)limit);
     }
 }
 
@@ -170,7 +178,8 @@ static ks_err keep(struct ks_engine *e)
     bool any;
     KS_TRY(ksi_quarantine_suspects(e, &any));
     if (!atomic_load(&e->read_only) && flush_due(e)) {
-        /* While writes are refused open chunks do not grow, so nothing but sealing them makes room. */
+        /* While writes are refused open chunks do not grow, so nothing but sealing them makes room.
+         */
         struct ksi_flush_opts opts = {.drop_idle = true, .seal_all = atomic_load(&e->memory_over)};
         pthread_mutex_lock(&e->commit_lock);
         ks_err err = ksi_flush_locked(e, &opts);
@@ -212,12 +221,13 @@ static void *keep_main(void *arg)
     struct ks_engine *e = arg;
     while (job_wait(e, TICK_MS))
         if (keep(e) != KS_OK)
-            ks_log_limited(10000, KS_LOG_ERROR, "engine", "background work failed and will be tried again: %s",
-                           ks_err_text());
+            ks_log_limited(10000, KS_LOG_ERROR, "engine",
+                           "background work failed and will be tried again: %s", ks_err_text());
     return NULL;
 }
 
-/* What fails is tried again ever more seldom: a part that cannot be read must not cost the machine. */
+/* What fails is tried again ever more seldom: a part that cannot be read must not cost the machine.
+ */
 static void *merge_main(void *arg)
 {
     struct ks_engine *e = arg;
@@ -229,8 +239,8 @@ static void *merge_main(void *arg)
             continue;
         }
         pause_ms = pause_ms * 2 < MERGE_RETRY_MAX_MS ? pause_ms * 2 : MERGE_RETRY_MAX_MS;
-        ks_log(KS_LOG_ERROR, "engine", "a merge failed and will be tried again in %lld s: %s", (long long)pause_ms / 1000,
-               ks_err_text());
+        ks_log(KS_LOG_ERROR, "engine", "a merge failed and will be tried again in %lld s: %s",
+               (long long)pause_ms / 1000, ks_err_text());
     }
     return NULL;
 }

@@ -59,7 +59,8 @@ static void put(struct ks_l1 *t, ks_hash128 key, uint32_t sid)
     t->slots[at].sid = sid;
 }
 
-/* Rebuilds with n slots, leaving out what dead() names. False when memory is short: the table stays as it was. */
+/* Rebuilds with n slots, leaving out what dead() names. False when memory is short: the table stays
+ * as it was. */
 static bool rebuild(struct ks_l1 *t, size_t n, bool (*dead)(void *arg, uint32_t sid), void *arg)
 {
     struct l1_slot *old = t->slots, *fresh = slots_new(n);
@@ -77,8 +78,8 @@ static bool rebuild(struct ks_l1 *t, size_t n, bool (*dead)(void *arg, uint32_t 
     return true;
 }
 
-void ksi_l1_add(struct ks_l1 *t, const struct l1_add *adds, size_t count, bool (*valid)(void *arg, uint32_t sid),
-                void *arg)
+void ksi_l1_add(struct ks_l1 *t, const struct l1_add *adds, size_t count,
+                bool (*valid)(void *arg, uint32_t sid), void *arg)
 {
     pthread_rwlock_wrlock(&t->lock);
     for (size_t i = 0; i < count; i++) {
@@ -102,7 +103,8 @@ void ksi_l1_purge(struct ks_l1 *t, bool (*dead)(void *arg, uint32_t sid), void *
     if (n > t->mask + 1)
         n = t->mask + 1;
     if (!rebuild(t, n, dead, arg)) {
-        /* No memory to rebuild: forget everything, in place. Entries come back as series are written again. */
+        /* No memory to rebuild: forget everything, in place. Entries come back as series are
+         * written again. */
         for (size_t i = 0; i <= t->mask; i++)
             t->slots[i].sid = KS_NO_SID;
         t->count = 0;

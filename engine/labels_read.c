@@ -1,4 +1,5 @@
-/* Label names and values over head and parts: gathered into one table, given out once each in order. */
+/* Label names and values over head and parts: gathered into one table, given out once each in
+ * order. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,8 +73,8 @@ static int by_text(const void *a, const void *b)
 }
 
 /* name NULL: label names. */
-static ks_err gather_head(struct ks_engine *e, const struct ks_select_opts *o, struct ks_tenant tenant,
-                          const struct ks_slice *name, struct words *w)
+static ks_err gather_head(struct ks_engine *e, const struct ks_select_opts *o,
+                          struct ks_tenant tenant, const struct ks_slice *name, struct words *w)
 {
     roaring_bitmap_t *rows;
     KS_TRY(ksi_head_matching(e, o, tenant, &rows));
@@ -85,8 +86,9 @@ static ks_err gather_head(struct ks_engine *e, const struct ks_select_opts *o, s
     return err == KS_OK ? w->err : err;
 }
 
-static ks_err gather_parts(const struct ks_select_opts *o, struct ks_tenant tenant, const struct ks_slice *name,
-                           struct ksi_part_list *parts, struct words *w)
+static ks_err gather_parts(const struct ks_select_opts *o, struct ks_tenant tenant,
+                           const struct ks_slice *name, struct ksi_part_list *parts,
+                           struct words *w)
 {
     ks_err err = KS_OK;
     for (size_t i = 0; i < parts->count && err == KS_OK && w->err == KS_OK; i++) {
@@ -107,8 +109,8 @@ static ks_err gather_parts(const struct ks_select_opts *o, struct ks_tenant tena
     return err == KS_OK ? w->err : err;
 }
 
-static ks_err label_words(struct ks_engine *e, const struct ks_select_opts *opts, const struct ks_slice *name,
-                          ks_label_fn fn, void *arg)
+static ks_err label_words(struct ks_engine *e, const struct ks_select_opts *opts,
+                          const struct ks_slice *name, ks_label_fn fn, void *arg)
 {
     struct words w = {0};
     struct ks_tenant *tenants;
@@ -120,7 +122,8 @@ static ks_err label_words(struct ks_engine *e, const struct ks_select_opts *opts
         return KS_OK;
     ks_arena_init(&w.arena, (size_t)4 << 30);
     ks_err err = ksi_tenants_of(e, &o, &w.arena, &tenants, &count);
-    /* The head first, then the list of parts: what leaves the head in between is in a part of that list. */
+    /* The head first, then the list of parts: what leaves the head in between is in a part of that
+     * list. */
     for (size_t t = 0; t < count && err == KS_OK; t++)
         err = gather_head(e, &o, tenants[t], name, &w);
     struct ksi_part_list *parts = ksi_parts_pin(&e->parts);
@@ -138,13 +141,14 @@ static ks_err label_words(struct ks_engine *e, const struct ks_select_opts *opts
     return err;
 }
 
-ks_err ks_engine_label_names(struct ks_engine *e, const struct ks_select_opts *opts, ks_label_fn fn, void *arg)
+ks_err ks_engine_label_names(struct ks_engine *e, const struct ks_select_opts *opts, ks_label_fn fn,
+                             void *arg)
 {
     return label_words(e, opts, NULL, fn, arg);
 }
 
-ks_err ks_engine_label_values(struct ks_engine *e, const struct ks_select_opts *opts, struct ks_slice name,
-                              ks_label_fn fn, void *arg)
+ks_err ks_engine_label_values(struct ks_engine *e, const struct ks_select_opts *opts,
+                              struct ks_slice name, ks_label_fn fn, void *arg)
 {
     return label_words(e, opts, &name, fn, arg);
 }

@@ -1,6 +1,6 @@
 /*
- * Merges run without commit_lock on pinned parts; the result is published only when its inputs are still listed with the tombstones it was
- * made from, else it is thrown away and made again later.
+ * Merges run without commit_lock on pinned parts; the result is published only when its inputs are
+ * still listed with the tombstones it was made from, else it is thrown away and made again later.
  */
 #include "engine/merge.h"
 
@@ -49,7 +49,8 @@ static bool add_rows(void *arg, struct ks_tenant tenant)
 }
 
 /* Rows of a part whose samples have all outlived their rules, in thousandths. */
-static ks_err count_expired(struct ks_engine *e, const struct ksi_part *p, int64_t now_ms, uint32_t *ret)
+static ks_err count_expired(struct ks_engine *e, const struct ksi_part *p, int64_t now_ms,
+                            uint32_t *ret)
 {
     size_t count;
     const struct ks_retention_rule *rules = ks_rules_retention(e->rules, &count);
@@ -70,15 +71,16 @@ static ks_err count_expired(struct ks_engine *e, const struct ksi_part *p, int64
 }
 
 /*
- * What retention rules would free of a part; looked up once an hour. Rules that ask for the tenant are left to the merges that come
- * anyway: their rows are not in the index by that name.
+ * What retention rules would free of a part; looked up once an hour. Rules that ask for the tenant
+ * are left to the merges that come anyway: their rows are not in the index by that name.
  */
 static double expired_share(struct ks_engine *e, struct ksi_part *p, int64_t now_ms)
 {
     uint32_t permille = 0;
     if (p->max_ms >= now_ms - ks_rules_smallest_keep_ms(e->rules) || ks_rules_by_tenant(e->rules))
         return 0;
-    if (now_ms - atomic_load(&p->expired_at_ms) >= KS_MS_HOUR || now_ms < atomic_load(&p->expired_at_ms)) {
+    if (now_ms - atomic_load(&p->expired_at_ms) >= KS_MS_HOUR ||
+        now_ms < atomic_load(&p->expired_at_ms)) {
         if (count_expired(e, p, now_ms, &permille) != KS_OK)
             return 0; /* a damaged index shows when the part is read or merged */
         atomic_store(&p->expired_permille, permille);
@@ -87,7 +89,8 @@ static double expired_share(struct ks_engine *e, struct ksi_part *p, int64_t now
     return atomic_load(&p->expired_permille) / 1000.0;
 }
 
-static void describe(struct ks_engine *e, const struct ksi_part_view *v, int64_t now_ms, struct ks_compact_candidate *c)
+static void describe(struct ks_engine *e, const struct ksi_part_view *v, int64_t now_ms,
+                     struct ks_compact_candidate *c)
 {
     struct ksi_part *p = v->part;
     *c = (struct ks_compact_candidate){.id = p->id,
@@ -107,7 +110,8 @@ static void describe(struct ks_engine *e, const struct ksi_part_view *v, int64_t
 }
 
 /* For ks_compact_merge: what the rules leave of a series. */
-static void judge_series(void *arg, struct ks_tenant tenant, struct ks_slice labels, struct ks_compact_series *ret)
+static void judge_series(void *arg, struct ks_tenant tenant, struct ks_slice labels,
+                         struct ks_compact_series *ret)
 {
     const struct merge *m = arg;
     struct ks_verdict v;
@@ -135,8 +139,10 @@ static ks_err publish(struct merge *m, const char *path, uint64_t id)
     struct ksi_part *fresh = NULL;
     ks_err err = KS_OK;
     if (!m->result.empty)
-        KS_TRY(ksi_part_open(e->vfs, e->cache, path, id, first->day, (uint8_t)m->level, m->resolution, &fresh));
-    struct ksi_change c = {.gone = m->gone, .gone_count = m->count, .fresh = &fresh, .fresh_count = fresh ? 1 : 0};
+        KS_TRY(ksi_part_open(e->vfs, e->cache, path, id, first->day, (uint8_t)m->level,
+                             m->resolution, &fresh));
+    struct ksi_change c = {
+        .gone = m->gone, .gone_count = m->count, .fresh = &fresh, .fresh_count = fresh ? 1 : 0};
     pthread_mutex_lock(&e->commit_lock);
     bool valid = still_listed(m);
     if (valid)
@@ -185,7 +191,8 @@ static ks_err merge_picked(struct merge *m)
     return err == KS_OK ? publish(m, path, id) : err;
 }
 
-/* Inputs stay until the result is published: a merge that the disk has no room for would only fill it for the writers. */
+/* Inputs stay until the result is published: a merge that the disk has no room for would only fill
+ * it for the writers. */
 static ks_err check_room(struct merge *m, bool asked)
 {
     struct ks_engine *e = m->e;
@@ -196,15 +203,18 @@ static ks_err check_room(struct merge *m, bool asked)
         return KS_OK;
     m->count = 0;
     if (asked)
-        return ks_fail(KS_ENOSPC, "a merge needs %llu bytes of free disk, there are %llu", (unsigned long long)need,
-                       (unsigned long long)have);
-    ks_log_limited(60000, KS_LOG_WARN, "engine", "parts are not merged: that needs %llu bytes of free disk, there are %llu",
+        return ks_fail(KS_ENOSPC, "a merge needs %llu bytes of free disk, there are %llu",
+                       (unsigned long long)need, (unsigned long long)have);
+    ks_log_limited(60000, KS_LOG_WARN, "engine",
+                   "parts are not merged: that needs %llu bytes of free disk, there are %llu",
                    (unsigned long long)need, (unsigned long long)have);
     return KS_OK;
 }
 
-/* One merge by the policy among parts of days the prefix names; *ret_done tells whether there was one. */
-static ks_err merge_one(struct ks_engine *e, const struct ks_compact_policy *policy, const char *day_prefix, bool *ret_done)
+/* One merge by the policy among parts of days the prefix names; *ret_done tells whether there was
+ * one. */
+static ks_err merge_one(struct ks_engine *e, const struct ks_compact_policy *policy,
+                        const char *day_prefix, bool *ret_done)
 {
     struct merge m = {.e = e, .l = ksi_parts_pin(&e->parts)};
     size_t n = 0, *view_of = ks_alloc_array(m.l->count, sizeof *view_of);

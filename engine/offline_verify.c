@@ -1,4 +1,5 @@
-/* Checking and salvaging single parts. Both walk rows by ordinal, so that a damaged page costs its own rows and no more. */
+/* Checking and salvaging single parts. Both walk rows by ordinal, so that a damaged page costs its
+ * own rows and no more. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +58,8 @@ static ks_err read_row(struct walk *w, uint32_t ord, bool *ret_good)
     KS_TRY(err);
     KS_TRY(ks_buf_status(&w->labels));
     struct ks_slice labels = ks_buf_view(&w->labels);
-    if (w->has_before && ks_series_cmp(w->tenant_before, ks_buf_view(&w->before), w->tenant, labels) >= 0) {
+    if (w->has_before &&
+        ks_series_cmp(w->tenant_before, ks_buf_view(&w->before), w->tenant, labels) >= 0) {
         problem(w, "series %u is out of order or there twice", ord);
         return KS_OK;
     }
@@ -79,14 +81,18 @@ static const char *wrong_with(const struct walk *w, const struct ks_chunk_meta *
         return "the time range is not that of its samples";
     ks_chunk_aggregate(w->values, m->sample_count, &agg);
     const struct ks_chunk_agg *a = &m->agg;
-    bool same = agg.count == a->count && agg.flags == a->flags && ks_f64_bits(agg.min) == ks_f64_bits(a->min) &&
-                ks_f64_bits(agg.max) == ks_f64_bits(a->max) && ks_f64_bits(agg.sum) == ks_f64_bits(a->sum) &&
-                ks_f64_bits(agg.first) == ks_f64_bits(a->first) && ks_f64_bits(agg.last) == ks_f64_bits(a->last) &&
+    bool same = agg.count == a->count && agg.flags == a->flags &&
+                ks_f64_bits(agg.min) == ks_f64_bits(a->min) &&
+                ks_f64_bits(agg.max) == ks_f64_bits(a->max) &&
+                ks_f64_bits(agg.sum) == ks_f64_bits(a->sum) &&
+                ks_f64_bits(agg.first) == ks_f64_bits(a->first) &&
+                ks_f64_bits(agg.last) == ks_f64_bits(a->last) &&
                 ks_f64_bits(agg.increase) == ks_f64_bits(a->increase);
     return same ? NULL : "the aggregates are not those of its samples";
 }
 
-static ks_err save_chunk(struct walk *w, const struct ks_chunk_ref *ref, struct ks_slice times, struct ks_slice values)
+static ks_err save_chunk(struct walk *w, const struct ks_chunk_ref *ref, struct ks_slice times,
+                         struct ks_slice values)
 {
     if (!w->out)
         return KS_OK;
@@ -105,8 +111,8 @@ static ks_err walk_chunk(struct walk *w, uint32_t ord, const struct ks_chunk_ref
     if (err == KS_OK && !wrong) {
         err = ks_mdata_raw(w->part.data, ref, &times_page, &times, &values_page, &values);
         if (err == KS_OK) {
-            if (ks_chunk_content_hash(ref->meta.sample_count, ref->meta.times_encoding, times, ref->meta.values_encoding,
-                                      values) != ref->meta.content_hash)
+            if (ks_chunk_content_hash(ref->meta.sample_count, ref->meta.times_encoding, times,
+                                      ref->meta.values_encoding, values) != ref->meta.content_hash)
                 wrong = "the content hash is wrong";
             else
                 err = save_chunk(w, ref, times, values);
@@ -116,8 +122,8 @@ static ks_err walk_chunk(struct walk *w, uint32_t ord, const struct ks_chunk_ref
         }
     }
     if (is_damage(err) || wrong) {
-        problem(w, "series %u, chunk from %lld ms, %u samples: %s", ord, (long long)ref->meta.min_ms,
-                ref->meta.sample_count, wrong ? wrong : ks_err_text());
+        problem(w, "series %u, chunk from %lld ms, %u samples: %s", ord,
+                (long long)ref->meta.min_ms, ref->meta.sample_count, wrong ? wrong : ks_err_text());
         return KS_OK;
     }
     KS_TRY(err);
@@ -135,7 +141,8 @@ static ks_err walk_row(struct walk *w, uint32_t ord)
     KS_TRY(read_row(w, ord, &good));
     if (!good)
         return KS_OK;
-    ks_err err = ks_mdata_chunks(w->part.data, ord, INT64_MIN, INT64_MAX, &w->refs, &n, &w->ref_cap);
+    ks_err err =
+        ks_mdata_chunks(w->part.data, ord, INT64_MIN, INT64_MAX, &w->refs, &n, &w->ref_cap);
     if (is_damage(err)) {
         problem(w, "chunks of series %u: %s", ord, ks_err_text());
         return KS_OK;
@@ -180,7 +187,7 @@ static ks_err walk_all(struct walk *w)
     return KS_OK;
 }
 
-/* --- pages -------------------------------------------------------------------------------------------------------- */
+/* --- pages --- */
 
 static void page_damage(void *arg, const char *section, struct ks_page_ref ref, const char *what)
 {
@@ -197,7 +204,8 @@ static ks_err verify_pages(struct walk *w, bool *ret_metrics)
     return err;
 }
 
-ks_err ks_offline_verify(struct ks_vfs *vfs, const char *path, ks_offline_fn fn, void *arg, struct ks_offline_counts *ret)
+ks_err ks_offline_verify(struct ks_vfs *vfs, const char *path, ks_offline_fn fn, void *arg,
+                         struct ks_offline_counts *ret)
 {
     struct walk w = {.vfs = vfs, .path = path, .fn = fn, .arg = arg};
     bool metrics = false;
@@ -218,8 +226,9 @@ ks_err ks_offline_verify(struct ks_vfs *vfs, const char *path, ks_offline_fn fn,
     return err;
 }
 
-ks_err ks_offline_salvage(struct ks_vfs *vfs, const char *from, const char *to, const roaring_bitmap_t *deleted,
-                          ks_offline_fn fn, void *arg, struct ks_offline_counts *ret)
+ks_err ks_offline_salvage(struct ks_vfs *vfs, const char *from, const char *to,
+                          const roaring_bitmap_t *deleted, ks_offline_fn fn, void *arg,
+                          struct ks_offline_counts *ret)
 {
     struct walk w = {.vfs = vfs, .path = from, .fn = fn, .arg = arg, .deleted = deleted};
     ks_err err = walk_init(&w);

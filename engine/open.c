@@ -1,6 +1,7 @@
 /*
- * Opening: lock, manifest, parts, checkpoint, replay of the log. What a crash left half done is swept; what is damaged is set
- * aside or refused with a text that says what to do. Closing makes a checkpoint, so that the next start replays nothing.
+ * Opening: lock, manifest, parts, checkpoint, replay of the log. What a crash left half done is
+ * swept; what is damaged is set aside or refused with a text that says what to do. Closing makes a
+ * checkpoint, so that the next start replays nothing.
  */
 #include <string.h>
 
@@ -42,7 +43,7 @@ static void fill_defaults(struct ks_engine *e, const struct ks_engine_opts *opts
     }
 }
 
-/* --- recovery ----------------------------------------------------------------------------------------------------- */
+/* --- recovery --- */
 
 /* Ids below the end that nobody uses may be given again. */
 static void collect_free_ids(struct ks_engine *e)
@@ -54,7 +55,8 @@ static void collect_free_ids(struct ks_engine *e)
 }
 
 /* Opens the log and brings the head to where it ended. */
-static ks_err replay_log(struct ks_engine *e, const ks_lsn *cuts, ks_lsn from, struct ksi_replay_stats *stats)
+static ks_err replay_log(struct ks_engine *e, const ks_lsn *cuts, ks_lsn from,
+                         struct ksi_replay_stats *stats)
 {
     char path[4096];
     struct ksi_replay *r;
@@ -69,8 +71,10 @@ static ks_err replay_log(struct ks_engine *e, const ks_lsn *cuts, ks_lsn from, s
     err = ksi_replay_finish(r, err, stats);
     e->replay_bytes = stats->bytes;
     if (stats->orphans && err == KS_OK)
-        ks_log(KS_LOG_ERROR, "engine", "%llu logged samples belong to series that were lost with the damage and are left out",
-               (unsigned long long)stats->orphans);
+        ks_log(
+            KS_LOG_ERROR, "engine",
+            "%llu logged samples belong to series that were lost with the damage and are left out",
+            (unsigned long long)stats->orphans);
     return err;
 }
 
@@ -84,7 +88,8 @@ static ks_err recover(struct ks_engine *e)
         return KS_ENOMEM;
     ks_err err = KS_OK;
     if (e->manifest.checkpoint_id) {
-        err = ksi_path(path, e->dir, "checkpoint/%016llx.ckpt", (unsigned long long)e->manifest.checkpoint_id);
+        err = ksi_path(path, e->dir, "checkpoint/%016llx.ckpt",
+                       (unsigned long long)e->manifest.checkpoint_id);
         if (err == KS_OK)
             err = ksi_checkpoint_load(e, path, cuts);
     }
@@ -100,14 +105,16 @@ static ks_err recover(struct ks_engine *e)
     collect_free_ids(e);
     e->recovery_ms = (uint64_t)(ks_mono_ms() - start);
     ks_log(KS_LOG_INFO, "engine",
-           "recovered parts=%zu series=%llu checkpoint_ms=%lld replayed_records=%llu samples=%llu bytes=%llu wal=%s ms=%llu",
-           e->manifest.part_count, (unsigned long long)ksi_series_in_use(e), (long long)(loaded - start),
-           (unsigned long long)stats.records, (unsigned long long)stats.samples, (unsigned long long)stats.bytes,
+           "recovered parts=%zu series=%llu checkpoint_ms=%lld replayed_records=%llu samples=%llu "
+           "bytes=%llu wal=%s ms=%llu",
+           e->manifest.part_count, (unsigned long long)ksi_series_in_use(e),
+           (long long)(loaded - start), (unsigned long long)stats.records,
+           (unsigned long long)stats.samples, (unsigned long long)stats.bytes,
            ks_wal_method(e->wal), (unsigned long long)e->recovery_ms);
     return KS_OK;
 }
 
-/* --- open, close -------------------------------------------------------------------------------------------------- */
+/* --- open, close --- */
 
 static ks_err make_head(struct ks_engine *e)
 {
@@ -149,14 +156,16 @@ static ks_err open_all(struct ks_engine *e, const struct ks_engine_opts *opts)
     e->opts.dir = e->dir;
     KS_TRY(make_folders(e));
     KS_TRY(ks_cache_new(e->opts.memory_bytes / 4, &e->cache));
-    /* Enough for the series dashboards and rules ask for again and again, not for every series there is. */
+    /* Enough for the series dashboards and rules ask for again and again, not for every series
+     * there is. */
     uint64_t share = e->opts.memory_bytes / 16, idents = share < IDENTS_MAX ? share : IDENTS_MAX;
     ksi_ident_cache_init(&e->idents, (size_t)or_default(e->opts.identity_cache_bytes, idents));
     KS_TRY(ksi_parts_init(&e->parts));
     KS_TRY(ksi_store_load(e));
     KS_TRY(make_head(e));
     KS_TRY(recover(e));
-    /* What a repair left out must not be asked for again: the next start finds a checkpoint without it. */
+    /* What a repair left out must not be asked for again: the next start finds a checkpoint without
+     * it. */
     if (e->opts.wal_repair)
         KS_TRY(ks_engine_flush(e));
     atomic_store(&e->last_flush_mono_ms, ks_mono_ms());
@@ -213,7 +222,8 @@ ks_err ks_engine_close(struct ks_engine *e)
     if (!e)
         return KS_OK;
     ksi_jobs_stop(e);
-    /* With the log closed for good or the disk full there can be no checkpoint: the log still has everything. */
+    /* With the log closed for good or the disk full there can be no checkpoint: the log still has
+     * everything. */
     ks_err err = ks_wal_status(e->wal) == KS_OK ? ks_engine_flush(e) : ks_wal_status(e->wal);
     ks_err closed = ks_wal_close(e->wal);
     release(e);

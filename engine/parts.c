@@ -51,8 +51,8 @@ void ksi_parts_unpin(struct ksi_part_list *l)
     ks_free(l);
 }
 
-ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *path, uint64_t id, int64_t day,
-                     uint8_t level, uint32_t resolution, struct ksi_part **ret)
+ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *path, uint64_t id,
+                     int64_t day, uint8_t level, uint32_t resolution, struct ksi_part **ret)
 {
     size_t n = strlen(path) + 1;
     struct ksi_part *p = ks_zalloc(sizeof *p + n);
@@ -89,7 +89,8 @@ void ksi_part_unref(struct ksi_part *p)
     ks_mpart_close(&p->p);
     ks_err err = atomic_load(&p->doomed) ? p->vfs->ops->unlink(p->vfs, p->path) : KS_OK;
     if (err != KS_OK && err != KS_ENOTFOUND) /* not found: it was set aside */
-        ks_log(KS_LOG_WARN, "engine", "cannot remove a part no longer used; the next start will: %s", ks_err_text());
+        ks_log(KS_LOG_WARN, "engine",
+               "cannot remove a part no longer used; the next start will: %s", ks_err_text());
     ks_free(p);
 }
 
@@ -123,8 +124,8 @@ static bool is_among(const struct ksi_part *p, struct ksi_part *const *list, siz
 }
 
 ks_err ksi_parts_make(struct ksi_part_store *s, struct ksi_part *const *gone, size_t gone_count,
-                      struct ksi_part *const *fresh, size_t fresh_count, struct ksi_tombs *const *tombs,
-                      struct ksi_part_list **ret)
+                      struct ksi_part *const *fresh, size_t fresh_count,
+                      struct ksi_tombs *const *tombs, struct ksi_part_list **ret)
 {
     struct ksi_part_list *old = ksi_parts_pin(s), *l;
     ks_err err = list_new(old->count + fresh_count, &l);

@@ -1,7 +1,8 @@
 /*
- * The parts on disk as the engine holds them: refcounted handles in an immutable, refcounted list. A reader pins the list
- * and works on it for as long as it likes; a change makes a new list and swaps the pointer. A part that no list names any more is
- * removed from disk when its last reader lets go.
+ * The parts on disk as the engine holds them: refcounted handles in an immutable, refcounted list.
+ * A reader pins the list and works on it for as long as it likes; a change makes a new list and
+ * swaps the pointer. A part that no list names any more is removed from disk when its last reader
+ * lets go.
  */
 #ifndef KS_ENGINE_PARTS_H
 #define KS_ENGINE_PARTS_H
@@ -21,7 +22,7 @@ struct ksi_tombs {
 
 struct ksi_part {
     _Atomic uint32_t refs;
-    _Atomic bool doomed; /* no longer listed: unlink at the last unref */
+    _Atomic bool doomed;  /* no longer listed: unlink at the last unref */
     _Atomic bool suspect; /* a read found damage: to be examined */
     struct ks_vfs *vfs;
     uint64_t id;
@@ -36,7 +37,8 @@ struct ksi_part {
     uint64_t bytes, index_bytes, samples;
     uint32_t series;
     struct ks_mpart p;
-    struct ksi_rows *rows; /* identities of its series as queries met them; under the identity cache's lock */
+    struct ksi_rows
+        *rows; /* identities of its series as queries met them; under the identity cache's lock */
     char path[];
 };
 
@@ -63,18 +65,22 @@ struct ksi_part_list *ksi_parts_pin(struct ksi_part_store *s);
 void ksi_parts_unpin(struct ksi_part_list *l);
 
 /* Opens a part file as a handle with one reference. */
-KS_NODISCARD ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *path, uint64_t id, int64_t day,
-                                  uint8_t level, uint32_t resolution, struct ksi_part **ret);
+KS_NODISCARD ks_err ksi_part_open(struct ks_vfs *vfs, struct ks_cache *cache, const char *path,
+                                  uint64_t id, int64_t day, uint8_t level, uint32_t resolution,
+                                  struct ksi_part **ret);
 void ksi_part_unref(struct ksi_part *p);
-KS_NODISCARD ks_err ksi_tombs_new(roaring_bitmap_t *rows, struct ksi_tombs **ret); /* takes rows, also on failure */
+KS_NODISCARD ks_err ksi_tombs_new(roaring_bitmap_t *rows,
+                                  struct ksi_tombs **ret); /* takes rows, also on failure */
 void ksi_tombs_unref(struct ksi_tombs *t);
 
 /*
- * A new list: the current one without `gone`, plus `fresh` (references are taken over by the list). With tombs set, tombs[i] (may
- * be NULL) replaces those of the current list's view i. Not swapped in yet, so that the manifest can be stored between.
+ * A new list: the current one without `gone`, plus `fresh` (references are taken over by the list).
+ * With tombs set, tombs[i] (may be NULL) replaces those of the current list's view i. Not swapped
+ * in yet, so that the manifest can be stored between.
  */
-KS_NODISCARD ks_err ksi_parts_make(struct ksi_part_store *s, struct ksi_part *const *gone, size_t gone_count,
-                                   struct ksi_part *const *fresh, size_t fresh_count, struct ksi_tombs *const *tombs,
+KS_NODISCARD ks_err ksi_parts_make(struct ksi_part_store *s, struct ksi_part *const *gone,
+                                   size_t gone_count, struct ksi_part *const *fresh,
+                                   size_t fresh_count, struct ksi_tombs *const *tombs,
                                    struct ksi_part_list **ret);
 /* Makes `next` current; parts only the old list named are doomed. */
 void ksi_parts_swap(struct ksi_part_store *s, struct ksi_part_list *next);

@@ -1,7 +1,8 @@
 /*
- * Damaged parts. A part that cannot be opened is set aside at the start. One whose pages prove damaged later is marked by whoever hit the
- * damage (that query or merge fails and says where); the background then reads the whole part, and when damage is proven takes it
- * out of the store, so that everything else goes on. The file stays in dir/quarantine for repair; nothing is deleted.
+ * Damaged parts. A part that cannot be opened is set aside at the start. One whose pages prove
+ * damaged later is marked by whoever hit the damage (that query or merge fails and says where); the
+ * background then reads the whole part, and when damage is proven takes it out of the store, so
+ * that everything else goes on. The file stays in dir/quarantine for repair; nothing is deleted.
  */
 #include <stdio.h>
 
@@ -21,7 +22,8 @@ ks_err ksi_quarantine_file(struct ks_engine *e, const char *path, uint64_t id)
     if (err == KS_OK)
         err = ks_vfs_sync_parent(e->vfs, to);
     ks_log(KS_LOG_ERROR, "engine",
-           "part %s is damaged and set aside as %s; its samples are missing from answers until it is repaired "
+           "part %s is damaged and set aside as %s; its samples are missing from answers until it "
+           "is repaired "
            "(kofstore block repair): %s",
            path, to, why);
     atomic_fetch_add(&e->quarantined, 1);
@@ -34,7 +36,8 @@ void ksi_part_suspect(struct ksi_part *p, ks_err err)
         atomic_store(&p->suspect, true);
 }
 
-/* The file first: a crash between the two leaves a part that is listed and missing, which the next start takes for what it is. */
+/* The file first: a crash between the two leaves a part that is listed and missing, which the next
+ * start takes for what it is. */
 static ks_err take_out(struct ks_engine *e, struct ksi_part *p)
 {
     struct ksi_change c = {.gone = &p, .gone_count = 1};
@@ -60,7 +63,8 @@ ks_err ksi_quarantine_suspects(struct ks_engine *e, bool *ret_any)
     *ret_any = false;
     for (size_t i = 0; i < l->count && err == KS_OK; i++) {
         struct ksi_part *p = l->views[i].part;
-        if (!atomic_exchange(&p->suspect, false) || ks_part_verify(p->p.file, NULL, NULL) != KS_ECORRUPT)
+        if (!atomic_exchange(&p->suspect, false) ||
+            ks_part_verify(p->p.file, NULL, NULL) != KS_ECORRUPT)
             continue;
         err = take_out(e, p);
         *ret_any = true;

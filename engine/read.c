@@ -1,4 +1,5 @@
-/* Reading the samples of a selected series: decode, merge what overlaps, cut to the range, deduplicate. */
+/* Reading the samples of a selected series: decode, merge what overlaps, cut to the range,
+ * deduplicate. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -40,8 +41,10 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
         break;
     case SET_SEALED: {
         const struct ksi_sealed *k = c->u.sealed;
-        KS_TRY(ks_times_decode(ks_slice(k->times->data, k->times->bytes), k->times->encoding, n, ts));
-        KS_TRY(ks_values_decode(ks_slice(k->values, k->values_bytes), k->meta.values_encoding, n, v));
+        KS_TRY(
+            ks_times_decode(ks_slice(k->times->data, k->times->bytes), k->times->encoding, n, ts));
+        KS_TRY(
+            ks_values_decode(ks_slice(k->values, k->values_bytes), k->meta.values_encoding, n, v));
         break;
     }
     case SET_OPEN:
@@ -61,7 +64,8 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
 static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
 {
     size_t from = ks_samples_lower_bound(s->times, s->count, min_ms);
-    size_t to = max_ms == INT64_MAX ? s->count : ks_samples_lower_bound(s->times, s->count, max_ms + 1);
+    size_t to =
+        max_ms == INT64_MAX ? s->count : ks_samples_lower_bound(s->times, s->count, max_ms + 1);
     if (from && to > from) {
         memmove(s->times, s->times + from, (to - from) * sizeof *s->times);
         memmove(s->values, s->values + from, (to - from) * sizeof *s->values);
@@ -78,7 +82,8 @@ static ks_err blame(const struct ks_series_set *s, const struct set_chunk *c, ks
     return err;
 }
 
-ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
+ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms,
+                      struct ks_samples *out)
 {
     const struct set_series *x = &s->series[i];
     const struct set_chunk *c = s->chunks + x->first_chunk;
@@ -108,8 +113,10 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
         uint64_t total = atomic_fetch_add(&s->ctx->samples_read, out->count) + out->count;
         if (s->ctx->max_samples && total > s->ctx->max_samples)
             return ks_fail(KS_ELIMIT,
-                           "cannot select more than -search.maxSamplesPerQuery=%llu samples; possible solutions: to "
-                           "increase the -search.maxSamplesPerQuery; to reduce time range for the query; to use more "
+                           "cannot select more than -search.maxSamplesPerQuery=%llu samples; "
+                           "possible solutions: to "
+                           "increase the -search.maxSamplesPerQuery; to reduce time range for the "
+                           "query; to use more "
                            "specific label filters in order to select lower number of series",
                            (unsigned long long)s->ctx->max_samples);
     }

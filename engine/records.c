@@ -10,7 +10,8 @@ enum {
     SAME_SID = 0x40,    /* the sid of the sample before */
 };
 
-void ksi_rec_series_add(struct ks_buf *b, uint32_t sid, struct ks_tenant tenant, struct ks_slice label_bytes)
+void ksi_rec_series_add(struct ks_buf *b, uint32_t sid, struct ks_tenant tenant,
+                        struct ks_slice label_bytes)
 {
     ks_buf_varint(b, sid);
     ks_buf_varint(b, tenant.account);
@@ -22,11 +23,13 @@ ks_err ksi_rec_series_read(struct ks_slice payload, ksi_series_fn fn, void *arg)
 {
     struct ks_reader r = ks_reader(payload);
     while (ks_reader_left(&r)) {
-        uint64_t sid = ks_read_varint(&r), account = ks_read_varint(&r), project = ks_read_varint(&r);
+        uint64_t sid = ks_read_varint(&r), account = ks_read_varint(&r),
+                 project = ks_read_varint(&r);
         struct ks_slice labels = ks_read_lp(&r);
         if (r.bad || sid >= UINT32_MAX || account > UINT32_MAX || project > UINT32_MAX)
             return ks_fail(KS_ECORRUPT, "series record is malformed");
-        KS_TRY(fn(arg, (uint32_t)sid, (struct ks_tenant){(uint32_t)account, (uint32_t)project}, labels));
+        KS_TRY(fn(arg, (uint32_t)sid, (struct ks_tenant){(uint32_t)account, (uint32_t)project},
+                  labels));
     }
     return KS_OK;
 }

@@ -1,6 +1,7 @@
 /*
- * Records of the write-ahead log. Format: docs/format/wal-records.md. Each record is complete in itself: no value
- * depends on an earlier record, so a lost or reordered record can never change another one's samples.
+ * Records of the write-ahead log. Format: docs/format/wal-records.md. Each record is complete in
+ * itself: no value depends on an earlier record, so a lost or reordered record can never change
+ * another one's samples.
  */
 #ifndef KS_ENGINE_RECORDS_H
 #define KS_ENGINE_RECORDS_H
@@ -15,8 +16,10 @@ enum ks_record_type {
 };
 
 /* --- SERIES --- */
-void ksi_rec_series_add(struct ks_buf *b, uint32_t sid, struct ks_tenant tenant, struct ks_slice label_bytes);
-typedef ks_err (*ksi_series_fn)(void *arg, uint32_t sid, struct ks_tenant tenant, struct ks_slice label_bytes);
+void ksi_rec_series_add(struct ks_buf *b, uint32_t sid, struct ks_tenant tenant,
+                        struct ks_slice label_bytes);
+typedef ks_err (*ksi_series_fn)(void *arg, uint32_t sid, struct ks_tenant tenant,
+                                struct ks_slice label_bytes);
 KS_NODISCARD ks_err ksi_rec_series_read(struct ks_slice payload, ksi_series_fn fn, void *arg);
 
 /* --- SAMPLES --- */

@@ -1,7 +1,8 @@
 /*
- * Repairing a data folder. Order makes it safe against crashes: new parts first, then the manifest that names them, and only then are
- * the damaged originals moved away. A crash before the manifest leaves the folder as it was, with new files that no list names; after
- * it, an original that is still in its place is no longer needed.
+ * Repairing a data folder. Order makes it safe against crashes: new parts first, then the manifest
+ * that names them, and only then are the damaged originals moved away. A crash before the manifest
+ * leaves the folder as it was, with new files that no list names; after it, an original that is
+ * still in its place is no longer needed.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,7 +49,7 @@ static void tell(struct repair *p, const char *path, const char *fmt, ...)
         p->fn(p->arg, path, text);
 }
 
-/* --- what is there ------------------------------------------------------------------------------------------------ */
+/* --- what is there --- */
 
 struct listing {
     struct ks_buf names; /* NUL-terminated, one after the other */
@@ -93,7 +94,7 @@ static void note_id(struct repair *p, uint64_t id)
         p->fresh.next_id = id + 1;
 }
 
-/* --- parts -------------------------------------------------------------------------------------------------------- */
+/* --- parts --- */
 
 static const struct ks_manifest_part *known_part(const struct repair *p, uint64_t id)
 {
@@ -110,14 +111,16 @@ static ks_err path_of(struct repair *p, int64_t day, uint64_t id, char out[4096]
     ks_civil_from_days(day, &y, &m, &d);
     snprintf(out, 4096, "%s/parts/%04lld_%02u_%02u", p->dir, (long long)y, m, d);
     KS_TRY(ks_vfs_mkdirs(p->vfs, out));
-    snprintf(out, 4096, "%s/parts/%04lld_%02u_%02u/%016llx.part", p->dir, (long long)y, m, d, (unsigned long long)id);
+    snprintf(out, 4096, "%s/parts/%04lld_%02u_%02u/%016llx.part", p->dir, (long long)y, m, d,
+             (unsigned long long)id);
     return KS_OK;
 }
 
 /* The mark says how the original has been dealt with. */
 static ks_err set_aside(struct repair *p, const char *path, uint64_t id, const char *mark)
 {
-    KS_TRY(ks_array_reserve((void **)&p->asides, &p->aside_cap, p->aside_count + 1, sizeof *p->asides));
+    KS_TRY(ks_array_reserve((void **)&p->asides, &p->aside_cap, p->aside_count + 1,
+                            sizeof *p->asides));
     char *copy = ks_strdup(path);
     if (!copy)
         return KS_ENOMEM;
@@ -130,7 +133,8 @@ static ks_err move_aside(struct repair *p, const struct aside *a)
     char to[4096];
     snprintf(to, sizeof to, "%s/quarantine", p->dir);
     KS_TRY(ks_vfs_mkdirs(p->vfs, to));
-    snprintf(to, sizeof to, "%s/quarantine/%016llx.part%s", p->dir, (unsigned long long)a->id, a->mark);
+    snprintf(to, sizeof to, "%s/quarantine/%016llx.part%s", p->dir, (unsigned long long)a->id,
+             a->mark);
     KS_TRY(p->vfs->ops->rename(p->vfs, a->path, to));
     KS_TRY(ks_vfs_sync_parent(p->vfs, a->path));
     return ks_vfs_sync_parent(p->vfs, to);
@@ -182,10 +186,12 @@ static ks_err salvage(struct repair *p, const char *path, uint64_t id, int64_t d
         return set_aside(p, path, id, ".lost");
     }
     KS_TRY(err);
-    tell(p, path, "saved %llu series, %llu samples as %s", (unsigned long long)n.series, (unsigned long long)n.samples, to);
+    tell(p, path, "saved %llu series, %llu samples as %s", (unsigned long long)n.series,
+         (unsigned long long)n.samples, to);
     p->r.parts_salvaged++;
     p->r.samples_salvaged += n.samples;
-    KS_TRY(ks_manifest_add_part(&p->fresh, (struct ks_manifest_part){.id = fresh, .day = day, .level = 1}));
+    KS_TRY(ks_manifest_add_part(&p->fresh,
+                                (struct ks_manifest_part){.id = fresh, .day = day, .level = 1}));
     return set_aside(p, path, id, ".salvaged");
 }
 
@@ -201,7 +207,8 @@ static ks_err check_part(struct repair *p, const char *path, uint64_t id, int64_
         return salvage(p, path, id, day);
     KS_TRY(err);
     p->r.parts_good++;
-    return ks_manifest_add_part(&p->fresh, known ? *known : (struct ks_manifest_part){.id = id, .day = day, .level = 1});
+    return ks_manifest_add_part(
+        &p->fresh, known ? *known : (struct ks_manifest_part){.id = id, .day = day, .level = 1});
 }
 
 static ks_err check_day(struct repair *p, const char *name)
@@ -278,7 +285,7 @@ static ks_err check_quarantine(struct repair *p)
     return err;
 }
 
-/* --- the manifest --------------------------------------------------------------------------------------------------- */
+/* --- the manifest --- */
 
 static ks_err load_previous(struct repair *p)
 {
@@ -303,7 +310,9 @@ static ks_err load_manifest(struct repair *p, uint32_t shards)
         p->r.manifest_rebuilt = true;
         err = load_previous(p);
         if (err == KS_OK)
-            tell(p, path, "is made anew from MANIFEST.prev and the files; series deleted since may show again");
+            tell(p, path,
+                 "is made anew from MANIFEST.prev and the files; series deleted since may show "
+                 "again");
     }
     if ((err == KS_ECORRUPT || err == KS_ENOTFOUND) && shards) {
         tell(p, path, "is made anew from the files alone; deleted series show again");
@@ -317,8 +326,11 @@ static ks_err load_manifest(struct repair *p, uint32_t shards)
         err = KS_OK;
     }
     if (err == KS_ECORRUPT || err == KS_ENOTFOUND)
-        return ks_fail(KS_EINVAL, "neither MANIFEST nor MANIFEST.prev of %s can be read; give the number of shards the "
-                                  "store had (-shards; the server's log and -storage.shards tell it)", p->dir);
+        return ks_fail(
+            KS_EINVAL,
+            "neither MANIFEST nor MANIFEST.prev of %s can be read; give the number of shards the "
+            "store had (-shards; the server's log and -storage.shards tell it)",
+            p->dir);
     KS_TRY(err);
     KS_TRY(ks_manifest_copy(&p->old, &p->fresh));
     p->fresh.part_count = 0;
@@ -339,18 +351,22 @@ static bool same_parts(const struct ks_manifest *a, const struct ks_manifest *b)
     return true;
 }
 
-/* A checkpoint that cannot be read would stop the start: the log is replayed from what is left of it. */
+/* A checkpoint that cannot be read would stop the start: the log is replayed from what is left of
+ * it. */
 static void check_checkpoint(struct repair *p)
 {
     char path[4096];
     struct ks_offline_counts n;
     if (!p->fresh.checkpoint_id)
         return;
-    snprintf(path, sizeof path, "%s/checkpoint/%016llx.ckpt", p->dir, (unsigned long long)p->fresh.checkpoint_id);
+    snprintf(path, sizeof path, "%s/checkpoint/%016llx.ckpt", p->dir,
+             (unsigned long long)p->fresh.checkpoint_id);
     if (ks_offline_verify(p->vfs, path, p->fn, p->arg, &n) == KS_OK)
         return;
     p->r.problems++;
-    tell(p, path, "the checkpoint is damaged: samples not yet in parts are lost unless a copy of this file is put back");
+    tell(p, path,
+         "the checkpoint is damaged: samples not yet in parts are lost unless a copy of this file "
+         "is put back");
 }
 
 static ks_err repair_locked(struct repair *p, uint32_t shards)
@@ -370,8 +386,8 @@ static ks_err repair_locked(struct repair *p, uint32_t shards)
     return KS_OK;
 }
 
-ks_err ks_offline_repair(struct ks_vfs *vfs, const char *dir, uint32_t shards, ks_offline_fn fn, void *arg,
-                         struct ks_repair_result *ret)
+ks_err ks_offline_repair(struct ks_vfs *vfs, const char *dir, uint32_t shards, ks_offline_fn fn,
+                         void *arg, struct ks_repair_result *ret)
 {
     struct repair p = {.vfs = vfs, .dir = dir, .fn = fn, .arg = arg};
     struct ks_file *lock;

@@ -1,7 +1,8 @@
 /*
- * Replay of the log into the head. One thread reads the log; with a pool given at open, records go to worker threads in batches,
- * each worker serving its own shards, so that the records of a shard are applied in the order of the log. Queues are bounded:
- * a reader that is ahead waits. The error reported is the one with the lowest LSN, whatever the threads' timing.
+ * Replay of the log into the head. One thread reads the log; with a pool given at open, records go
+ * to worker threads in batches, each worker serving its own shards, so that the records of a shard
+ * are applied in the order of the log. Queues are bounded: a reader that is ahead waits. The error
+ * reported is the one with the lowest LSN, whatever the threads' timing.
  */
 #include "engine/replay.h"
 
@@ -52,10 +53,10 @@ struct ksi_replay {
     struct ks_engine *e;
     const ks_lsn *cuts;
     struct worker *workers;
-    unsigned count;       /* of workers; 0 = the reader applies */
+    unsigned count; /* of workers; 0 = the reader applies */
     struct applier alone;
     uint64_t bytes;
-    _Atomic bool failed;  /* a worker has an error: the reader may stop */
+    _Atomic bool failed; /* a worker has an error: the reader may stop */
 };
 
 static ks_err add_series(void *arg, uint32_t sid, struct ks_tenant tenant, struct ks_slice labels)
@@ -72,9 +73,12 @@ static ks_err add_sample(void *arg, uint32_t sid, int64_t ts, uint64_t bits)
     struct ksi_shard *s = a->s;
     uint32_t local = ksi_sid_local(sid, s->count_all);
     enum ksi_append how;
-    if (ksi_sid_shard(sid, s->count_all) != s->index || local >= s->local_end || !ksi_series_at(s, local)->slab) {
+    if (ksi_sid_shard(sid, s->count_all) != s->index || local >= s->local_end ||
+        !ksi_series_at(s, local)->slab) {
         a->orphans++;
-        return a->salvage ? KS_OK : ks_fail(KS_ECORRUPT, "a logged sample belongs to the unknown series %u", sid);
+        return a->salvage
+                   ? KS_OK
+                   : ks_fail(KS_ECORRUPT, "a logged sample belongs to the unknown series %u", sid);
     }
     a->samples++;
     return ksi_append(s, local, ts, bits, &how);
@@ -98,10 +102,11 @@ static ks_err apply(struct applier *a, const struct ks_wal_record *rec)
     default:
         err = ks_fail(KS_EUNSUPPORTED, "record type %u is not known to this version", rec->type);
     }
-    return err == KS_OK ? KS_OK : ks_fail_context(err, "log record %llu", (unsigned long long)rec->lsn);
+    return err == KS_OK ? KS_OK
+                        : ks_fail_context(err, "log record %llu", (unsigned long long)rec->lsn);
 }
 
-/* --- workers ------------------------------------------------------------------------------------------------------ */
+/* --- workers --- */
 
 static void apply_batch(struct worker *w, struct ks_slice batch)
 {
@@ -209,7 +214,7 @@ static void stop_worker(struct ksi_replay *r, struct worker *w)
     r->alone.orphans += w->a.orphans;
 }
 
-/* --- the whole ---------------------------------------------------------------------------------------------------- */
+/* --- the whole --- */
 
 ks_err ksi_replay_new(struct ks_engine *e, const ks_lsn *cuts, struct ksi_replay **ret)
 {
@@ -240,8 +245,8 @@ ks_err ksi_replay_record(void *arg, const struct ks_wal_record *rec)
 {
     struct ksi_replay *r = arg;
     if (rec->shard >= r->e->shard_count)
-        return ks_fail(KS_ECORRUPT, "log record %llu belongs to the unknown shard %u", (unsigned long long)rec->lsn,
-                       rec->shard);
+        return ks_fail(KS_ECORRUPT, "log record %llu belongs to the unknown shard %u",
+                       (unsigned long long)rec->lsn, rec->shard);
     if (rec->lsn < r->cuts[rec->shard])
         return KS_OK;
     r->bytes += rec->payload.len;
@@ -263,7 +268,8 @@ ks_err ksi_replay_finish(struct ksi_replay *r, ks_err err, struct ksi_replay_sta
     }
     if (first)
         err = ks_fail(first->err, "%s", first->text);
-    *ret = (struct ksi_replay_stats){r->alone.records, r->alone.samples, r->alone.orphans, r->bytes};
+    *ret =
+        (struct ksi_replay_stats){r->alone.records, r->alone.samples, r->alone.orphans, r->bytes};
     ks_free(r->alone.adds);
     ks_free(r->workers);
     ks_free(r);

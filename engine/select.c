@@ -1,6 +1,7 @@
 /*
- * Selecting series: the head first, then the parts. In that order a chunk on its way from head to part is seen at least once;
- * seen twice, the copies are told by their content hash and one is left out.
+ * Selecting series: the head first, then the parts. In that order a chunk on its way from head to
+ * part is seen at least once; seen twice, the copies are told by their content hash and one is left
+ * out.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +20,12 @@ ks_err ks_read_ctx_check(struct ks_read_ctx *ctx)
     if (ctx->cancel && atomic_load_explicit(ctx->cancel, memory_order_relaxed))
         return ks_fail(KS_ECANCELED, "the query was canceled");
     if (ctx->deadline_mono_ms && ks_mono_ms() > ctx->deadline_mono_ms)
-        return ks_fail(KS_ETIMEDOUT, "the query exceeded its time limit (-search.maxQueryDuration)");
+        return ks_fail(KS_ETIMEDOUT,
+                       "the query exceeded its time limit (-search.maxQueryDuration)");
     return KS_OK;
 }
 
-/* --- series ------------------------------------------------------------------------------------------------------- */
+/* --- series --- */
 
 static ks_err table_grow(struct ks_series_set *s)
 {
@@ -45,14 +47,17 @@ static ks_err table_grow(struct ks_series_set *s)
     return KS_OK;
 }
 
-static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident, size_t at, uint32_t tag, uint32_t *ret)
+static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident, size_t at,
+                         uint32_t tag, uint32_t *ret)
 {
     if (s->ctx && s->ctx->max_series && s->series_count >= s->ctx->max_series)
         return ks_fail(KS_ELIMIT,
-                       "the number of matching timeseries exceeds %llu; either narrow down the search or increase "
+                       "the number of matching timeseries exceeds %llu; either narrow down the "
+                       "search or increase "
                        "-search.max* command-line flag values",
                        (unsigned long long)s->ctx->max_series);
-    KS_TRY(ks_array_reserve((void **)&s->series, &s->series_cap, s->series_count + 1, sizeof *s->series));
+    KS_TRY(ks_array_reserve((void **)&s->series, &s->series_cap, s->series_count + 1,
+                            sizeof *s->series));
     s->series[s->series_count] = (struct set_series){.ident = ident};
     s->table[at] = (uint64_t)tag << 32 | ++s->series_count;
     *ret = (uint32_t)s->series_count - 1;
@@ -80,8 +85,8 @@ ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident, ui
 }
 
 /* A series no generation remembers: told by its labels. */
-static ks_err series_of_own(struct ks_series_set *s, ks_hash128 fp, struct ks_tenant tenant, struct ks_slice labels,
-                            uint32_t *ret)
+static ks_err series_of_own(struct ks_series_set *s, ks_hash128 fp, struct ks_tenant tenant,
+                            struct ks_slice labels, uint32_t *ret)
 {
     KS_TRY(table_room(s));
     uint32_t tag = (uint32_t)fp.lo;
@@ -89,7 +94,8 @@ static ks_err series_of_own(struct ks_series_set *s, ks_hash128 fp, struct ks_te
     for (; s->table[at]; at = (at + 1) & s->table_mask) {
         uint32_t i = (uint32_t)s->table[at] - 1;
         const struct ksi_ident *x = s->series[i].ident;
-        if (s->table[at] >> 32 == tag && ks_tenant_eq(x->tenant, tenant) && ks_slice_eq(ksi_ident_labels(x), labels)) {
+        if (s->table[at] >> 32 == tag && ks_tenant_eq(x->tenant, tenant) &&
+            ks_slice_eq(ksi_ident_labels(x), labels)) {
             *ret = i;
             return KS_OK;
         }
@@ -109,22 +115,24 @@ ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struc
 {
     ks_hash128 fp = ks_series_fp(tenant, labels);
     *ret_ident = s->idents ? ksi_ident_intern(s->idents, fp, tenant, labels) : NULL;
-    return *ret_ident ? ksi_set_series(s, *ret_ident, ret) : series_of_own(s, fp, tenant, labels, ret);
+    return *ret_ident ? ksi_set_series(s, *ret_ident, ret)
+                      : series_of_own(s, fp, tenant, labels, ret);
 }
 
 ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
 {
-    KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1, sizeof *s->chunks));
+    KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1,
+                            sizeof *s->chunks));
     s->mixed |= s->chunk_count && chunk.series < s->chunks[s->chunk_count - 1].series;
     s->chunks[s->chunk_count++] = chunk;
     s->series[chunk.series].chunk_count++;
     return KS_OK;
 }
 
-/* --- parts -------------------------------------------------------------------------------------------------------- */
+/* --- parts --- */
 
-ks_err ksi_part_matching(const struct ksi_part_view *v, const struct ks_select_opts *o, struct ks_tenant tenant,
-                         roaring_bitmap_t **ret)
+ks_err ksi_part_matching(const struct ksi_part_view *v, const struct ks_select_opts *o,
+                         struct ks_tenant tenant, roaring_bitmap_t **ret)
 {
     ks_err err = ks_sindex_select(v->part->p.index, tenant, o->selectors, o->selector_count, ret);
     ksi_part_suspect(v->part, err);
@@ -148,7 +156,8 @@ struct part_scan {
 };
 
 /* Labels of a row that no query met before. */
-static ks_err read_labels(struct part_scan *p, uint32_t ord, struct ks_tenant *ret_tenant, struct ks_slice *ret)
+static ks_err read_labels(struct part_scan *p, uint32_t ord, struct ks_tenant *ret_tenant,
+                          struct ks_slice *ret)
 {
     enum { CURSOR_PAYS = 32 };
     struct ks_sindex *x = p->part->p.index;
@@ -184,7 +193,8 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
     struct ks_series_set *s = p->set;
     size_t n = 0;
     uint32_t series;
-    KS_TRY(ks_mdata_cursor_chunks(p->cursor, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n, &p->ref_cap));
+    KS_TRY(ks_mdata_cursor_chunks(p->cursor, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n,
+                                  &p->ref_cap));
     if (!n)
         return KS_OK;
     KS_TRY(series_of_row(p, ord, &series));
@@ -193,14 +203,15 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
         return ks_arena_err(&s->arena);
     memcpy(copy, p->refs, n * sizeof *copy);
     for (size_t i = 0; i < n; i++) {
-        struct set_chunk c = {.series = series, .source = SET_PART, .meta = &copy[i].meta, .u.data = p->part->p.data};
+        struct set_chunk c = {
+            .series = series, .source = SET_PART, .meta = &copy[i].meta, .u.data = p->part->p.data};
         KS_TRY(ksi_set_add_chunk(s, c));
     }
     return KS_OK;
 }
 
-static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant,
-                          const struct ksi_part_view *v)
+static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *o,
+                          struct ks_tenant tenant, const struct ksi_part_view *v)
 {
     struct part_scan p = {.set = s, .o = o, .part = v->part};
     roaring_bitmap_t *rows;
@@ -210,7 +221,8 @@ static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *
     roaring_uint32_iterator_t it;
     ks_err err = ks_mdata_cursor_new(v->part->p.data, &p.cursor);
     size_t seen = 0;
-    for (roaring_init_iterator(rows, &it); it.has_value && err == KS_OK; roaring_advance_uint32_iterator(&it)) {
+    for (roaring_init_iterator(rows, &it); it.has_value && err == KS_OK;
+         roaring_advance_uint32_iterator(&it)) {
         err = scan_row(&p, it.current_value);
         if (err == KS_OK && ++seen % CHECK_EVERY == 0)
             err = ks_read_ctx_check(o->ctx);
@@ -225,7 +237,7 @@ static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *
     return err;
 }
 
-/* --- order and overlaps ------------------------------------------------------------------------------------------- */
+/* --- order and overlaps --- */
 
 static int by_time(const void *pa, const void *pb)
 {
@@ -234,7 +246,8 @@ static int by_time(const void *pa, const void *pb)
         return a->meta->min_ms < b->meta->min_ms ? -1 : 1;
     if (a->meta->max_ms != b->meta->max_ms)
         return a->meta->max_ms < b->meta->max_ms ? -1 : 1;
-    return (a->meta->content_hash > b->meta->content_hash) - (a->meta->content_hash < b->meta->content_hash);
+    return (a->meta->content_hash > b->meta->content_hash) -
+           (a->meta->content_hash < b->meta->content_hash);
 }
 
 static bool same_chunk(const struct set_chunk *a, const struct set_chunk *b)
@@ -287,10 +300,12 @@ static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates
 }
 
 /*
- * Judges a series by the rules: chunks wholly outside its retention are let go, and the aggregates of those that reach out of it, or
- * that are old enough to be thinned, do not stand for their samples. Returns the new count.
+ * Judges a series by the rules: chunks wholly outside its retention are let go, and the aggregates
+ * of those that reach out of it, or that are old enough to be thinned, do not stand for their
+ * samples. Returns the new count.
  */
-static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struct set_chunk *c, uint32_t n)
+static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struct set_chunk *c,
+                            uint32_t n)
 {
     uint32_t kept = 0;
     ks_rules_judge(s->e->rules, x->ident->tenant, ksi_ident_labels(x->ident), &x->verdict);
@@ -301,7 +316,8 @@ static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struc
                 ksi_sealed_unref(c[i].u.sealed);
             continue;
         }
-        if (c[i].meta->min_ms < keep_from || ks_verdict_thins(&x->verdict, s->now_ms, c[i].meta->min_ms))
+        if (c[i].meta->min_ms < keep_from ||
+            ks_verdict_thins(&x->verdict, s->now_ms, c[i].meta->min_ms))
             c[i].overlaps = 1;
         c[kept++] = c[i];
     }
@@ -350,17 +366,17 @@ static ks_err arrange(struct ks_series_set *s)
         KS_TRY(gather_chunks(s));
     s->arranged = true;
     for (size_t i = 0; i < s->series_count; i++)
-        s->series[i].chunk_count =
-            order_chunks(s->chunks + s->series[i].first_chunk, s->series[i].chunk_count, s->dedup_ms > 1);
+        s->series[i].chunk_count = order_chunks(s->chunks + s->series[i].first_chunk,
+                                                s->series[i].chunk_count, s->dedup_ms > 1);
     for (size_t i = 0; i < s->series_count && s->e->rules; i++)
-        s->series[i].chunk_count = apply_rules(s, &s->series[i], s->chunks + s->series[i].first_chunk,
-                                               s->series[i].chunk_count);
+        s->series[i].chunk_count = apply_rules(
+            s, &s->series[i], s->chunks + s->series[i].first_chunk, s->series[i].chunk_count);
     if (s->e->rules)
         drop_empty_series(s);
     return KS_OK;
 }
 
-/* --- tenants ------------------------------------------------------------------------------------------------------ */
+/* --- tenants --- */
 
 struct tenant_list {
     struct ks_arena *arena;
@@ -386,8 +402,8 @@ static bool part_in_range(const struct ksi_part *p, int64_t min_ms, int64_t max_
     return p->min_ms <= max_ms && p->max_ms >= min_ms;
 }
 
-ks_err ksi_tenants_of(struct ks_engine *e, const struct ks_select_opts *o, struct ks_arena *a, struct ks_tenant **ret,
-                      size_t *ret_count)
+ks_err ksi_tenants_of(struct ks_engine *e, const struct ks_select_opts *o, struct ks_arena *a,
+                      struct ks_tenant **ret, size_t *ret_count)
 {
     struct tenant_list l = {.arena = a};
     if (o->tenants) {
@@ -408,11 +424,13 @@ ks_err ksi_tenants_of(struct ks_engine *e, const struct ks_select_opts *o, struc
 
 static int by_tenant(const void *a, const void *b)
 {
-    uint64_t x = ks_tenant_key(*(const struct ks_tenant *)a), y = ks_tenant_key(*(const struct ks_tenant *)b);
+    uint64_t x = ks_tenant_key(*(const struct ks_tenant *)a),
+             y = ks_tenant_key(*(const struct ks_tenant *)b);
     return (x > y) - (x < y);
 }
 
-ks_err ks_engine_tenants(struct ks_engine *e, int64_t min_ms, int64_t max_ms, ks_tenant_fn fn, void *arg)
+ks_err ks_engine_tenants(struct ks_engine *e, int64_t min_ms, int64_t max_ms, ks_tenant_fn fn,
+                         void *arg)
 {
     struct ks_arena arena;
     struct ks_tenant *list = NULL;
@@ -429,7 +447,7 @@ ks_err ks_engine_tenants(struct ks_engine *e, int64_t min_ms, int64_t max_ms, ks
     return err;
 }
 
-/* --- entry -------------------------------------------------------------------------------------------------------- */
+/* --- entry --- */
 
 static ks_err select_all(struct ks_series_set *s, const struct ks_select_opts *o)
 {
@@ -448,7 +466,8 @@ static ks_err select_all(struct ks_series_set *s, const struct ks_select_opts *o
     return arrange(s);
 }
 
-ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts, struct ks_series_set **ret)
+ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts,
+                        struct ks_series_set **ret)
 {
     struct ks_series_set *s = ks_zalloc(sizeof *s);
     if (!s)
@@ -479,7 +498,8 @@ void ks_series_set_free(struct ks_series_set *s)
 {
     if (!s)
         return;
-    /* After arrange() left-out copies have been let go and lie between the series' ranges: walk by series then. */
+    /* After arrange() left-out copies have been let go and lie between the series' ranges: walk by
+     * series then. */
     for (size_t i = 0; i < s->chunk_count && !s->arranged; i++)
         if (s->chunks[i].source == SET_SEALED)
             ksi_sealed_unref(s->chunks[i].u.sealed);

@@ -1,5 +1,6 @@
 /*
- * The head's part of a select: copies open chunks and references sealed ones under the shards' locks, a slice of series at a time.
+ * The head's part of a select: copies open chunks and references sealed ones under the shards'
+ * locks, a slice of series at a time.
  */
 #include <string.h>
 
@@ -11,7 +12,8 @@ enum { SLICE = 512, MATCH_SLICE = 4096, MAX_WINDOW_MS = 86400000 };
 
 #define NO_SID UINT32_MAX
 
-/* Whether the series can hold samples in the range; generous by a chunk window, never too narrow. */
+/* Whether the series can hold samples in the range; generous by a chunk window, never too narrow.
+ */
 static bool may_hold(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
 {
     if (x->g.count && x->g.last_ts >= min_ms && x->g.last_ts - MAX_WINDOW_MS <= max_ms)
@@ -25,7 +27,8 @@ static bool may_hold(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
 }
 
 /* Crosses out the sids of one shard that hold nothing of the range. */
-static void mark_silent(struct ksi_shard *s, uint32_t *sids, size_t n, int64_t min_ms, int64_t max_ms)
+static void mark_silent(struct ksi_shard *s, uint32_t *sids, size_t n, int64_t min_ms,
+                        int64_t max_ms)
 {
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < n; i++) {
@@ -39,14 +42,17 @@ static void mark_silent(struct ksi_shard *s, uint32_t *sids, size_t n, int64_t m
     pthread_mutex_unlock(&s->lock);
 }
 
-ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, struct ks_tenant tenant,
-                         roaring_bitmap_t **ret)
+ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
+                         struct ks_tenant tenant, roaring_bitmap_t **ret)
 {
     roaring_bitmap_t *found;
     KS_TRY(ks_live_index_select(e->live, tenant, o->selectors, o->selector_count, &found));
     /* To whole days; the ends of time have none beyond them. */
-    int64_t min_ms = o->min_ms < INT64_MIN + KS_MS_DAY ? INT64_MIN : ks_day_of_ms(o->min_ms) * KS_MS_DAY;
-    int64_t max_ms = o->max_ms > INT64_MAX - KS_MS_DAY ? INT64_MAX : (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
+    int64_t min_ms =
+        o->min_ms < INT64_MIN + KS_MS_DAY ? INT64_MIN : ks_day_of_ms(o->min_ms) * KS_MS_DAY;
+    int64_t max_ms = o->max_ms > INT64_MAX - KS_MS_DAY
+                         ? INT64_MAX
+                         : (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
     size_t n = roaring_bitmap_get_cardinality(found), kept = 0;
     uint32_t *sids = ks_alloc_array(n, sizeof *sids);
     if (!sids) {
@@ -55,7 +61,8 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, st
     }
     roaring_bitmap_to_uint32_array(found, sids);
     roaring_bitmap_free(found);
-    /* A slice of sids at a time, each shard locked once for it. The kept ones move to the front of the slice. */
+    /* A slice of sids at a time, each shard locked once for it. The kept ones move to the front of
+     * the slice. */
     for (size_t at = 0; at < n; at += MATCH_SLICE) {
         size_t end = at + MATCH_SLICE < n ? at + MATCH_SLICE : n;
         for (uint32_t shard = 0; shard < e->shard_count; shard++)
@@ -83,12 +90,14 @@ static ks_err add_open(struct ks_series_set *s, uint32_t series, const struct ks
     } *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes);
     if (!copy)
         return ks_arena_err(&s->arena);
-    /* The first time is only known after decoding; a chunk never begins more than a day before its end. */
+    /* The first time is only known after decoding; a chunk never begins more than a day before its
+     * end. */
     int64_t first = x->g.count == 1 ? x->g.last_ts : ks_day_of_ms(x->g.last_ts) * KS_MS_DAY;
     set_meta(&copy->meta, first, x->g.last_ts, x->g.count);
     copy->g = x->g;
     memcpy(copy + 1, x->slab->data, bytes);
-    struct set_chunk c = {.series = series, .source = SET_OPEN, .meta = &copy->meta, .u.open = &copy->g};
+    struct set_chunk c = {
+        .series = series, .source = SET_OPEN, .meta = &copy->meta, .u.open = &copy->g};
     return ksi_set_add_chunk(s, c);
 }
 
@@ -108,7 +117,8 @@ static ks_err add_late(struct ks_series_set *s, uint32_t series, const struct ks
     return ksi_set_add_chunk(s, c);
 }
 
-/* The shard's array of identities holds those of the set's generation afterwards, with room for `local`; false: do without. */
+/* The shard's array of identities holds those of the set's generation afterwards, with room for
+ * `local`; false: do without. */
 static bool idents_ready(struct ks_series_set *s, struct ksi_shard *shard, uint32_t local)
 {
     if (!s->idents || shard->ident_no > ksi_idents_no(s->idents))
@@ -122,15 +132,16 @@ static bool idents_ready(struct ks_series_set *s, struct ksi_shard *shard, uint3
         return true;
     size_t old = shard->ident_cap, cap = old;
     if (!ksi_idents_charge(s->idents, (shard->local_end - old) * sizeof *shard->idents) ||
-        ks_array_reserve((void **)&shard->idents, &cap, shard->local_end, sizeof *shard->idents) != KS_OK)
+        ks_array_reserve((void **)&shard->idents, &cap, shard->local_end, sizeof *shard->idents) !=
+            KS_OK)
         return false;
     memset((void *)(shard->idents + old), 0, (cap - old) * sizeof *shard->idents);
     shard->ident_cap = cap;
     return true;
 }
 
-static ks_err series_of_local(struct ks_series_set *s, struct ksi_shard *shard, uint32_t local, struct ks_buf *labels,
-                              uint32_t *ret)
+static ks_err series_of_local(struct ks_series_set *s, struct ksi_shard *shard, uint32_t local,
+                              struct ks_buf *labels, uint32_t *ret)
 {
     bool ready = idents_ready(s, shard, local);
     const struct ksi_ident *ident;
@@ -147,8 +158,8 @@ static ks_err series_of_local(struct ks_series_set *s, struct ksi_shard *shard, 
 }
 
 /* Adds what the series holds in the range; the shard's lock is held. */
-static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o, struct ksi_shard *shard, uint32_t local,
-                         struct ks_buf *labels)
+static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o,
+                         struct ksi_shard *shard, uint32_t local, struct ks_buf *labels)
 {
     const struct ksi_series *x = ksi_series_at(shard, local);
     uint32_t series;
@@ -174,9 +185,10 @@ static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o
     return KS_OK;
 }
 
-/* Series of one shard among sids; KS_EAGAIN when series were dropped meanwhile and the sids may mean others. */
-static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t shard_no, uint64_t epoch,
-                        const uint32_t *sids, size_t n, struct ks_buf *labels)
+/* Series of one shard among sids; KS_EAGAIN when series were dropped meanwhile and the sids may
+ * mean others. */
+static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t shard_no,
+                        uint64_t epoch, const uint32_t *sids, size_t n, struct ks_buf *labels)
 {
     struct ksi_shard *shard = &s->e->shards[shard_no];
     ks_err err = KS_OK;
@@ -209,8 +221,8 @@ static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o,
     return err;
 }
 
-static ks_err select_once(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant,
-                          uint64_t *epochs, struct ks_buf *labels)
+static ks_err select_once(struct ks_series_set *s, const struct ks_select_opts *o,
+                          struct ks_tenant tenant, uint64_t *epochs, struct ks_buf *labels)
 {
     roaring_bitmap_t *found;
     for (uint32_t i = 0; i < s->e->shard_count; i++)
@@ -228,7 +240,8 @@ static ks_err select_once(struct ks_series_set *s, const struct ks_select_opts *
     return err;
 }
 
-ks_err ksi_select_head(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant)
+ks_err ksi_select_head(struct ks_series_set *s, const struct ks_select_opts *o,
+                       struct ks_tenant tenant)
 {
     struct ks_buf labels;
     uint64_t *epochs = ks_arena_array(&s->arena, s->e->shard_count, sizeof *epochs);
@@ -236,8 +249,8 @@ ks_err ksi_select_head(struct ks_series_set *s, const struct ks_select_opts *o, 
         return ks_arena_err(&s->arena);
     ks_buf_init(&labels, 16 << 20);
     ks_err err;
-    /* What an interrupted round has added is right as far as it goes; the next round may add it again: copies are left out, and
-     * samples found twice are equal. */
+    /* What an interrupted round has added is right as far as it goes; the next round may add it
+     * again: copies are left out, and samples found twice are equal. */
     while ((err = select_once(s, o, tenant, epochs, &labels)) == KS_EAGAIN)
         ;
     ks_buf_done(&labels);

@@ -1,4 +1,5 @@
-/* Inside the engine: how a select's result is laid out. Everything lives in the set's arena; sources are pinned. */
+/* Inside the engine: how a select's result is laid out. Everything lives in the set's arena;
+ * sources are pinned. */
 #ifndef KS_ENGINE_SERIES_SET_H
 #define KS_ENGINE_SERIES_SET_H
 
@@ -44,29 +45,34 @@ struct ks_series_set {
     size_t chunk_count, chunk_cap;
     bool mixed;      /* chunks of a series do not lie together yet */
     bool arranged;   /* series' first_chunk holds; copies left out lie between */
-    uint64_t *table; /* tag << 32 | series + 1; the tag is of the pointer, or of the hash of an identity of the set's own */
+    uint64_t *table; /* tag << 32 | series + 1; the tag is of the pointer, or of the hash of an
+                        identity of the set's own */
     size_t table_mask;
     int64_t dedup_ms;
     int64_t now_ms; /* by which the rules are judged */
 };
 
 /* The series of a remembered identity, made when new. */
-KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident, uint32_t *ret);
-/* The series with these labels. ret_ident: its identity when the generation remembers it, else NULL. */
-KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels,
-                                      const struct ksi_ident **ret_ident, uint32_t *ret);
+KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident,
+                                   uint32_t *ret);
+/* The series with these labels. ret_ident: its identity when the generation remembers it, else
+ * NULL. */
+KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant,
+                                      struct ks_slice labels, const struct ksi_ident **ret_ident,
+                                      uint32_t *ret);
 KS_NODISCARD ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk);
 
 /* engine/select_head.c: the matching series of the head. */
-KS_NODISCARD ks_err ksi_select_head(struct ks_series_set *s, const struct ks_select_opts *o, struct ks_tenant tenant);
+KS_NODISCARD ks_err ksi_select_head(struct ks_series_set *s, const struct ks_select_opts *o,
+                                    struct ks_tenant tenant);
 /* Calls fn with the sids of the tenant that match and hold samples of the range's days. */
-KS_NODISCARD ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o, struct ks_tenant tenant,
-                                      roaring_bitmap_t **ret);
+KS_NODISCARD ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
+                                      struct ks_tenant tenant, roaring_bitmap_t **ret);
 /* Rows of a part that match and are not deleted. */
 KS_NODISCARD ks_err ksi_part_matching(const struct ksi_part_view *v, const struct ks_select_opts *o,
                                       struct ks_tenant tenant, roaring_bitmap_t **ret);
 /* Tenants an operation concerns: those asked for, or all there are. Arena array. */
-KS_NODISCARD ks_err ksi_tenants_of(struct ks_engine *e, const struct ks_select_opts *o, struct ks_arena *a,
-                                   struct ks_tenant **ret, size_t *ret_count);
+KS_NODISCARD ks_err ksi_tenants_of(struct ks_engine *e, const struct ks_select_opts *o,
+                                   struct ks_arena *a, struct ks_tenant **ret, size_t *ret_count);
 
 #endif

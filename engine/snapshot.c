@@ -40,7 +40,8 @@ static ks_err fill_snapshot(struct ks_engine *e, const char *snap)
     }
     for (size_t i = 0; i < e->manifest.part_count; i++)
         KS_TRY(link_part(e, snap, &e->manifest.parts[i]));
-    snprintf(path, sizeof path, "checkpoint/%016llx.ckpt", (unsigned long long)e->manifest.checkpoint_id);
+    snprintf(path, sizeof path, "checkpoint/%016llx.ckpt",
+             (unsigned long long)e->manifest.checkpoint_id);
     KS_TRY(link_into(e, snap, path));
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         KS_TRY(ksi_path(path, snap, "%s", folders[i]));
@@ -55,8 +56,8 @@ static void snapshot_name(struct ks_engine *e, char out[64])
     int64_t now = ks_now_ms(), y;
     unsigned m, d, s = (unsigned)(now / 1000 % 86400);
     ks_civil_from_days(ks_day_of_ms(now), &y, &m, &d);
-    snprintf(out, 64, "%04u%02u%02u%02u%02u%02u-%016llX", (unsigned)y % 10000, m, d, s / 3600, s / 60 % 60, s % 60,
-             (unsigned long long)e->manifest.next_id++);
+    snprintf(out, 64, "%04u%02u%02u%02u%02u%02u-%016llX", (unsigned)y % 10000, m, d, s / 3600,
+             s / 60 % 60, s % 60, (unsigned long long)e->manifest.next_id++);
 }
 
 /* Under commit_lock. */
@@ -74,7 +75,8 @@ static ks_err create_locked(struct ks_engine *e, const char *name)
     if (err != KS_OK) {
         char why[KS_ERR_TEXT_MAX];
         snprintf(why, sizeof why, "%s", ks_err_text());
-        (void)!ks_vfs_remove_tree(e->vfs, tmp); /* what stays is not listed, and removed by the next start */
+        (void)!ks_vfs_remove_tree(
+            e->vfs, tmp); /* what stays is not listed, and removed by the next start */
         return ks_fail(err, "%s", why);
     }
     return ks_vfs_sync_parent(e->vfs, snap);

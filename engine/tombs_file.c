@@ -6,7 +6,8 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-/* magic, then runs as varints: rows skipped since the last run, rows in the run - 1; then XXH3-64 of all before. */
+/* magic, then runs as varints: rows skipped since the last run, rows in the run - 1; then XXH3-64
+ * of all before. */
 static const char magic[8] = "KSTOMB1\n";
 
 enum { MAX_BYTES = 1 << 30 };
@@ -55,7 +56,8 @@ ks_err ksi_tombs_parse(struct ks_slice bytes, roaring_bitmap_t **ret)
     if (bytes.len < sizeof magic + 8 || memcmp(bytes.ptr, magic, sizeof magic) != 0 ||
         ks_le64(bytes.ptr + bytes.len - 8) != ks_hash64(bytes.ptr, bytes.len - 8))
         return ks_fail(KS_ECORRUPT, "this is no whole list of deleted rows");
-    struct ks_reader r = ks_reader(ks_slice(bytes.ptr + sizeof magic, bytes.len - sizeof magic - 8));
+    struct ks_reader r =
+        ks_reader(ks_slice(bytes.ptr + sizeof magic, bytes.len - sizeof magic - 8));
     roaring_bitmap_t *rows = roaring_bitmap_create();
     if (!rows)
         return ks_fail(KS_ENOMEM, "cannot allocate a bitmap");

@@ -1,7 +1,8 @@
 /*
- * The write path: L1 lookup for the whole batch without a lock, labels resolved for the unknown series, then shard by shard
- * under its mutex: create series, log, apply; at the end one wait for the log. A shard's records stand in the log in the
- * order they were applied, because both happen under its lock.
+ * The write path: L1 lookup for the whole batch without a lock, labels resolved for the unknown
+ * series, then shard by shard under its mutex: create series, log, apply; at the end one wait for
+ * the log. A shard's records stand in the log in the order they were applied, because both happen
+ * under its lock.
  */
 #include <string.h>
 
@@ -25,10 +26,10 @@ struct write_op {
     struct ks_engine *e;
     struct ks_write_batch *batch;
     struct ks_write_result *result;
-    uint32_t *sids;     /* per series */
-    uint32_t *miss_of;  /* per series: index into misses, or UINT32_MAX */
-    uint32_t *order;    /* series grouped by shard */
-    uint64_t *epochs;   /* per shard, as read before the lookup */
+    uint32_t *sids;    /* per series */
+    uint32_t *miss_of; /* per series: index into misses, or UINT32_MAX */
+    uint32_t *order;   /* series grouped by shard */
+    uint64_t *epochs;  /* per shard, as read before the lookup */
     struct miss *misses;
     size_t miss_count, miss_cap;
     struct ks_buf labels, frame;
@@ -64,7 +65,8 @@ static ks_err resolve_one(struct write_op *w, uint32_t i)
 static uint32_t shard_of(const struct write_op *w, uint32_t i)
 {
     uint32_t n = w->e->shard_count;
-    return w->miss_of[i] == UINT32_MAX ? ksi_sid_shard(w->sids[i], n) : ksi_fp_shard(w->misses[w->miss_of[i]].fp, n);
+    return w->miss_of[i] == UINT32_MAX ? ksi_sid_shard(w->sids[i], n)
+                                       : ksi_fp_shard(w->misses[w->miss_of[i]].fp, n);
 }
 
 static ks_err look_up(struct write_op *w)
@@ -100,7 +102,7 @@ static void group_by_shard(struct write_op *w, uint32_t *starts)
     starts[0] = 0;
 }
 
-/* --- series creation, under the shard's lock ---------------------------------------------------------------------- */
+/* --- series creation, under the shard's lock --- */
 
 /* Series of one shard being made: in the fp table already, not yet in the live index. */
 struct making {
@@ -125,8 +127,10 @@ static bool same_series(void *arg, uint32_t local)
     return ks_live_index_equals(k->w->e->live, sid, k->tenant, k->wanted->labels);
 }
 
-/* A local id with the series in shard and fp table; the live index is told later, many at a time. */
-static ks_err make_local(struct ksi_shard *s, struct ks_tenant tenant, const struct miss *m, uint32_t *ret)
+/* A local id with the series in shard and fp table; the live index is told later, many at a time.
+ */
+static ks_err make_local(struct ksi_shard *s, struct ks_tenant tenant, const struct miss *m,
+                         uint32_t *ret)
 {
     uint32_t local;
     KS_TRY(ksi_series_new(s, ksi_phase_key(tenant, m->labels), &local));
@@ -140,7 +144,8 @@ static ks_err make_local(struct ksi_shard *s, struct ks_tenant tenant, const str
     return KS_OK;
 }
 
-static void forget_locals(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count)
+static void forget_locals(struct write_op *w, struct ksi_shard *s, const uint32_t *made,
+                          size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t local = ksi_sid_local(w->sids[made[i]], s->count_all);
@@ -162,7 +167,8 @@ static ks_err index_series(struct write_op *w, const uint32_t *made, size_t coun
 }
 
 /* Logs the series made; ret_logged of them are in the log whatever is returned. */
-static ks_err log_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count, size_t *ret_logged)
+static ks_err log_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made,
+                         size_t count, size_t *ret_logged)
 {
     *ret_logged = 0;
     for (size_t i = 0; i < count;) {
@@ -171,17 +177,21 @@ static ks_err log_series(struct write_op *w, struct ksi_shard *s, const uint32_t
             const struct miss *m = &w->misses[w->miss_of[made[i]]];
             if (w->frame.len && w->frame.len + m->labels.len >= w->frame_bytes)
                 break;
-            ksi_rec_series_add(&w->frame, w->sids[made[i]], w->batch->series[made[i]].tenant, m->labels);
+            ksi_rec_series_add(&w->frame, w->sids[made[i]], w->batch->series[made[i]].tenant,
+                               m->labels);
         }
         KS_TRY(ks_buf_status(&w->frame));
-        KS_TRY(ks_wal_append(w->e->wal, KS_REC_SERIES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn));
+        KS_TRY(ks_wal_append(w->e->wal, KS_REC_SERIES, (uint16_t)s->index, ks_buf_view(&w->frame),
+                             &w->lsn));
         *ret_logged = i;
     }
     return KS_OK;
 }
 
-/* Makes the new series known to index and log; those that could not be logged are forgotten again. */
-static ks_err finish_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made, size_t count)
+/* Makes the new series known to index and log; those that could not be logged are forgotten again.
+ */
+static ks_err finish_series(struct write_op *w, struct ksi_shard *s, const uint32_t *made,
+                            size_t count)
 {
     size_t logged = 0;
     ks_err err = index_series(w, made, count);
@@ -207,7 +217,8 @@ static bool series_allowed(struct write_op *w, const struct ksi_shard *s)
     return false;
 }
 
-static ks_err find_or_create(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
+static ks_err find_or_create(struct write_op *w, struct ksi_shard *s, const uint32_t *idx,
+                             size_t count)
 {
     uint32_t *made = ks_arena_array(w->batch->arena, count, sizeof *made);
     struct making k = {.w = w, .s = s, .made = made};
@@ -243,7 +254,8 @@ static ks_err restore_local(struct ksi_shard *s, const struct ks_live_add *x)
     return ksi_fp_add(s, ks_series_fp(x->tenant, x->label_bytes), local);
 }
 
-ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_live_add *adds, size_t count)
+ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_live_add *adds,
+                          size_t count)
 {
     size_t n = 0;
     for (size_t i = 0; i < count; i++) {
@@ -253,7 +265,8 @@ ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_li
             return ks_fail(KS_ECORRUPT, "series %u does not belong to shard %u", x.sid, s->index);
         if (local < s->local_end && ksi_series_at(s, local)->slab) {
             if (!ks_live_index_equals(e->live, x.sid, x.tenant, x.label_bytes))
-                return ks_fail(KS_ECORRUPT, "series %u is logged twice with different labels", x.sid);
+                return ks_fail(KS_ECORRUPT, "series %u is logged twice with different labels",
+                               x.sid);
             continue;
         }
         KS_TRY(restore_local(s, &x));
@@ -262,7 +275,7 @@ ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_li
     return n ? ks_live_index_add(e->live, adds, n) : KS_OK;
 }
 
-/* --- samples, under the shard's lock ------------------------------------------------------------------------------ */
+/* --- samples, under the shard's lock --- */
 
 static ks_err apply_samples(struct write_op *w, struct ksi_shard *s, uint32_t i)
 {
@@ -284,7 +297,8 @@ static ks_err log_frame(struct write_op *w, struct ksi_shard *s, struct ksi_samp
 {
     KS_TRY(ks_buf_status(&w->frame));
     if (enc->count)
-        KS_TRY(ks_wal_append(w->e->wal, KS_REC_SAMPLES, (uint16_t)s->index, ks_buf_view(&w->frame), &w->lsn));
+        KS_TRY(ks_wal_append(w->e->wal, KS_REC_SAMPLES, (uint16_t)s->index, ks_buf_view(&w->frame),
+                             &w->lsn));
     w->result->stored += enc->count;
     ks_buf_reset(&w->frame);
     ksi_rec_samples_begin(enc, &w->frame, 1);
@@ -292,7 +306,8 @@ static ks_err log_frame(struct write_op *w, struct ksi_shard *s, struct ksi_samp
 }
 
 /* A series may be longer than a frame: an import brings a hundred thousand samples in one line. */
-static ks_err log_samples(struct write_op *w, struct ksi_shard *s, uint32_t i, struct ksi_samples_enc *enc)
+static ks_err log_samples(struct write_op *w, struct ksi_shard *s, uint32_t i,
+                          struct ksi_samples_enc *enc)
 {
     const struct ks_write_series *x = &w->batch->series[i];
     const struct ks_write_sample *v = w->batch->samples + x->first_sample;
@@ -314,7 +329,8 @@ static ks_err log_samples(struct write_op *w, struct ksi_shard *s, uint32_t i, s
 }
 
 /* All of the shard's samples into the log, then into the head: what the log refuses never shows. */
-static ks_err log_and_apply(struct write_op *w, struct ksi_shard *s, const uint32_t *idx, size_t count)
+static ks_err log_and_apply(struct write_op *w, struct ksi_shard *s, const uint32_t *idx,
+                            size_t count)
 {
     struct ksi_samples_enc enc;
     ks_buf_reset(&w->frame);
@@ -403,15 +419,20 @@ static ks_err write_op_init(struct write_op *w, uint32_t **ret_starts)
     return KS_OK;
 }
 
-ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch, struct ks_write_result *ret)
+ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch,
+                       struct ks_write_result *ret)
 {
     *ret = (struct ks_write_result){0};
     if (!batch->series_count)
         return KS_OK;
     if (atomic_load(&e->read_only))
-        return ks_fail(KS_EREADONLY, "the storage is read-only: free disk space is below -storage.minFreeDiskSpaceBytes");
+        return ks_fail(
+            KS_EREADONLY,
+            "the storage is read-only: free disk space is below -storage.minFreeDiskSpaceBytes");
     if (atomic_load(&e->memory_over))
-        return ks_fail(KS_EAGAIN, "memory is short: nothing was taken, try again later (-memory.allowedPercent)");
+        return ks_fail(
+            KS_EAGAIN,
+            "memory is short: nothing was taken, try again later (-memory.allowedPercent)");
     KS_TRY(ks_wal_status(e->wal));
     struct write_op w = {.e = e, .batch = batch, .result = ret};
     uint32_t *starts;
@@ -430,7 +451,9 @@ ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch, struct
     if (err == KS_OK && w.lsn)
         err = ks_wal_wait(e->wal, w.lsn);
     if (err == KS_OK && w.memory_short)
-        err = ks_fail(KS_EAGAIN, "memory is short: %llu new series were not taken; the others are stored, try again later",
+        err = ks_fail(KS_EAGAIN,
+                      "memory is short: %llu new series were not taken; the others are stored, try "
+                      "again later",
                       (unsigned long long)ret->series_refused);
     ks_buf_done(&w.labels);
     ks_buf_done(&w.frame);

@@ -1,6 +1,7 @@
 /*
- * A batch of samples on its way in. The decoder fills series and samples without parsing labels: a series is known by a
- * hash over its label bytes as sent; only when the engine has not seen that hash does it ask `resolve` for the labels.
+ * A batch of samples on its way in. The decoder fills series and samples without parsing labels: a
+ * series is known by a hash over its label bytes as sent; only when the engine has not seen that
+ * hash does it ask `resolve` for the labels.
  */
 #ifndef KS_ENGINE_WRITE_BATCH_H
 #define KS_ENGINE_WRITE_BATCH_H
@@ -22,9 +23,9 @@ struct ks_write_sample {
 
 struct ks_write_batch;
 /*
- * Gives the labels of series i: appends to *ret (slices valid until the next call), not canonical, extra labels included.
- * KS_OK with ret->count = 0 drops the series (limits, relabeling): the resolver has counted why. Must not change
- * series[i].tenant after the key was made.
+ * Gives the labels of series i: appends to *ret (slices valid until the next call), not canonical,
+ * extra labels included. KS_OK with ret->count = 0 drops the series (limits, relabeling): the
+ * resolver has counted why. Must not change series[i].tenant after the key was made.
  */
 typedef ks_err (*ks_resolve_fn)(struct ks_write_batch *b, size_t i, struct ks_labels *ret);
 
@@ -36,16 +37,18 @@ struct ks_write_batch {
     size_t sample_count, sample_cap;
     ks_resolve_fn resolve;
     void *arg;
-    struct ks_arena *arena; /* scratch for resolve and the engine; reset by the owner after the write */
+    struct ks_arena
+        *arena; /* scratch for resolve and the engine; reset by the owner after the write */
 };
 
 /* Room for more series and samples. */
-KS_NODISCARD ks_err ks_write_batch_reserve(struct ks_write_batch *b, size_t more_series, size_t more_samples);
+KS_NODISCARD ks_err ks_write_batch_reserve(struct ks_write_batch *b, size_t more_series,
+                                           size_t more_samples);
 void ks_write_batch_reset(struct ks_write_batch *b);
 void ks_write_batch_done(struct ks_write_batch *b);
 
-/* A secret seed, new in each process, keeps clients from making keys collide. extra: bytes that stand for the request's
- * extra labels and whatever else changes what `raw` resolves to. */
+/* A secret seed, new in each process, keeps clients from making keys collide. extra: bytes that
+ * stand for the request's extra labels and whatever else changes what `raw` resolves to. */
 ks_hash128 ks_raw_key(struct ks_tenant tenant, struct ks_slice extra, struct ks_slice raw);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * A program with kofstore inside: writes an hour of two series, asks for their rate. Build against an installed library:
+ * A program with kofstore inside: writes an hour of two series, asks for their rate. Build against
+ * an installed library:
  *
  *     cc embed.c $(pkg-config --cflags --libs --static kofstore) -o embed && ./embed /var/tmp/demo
  */
@@ -19,8 +20,10 @@ static void check(int code, const char *what)
 
 static void write_hour(kofstore *db, int64_t now)
 {
-    static const kofstore_label north[] = {KOFSTORE_LABEL("__name__", "visits_total"), KOFSTORE_LABEL("door", "north")};
-    static const kofstore_label south[] = {KOFSTORE_LABEL("__name__", "visits_total"), KOFSTORE_LABEL("door", "south")};
+    static const kofstore_label north[] = {KOFSTORE_LABEL("__name__", "visits_total"),
+                                           KOFSTORE_LABEL("door", "north")};
+    static const kofstore_label south[] = {KOFSTORE_LABEL("__name__", "visits_total"),
+                                           KOFSTORE_LABEL("door", "south")};
     kofstore_batch *b;
     check(kofstore_batch_new(&b), "batch");
     for (int k = 0; k < 2; k++) {
@@ -47,7 +50,8 @@ static void print(kofstore_result *r)
     while ((code = kofstore_result_next(r)) == KOFSTORE_OK) {
         check(kofstore_result_labels(r, &labels, &n), "labels");
         for (size_t i = 0; i < n; i++)
-            printf("%.*s=\"%.*s\" ", (int)labels[i].name_len, labels[i].name, (int)labels[i].value_len, labels[i].value);
+            printf("%.*s=\"%.*s\" ", (int)labels[i].name_len, labels[i].name,
+                   (int)labels[i].value_len, labels[i].value);
         putchar('\n');
         while (kofstore_result_point(r, &t, &v) == KOFSTORE_OK)
             printf("  %lld.%03lld %g\n", (long long)t / 1000, (long long)t % 1000, v);
@@ -68,7 +72,9 @@ int main(int argc, char **argv)
     check(kofstore_open(argc > 1 ? argv[1] : "kofstore-demo", o, &db), "open");
     kofstore_options_free(o);
     write_hour(db, now);
-    check(kofstore_query_range(db, "sum(rate(visits_total[5m])) by (door)", now - 1800000, now - 300000, 300000, NULL, &r), "query");
+    check(kofstore_query_range(db, "sum(rate(visits_total[5m])) by (door)", now - 1800000,
+                               now - 300000, 300000, NULL, &r),
+          "query");
     print(r);
     check(kofstore_close(db), "close");
     return 0;

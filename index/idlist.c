@@ -14,8 +14,8 @@ static size_t ahead(const uint32_t *v, size_t count, uint32_t x)
     return 0;
 }
 
-void ksi_idlist_encode(const uint32_t *prev, size_t prev_count, const uint32_t *cur, size_t cur_count,
-                       struct ks_buf *out)
+void ksi_idlist_encode(const uint32_t *prev, size_t prev_count, const uint32_t *cur,
+                       size_t cur_count, struct ks_buf *out)
 {
     size_t i = 0, j = 0;
     while (j < cur_count) {

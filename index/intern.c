@@ -168,8 +168,8 @@ ks_err ksi_intern_name(struct ksi_intern *x, struct ks_slice name, uint32_t *ret
     char *text = text_new(x, name);
     if (!text)
         return KS_ENOMEM;
-    x->names[id] = (struct ksi_name){
-        .text = text, .len = (uint32_t)name.len, .hash = hash, .used = true};
+    x->names[id] =
+        (struct ksi_name){.text = text, .len = (uint32_t)name.len, .hash = hash, .used = true};
     if (id == x->name_count)
         x->name_count++;
     x->name_live++;
@@ -192,7 +192,8 @@ static void drop_name(struct ksi_intern *x, uint32_t id)
 
 /* --- pairs ------------------------------------------------------------------------------------ */
 
-static uint32_t find_pair(const struct ksi_intern *x, uint32_t name, struct ks_slice value, uint32_t hash)
+static uint32_t find_pair(const struct ksi_intern *x, uint32_t name, struct ks_slice value,
+                          uint32_t hash)
 {
     const struct ksi_table *t = &x->pair_table;
     if (!t->slots)
@@ -232,7 +233,8 @@ static ks_err next_pair(struct ksi_intern *x, uint32_t *ret)
     return KS_OK;
 }
 
-static ks_err intern_pair(struct ksi_intern *x, uint32_t name, struct ks_slice value, uint32_t *ret_pair)
+static ks_err intern_pair(struct ksi_intern *x, uint32_t name, struct ks_slice value,
+                          uint32_t *ret_pair)
 {
     uint32_t hash = hash_text(value, name + 1ull);
     uint32_t id = find_pair(x, name, value, hash);
@@ -268,7 +270,8 @@ static ks_err intern_pair(struct ksi_intern *x, uint32_t name, struct ks_slice v
     return KS_OK;
 }
 
-ks_err ksi_intern_pair(struct ksi_intern *x, uint32_t name, struct ks_slice value, uint32_t *ret_pair)
+ks_err ksi_intern_pair(struct ksi_intern *x, uint32_t name, struct ks_slice value,
+                       uint32_t *ret_pair)
 {
     ks_err err = intern_pair(x, name, value, ret_pair);
     if (err != KS_OK && x->names[name].pair_count == 0)

@@ -1,6 +1,7 @@
 /*
- * Label names and label pairs of the live index, each stored once and known by a dense u32. A pair owns its value's text (from size
- * classes of a slab, so texts of gone pairs are used again) and its postings; a name owns the list of its pairs. One writer.
+ * Label names and label pairs of the live index, each stored once and known by a dense u32. A pair
+ * owns its value's text (from size classes of a slab, so texts of gone pairs are used again) and
+ * its postings; a name owns the list of its pairs. One writer.
  */
 #ifndef KS_INDEX_INTERN_H
 #define KS_INDEX_INTERN_H
@@ -13,7 +14,7 @@ struct ksi_pair {
     uint32_t value_len, name, hash;
     uint32_t name_slot; /* where the name lists it */
     struct ksi_postings rows;
-    uint32_t pending;   /* sids the batch under way will add */
+    uint32_t pending; /* sids the batch under way will add */
     uint32_t next_free;
 };
 
@@ -64,12 +65,12 @@ static inline struct ks_slice ksi_name_text(const struct ksi_name *n)
 
 void ksi_intern_init(struct ksi_intern *x);
 void ksi_intern_done(struct ksi_intern *x);
-/* The ids, made when new. A failure leaves nothing behind: a pair that cannot be made takes its name without pairs along.
- * KS_ELIMIT past 2^30 ids. */
+/* The ids, made when new. A failure leaves nothing behind: a pair that cannot be made takes its
+ * name without pairs along. KS_ELIMIT past 2^30 ids. */
 KS_NODISCARD ks_err ksi_intern_name(struct ksi_intern *x, struct ks_slice name, uint32_t *ret_name);
 KS_NODISCARD ks_err ksi_intern_pair(struct ksi_intern *x, uint32_t name, struct ks_slice value,
                                     uint32_t *ret_pair);
-uint32_t ksi_find_name(const struct ksi_intern *x, struct ks_slice name);            /* KSI_NO_ID */
+uint32_t ksi_find_name(const struct ksi_intern *x, struct ks_slice name); /* KSI_NO_ID */
 uint32_t ksi_find_pair(const struct ksi_intern *x, uint32_t name, struct ks_slice value);
 /* Forgets a pair without series, and its name when that was the last pair. */
 void ksi_intern_drop(struct ksi_intern *x, uint32_t pair);

@@ -1,4 +1,5 @@
-/* Block: u32 bytes, u32 longest list, u16 used slots, then per used slot varint tenant, varint count, the list. */
+/* Block: u32 bytes, u32 longest list, u16 used slots, then per used slot varint tenant, varint
+ * count, the list. */
 #include "index/live_blocks.h"
 
 #include <string.h>
@@ -110,8 +111,8 @@ ks_err ksi_block_build(const struct ksi_block_view *view, struct ks_buf *scratch
     return KS_OK;
 }
 
-bool ksi_block_read(const uint8_t *block, unsigned slot, uint32_t *a, uint32_t *b, uint32_t **ret_ids,
-                    uint32_t *ret_count, uint32_t *ret_tenant)
+bool ksi_block_read(const uint8_t *block, unsigned slot, uint32_t *a, uint32_t *b,
+                    uint32_t **ret_ids, uint32_t *ret_count, uint32_t *ret_tenant)
 {
     unsigned used = ks_le16(block + 8);
     if (!(used >> slot & 1))

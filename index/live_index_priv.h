@@ -1,4 +1,5 @@
-/* Inside of the live index, shared by its three files: write (add, remove), read (sets, names, values), the rest. */
+/* Inside of the live index, shared by its three files: write (add, remove), read (sets, names,
+ * values), the rest. */
 #ifndef KS_INDEX_LIVE_INDEX_PRIV_H
 #define KS_INDEX_LIVE_INDEX_PRIV_H
 
@@ -29,12 +30,12 @@ struct ksi_staged_block {
 struct ksi_live_batch {
     struct ksi_live_item *items;
     size_t item_count, item_cap;
-    struct ksi_id_list ids;                       /* pair ids of all items */
-    struct ksi_id_list pairs, names, tenants;     /* touched: pending > 0 */
-    struct ksi_id_list runs;                      /* scratch of the run tracker */
+    struct ksi_id_list ids;                   /* pair ids of all items */
+    struct ksi_id_list pairs, names, tenants; /* touched: pending > 0 */
+    struct ksi_id_list runs;                  /* scratch of the run tracker */
     struct ksi_staged_block *blocks;
     size_t block_count, block_cap;
-    struct ks_label *labels[2];                   /* of the item before and this one */
+    struct ks_label *labels[2]; /* of the item before and this one */
     size_t label_cap[2], longest;
     struct ksi_block_view view;
     struct ks_buf scratch;
@@ -47,7 +48,8 @@ struct ks_live_index {
     struct ksi_blocks blocks;
     uint64_t series_count;
     struct ksi_live_batch batch; /* under the write lock */
-    /* Postings' bytes are counted by walking; done anew when the index changed by 1/16. Relaxed: a statistic. */
+    /* Postings' bytes are counted by walking; done anew when the index changed by 1/16. Relaxed: a
+     * statistic. */
     _Atomic uint64_t postings_bytes, changes, changes_counted;
 };
 

@@ -1,4 +1,5 @@
-/* Questions about sets of series. Answers are collected under the read lock and handed out behind it. */
+/* Questions about sets of series. Answers are collected under the read lock and handed out behind
+ * it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,7 +7,8 @@
 #include "index/live_index_priv.h"
 #include "index/select.h"
 
-/* --- sets -------------------------------------------------------------------------------------- */
+/* --- sets --------------------------------------------------------------------------------------
+ */
 
 static ks_err set_new(struct ksi_set *ret)
 {
@@ -49,8 +51,8 @@ static ks_err gather_add(struct gather *g, const struct ksi_postings *p)
         g->bitmaps[g->bitmap_count++] = p->bitmap;
         return KS_OK;
     }
-    KS_TRY(ks_array_reserve((void **)&g->sids, &g->sid_cap, g->sid_count + p->count,
-                            sizeof *g->sids));
+    KS_TRY(
+        ks_array_reserve((void **)&g->sids, &g->sid_cap, g->sid_count + p->count, sizeof *g->sids));
     memcpy(g->sids + g->sid_count, ksi_postings_sids(p), p->count * sizeof *g->sids);
     g->sid_count += p->count;
     return KS_OK;
@@ -75,8 +77,8 @@ static ks_err gather_finish(struct gather *g, struct ksi_set *ret)
     return KS_OK;
 }
 
-static ks_err gather_values(const struct ks_live_index *x, uint32_t name, const struct ks_cmatcher *m,
-                            struct gather *g)
+static ks_err gather_values(const struct ks_live_index *x, uint32_t name,
+                            const struct ks_cmatcher *m, struct gather *g)
 {
     const struct ksi_name *n = &x->words.names[name];
     if (!m->re || m->re->shape == KS_REGEX_SET) {
@@ -112,7 +114,8 @@ static ks_err live_in(void *self, const struct ks_cmatcher *m, struct ksi_set *r
     return err;
 }
 
-/* --- select ------------------------------------------------------------------------------------ */
+/* --- select ------------------------------------------------------------------------------------
+ */
 
 static ks_err select_one(struct ks_live_index *x, const roaring_bitmap_t *tenant_rows,
                          const struct ks_selector *s, roaring_bitmap_t **ret)
@@ -136,7 +139,8 @@ static ks_err select_one(struct ks_live_index *x, const roaring_bitmap_t *tenant
 }
 
 static ks_err select_locked(struct ks_live_index *x, struct ks_tenant tenant,
-                            const struct ks_selector *selectors, size_t count, roaring_bitmap_t **ret)
+                            const struct ks_selector *selectors, size_t count,
+                            roaring_bitmap_t **ret)
 {
     struct ksi_set all;
     uint32_t t = ksi_live_find_tenant(x, tenant);
@@ -168,7 +172,8 @@ static ks_err select_locked(struct ks_live_index *x, struct ks_tenant tenant,
 }
 
 ks_err ks_live_index_select(struct ks_live_index *x, struct ks_tenant tenant,
-                            const struct ks_selector *selectors, size_t count, roaring_bitmap_t **ret)
+                            const struct ks_selector *selectors, size_t count,
+                            roaring_bitmap_t **ret)
 {
     pthread_rwlock_rdlock(&x->lock);
     ks_err err = select_locked(x, tenant, selectors, count, ret);
@@ -176,7 +181,8 @@ ks_err ks_live_index_select(struct ks_live_index *x, struct ks_tenant tenant,
     return err;
 }
 
-/* --- tenants, names, values -------------------------------------------------------------------- */
+/* --- tenants, names, values --------------------------------------------------------------------
+ */
 
 ks_err ks_live_index_tenants(struct ks_live_index *x, ks_tenant_fn fn, void *arg)
 {
@@ -237,7 +243,8 @@ static ks_err answers_give(struct answers *a, ks_err err, ks_label_fn fn, void *
     return err;
 }
 
-/* The rows to look at: `sids` within the tenant. *ret_all: every series of the index is meant, no test needed. */
+/* The rows to look at: `sids` within the tenant. *ret_all: every series of the index is meant, no
+ * test needed. */
 static ks_err rows_in_question(const struct ks_live_index *x, struct ks_tenant tenant,
                                const roaring_bitmap_t *sids, struct ksi_set *ret, bool *ret_all)
 {
@@ -279,8 +286,9 @@ ks_err ks_live_index_label_names(struct ks_live_index *x, struct ks_tenant tenan
     return answers_give(&a, err, fn, arg);
 }
 
-ks_err ks_live_index_label_values(struct ks_live_index *x, struct ks_tenant tenant, struct ks_slice name,
-                                  const roaring_bitmap_t *sids, ks_label_fn fn, void *arg)
+ks_err ks_live_index_label_values(struct ks_live_index *x, struct ks_tenant tenant,
+                                  struct ks_slice name, const roaring_bitmap_t *sids,
+                                  ks_label_fn fn, void *arg)
 {
     struct answers a = {0};
     ks_buf_init(&a.texts, KS_BUF_UNLIMITED);

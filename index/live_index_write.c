@@ -1,7 +1,8 @@
 /*
- * Adding and removing. A batch is staged first — pairs interned, blocks built aside, room in the postings made — and any of that
- * may fail and is undone; the commit behind it cannot fail. Sids are handled in ascending order, so that a pair shared by
- * neighbours gets one range instead of many single sids.
+ * Adding and removing. A batch is staged first — pairs interned, blocks built aside, room in the
+ * postings made — and any of that may fail and is undone; the commit behind it cannot fail. Sids
+ * are handled in ascending order, so that a pair shared by neighbours gets one range instead of
+ * many single sids.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -54,9 +55,11 @@ static void sort_items(struct ksi_live_batch *b)
         }
 }
 
-/* --- staging: labels to pair ids --------------------------------------------------------------- */
+/* --- staging: labels to pair ids ---------------------------------------------------------------
+ */
 
-static ks_err parse_labels(struct ksi_live_batch *b, int which, struct ks_slice bytes, size_t *ret_count)
+static ks_err parse_labels(struct ksi_live_batch *b, int which, struct ks_slice bytes,
+                           size_t *ret_count)
 {
     struct ks_reader r = ks_reader(bytes);
     size_t n = 0;
@@ -97,7 +100,8 @@ static ks_err touch_pair(struct ks_live_index *x, uint32_t id)
     return list_push(&b->ids, id);
 }
 
-/* Pair ids of one item. Labels that the item before has too are found by comparing, without hashing. */
+/* Pair ids of one item. Labels that the item before has too are found by comparing, without
+ * hashing. */
 static ks_err stage_item(struct ks_live_index *x, struct ksi_live_item *it, int which,
                          const struct ksi_live_item *before, size_t before_count)
 {
@@ -142,7 +146,8 @@ static ks_err stage_items(struct ks_live_index *x)
     return KS_OK;
 }
 
-/* --- staging: blocks and room ------------------------------------------------------------------ */
+/* --- staging: blocks and room ------------------------------------------------------------------
+ */
 
 static ks_err change_slot(struct ks_live_index *x, struct ksi_live_item *it, bool add)
 {
@@ -234,7 +239,8 @@ static void undo(struct ks_live_index *x)
         ks_free(x->batch.blocks[i].fresh);
 }
 
-/* --- commit ------------------------------------------------------------------------------------ */
+/* --- commit ------------------------------------------------------------------------------------
+ */
 
 static struct ksi_postings *rows_of(struct ks_live_index *x, uint32_t id, bool of_name)
 {
@@ -242,8 +248,9 @@ static struct ksi_postings *rows_of(struct ks_live_index *x, uint32_t id, bool o
 }
 
 /*
- * Adds all items to the postings of their pairs (or names). An id that the item before has too, the sids being neighbours,
- * only keeps its run open. A run missed by the short look-ahead is two ranges instead of one, nothing worse.
+ * Adds all items to the postings of their pairs (or names). An id that the item before has too, the
+ * sids being neighbours, only keeps its run open. A run missed by the short look-ahead is two
+ * ranges instead of one, nothing worse.
  */
 static void commit_runs(struct ks_live_index *x, bool of_name)
 {
@@ -316,9 +323,8 @@ static ks_err add_locked(struct ks_live_index *x, const struct ks_live_add *adds
     for (size_t i = 0; i < count; i++) {
         if (adds[i].sid == UINT32_MAX)
             return ks_fail(KS_EINVAL, "series id out of range");
-        b->items[i] = (struct ksi_live_item){.sid = adds[i].sid,
-                                             .label_bytes = adds[i].label_bytes,
-                                             .tenant_id = adds[i].tenant};
+        b->items[i] = (struct ksi_live_item){
+            .sid = adds[i].sid, .label_bytes = adds[i].label_bytes, .tenant_id = adds[i].tenant};
     }
     b->item_count = count;
     sort_items(b);

@@ -9,7 +9,8 @@
 
 enum ks_match_op { KS_MATCH_EQ, KS_MATCH_NEQ, KS_MATCH_RE, KS_MATCH_NRE };
 
-/* Regular expressions are anchored at both ends. An absent label has the value "". The metric name is "__name__". */
+/* Regular expressions are anchored at both ends. An absent label has the value "". The metric name
+ * is "__name__". */
 struct ks_matcher {
     struct ks_slice name, value;
     enum ks_match_op op;

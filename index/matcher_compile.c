@@ -254,8 +254,8 @@ static bool match_valid(const struct ks_regex *re, struct ks_slice text)
 }
 
 /*
- * Every byte that is no UTF-8 is read as U+FFFD. Texts that could outgrow the stack are rare among the rare: they take
- * the heap, and without memory match nothing.
+ * Every byte that is no UTF-8 is read as U+FFFD. Texts that could outgrow the stack are rare among
+ * the rare: they take the heap, and without memory match nothing.
  */
 static bool match_repaired(const struct ks_regex *re, struct ks_slice text)
 {

@@ -1,10 +1,11 @@
 /*
- * Matchers made ready to be evaluated. A regular expression is analysed once (literals, prefix, globs; see
- * regex_analyse.h) and RE2 is kept only for what plain comparisons cannot decide. Compiled expressions are
- * immutable, refcounted and kept in one bounded process-wide cache, so the same alert pays once. Any thread.
+ * Matchers made ready to be evaluated. A regular expression is analysed once (literals, prefix,
+ * globs; see regex_analyse.h) and RE2 is kept only for what plain comparisons cannot decide.
+ * Compiled expressions are immutable, refcounted and kept in one bounded process-wide cache, so the
+ * same alert pays once. Any thread.
  *
- * Semantics: anchored at both ends, '.' matches a newline, an absent label has the value "", bytes that are no UTF-8 count as
- * U+FFFD each (as in Go).
+ * Semantics: anchored at both ends, '.' matches a newline, an absent label has the value "", bytes
+ * that are no UTF-8 count as U+FFFD each (as in Go).
  */
 #ifndef KS_INDEX_MATCHER_COMPILE_H
 #define KS_INDEX_MATCHER_COMPILE_H
@@ -27,11 +28,11 @@ struct ks_regex {
     bool matches_empty;
     struct ks_slice *literals; /* sorted, unique, "" left out; these match */
     size_t literal_count;
-    struct ks_slice prefix;    /* SCAN: every matching text that is no literal begins so */
-    struct ksi_glob *globs;    /* SCAN: a text must match one … */
-    size_t glob_count;         /* … unless 0: no filter */
-    struct ks_re *re;          /* SCAN: … and this, unless NULL */
-    uint64_t id;               /* unique in the process: a key for caches of results */
+    struct ks_slice prefix; /* SCAN: every matching text that is no literal begins so */
+    struct ksi_glob *globs; /* SCAN: a text must match one … */
+    size_t glob_count;      /* … unless 0: no filter */
+    struct ks_re *re;       /* SCAN: … and this, unless NULL */
+    uint64_t id;            /* unique in the process: a key for caches of results */
     struct ks_arena arena;
     _Atomic int refs;
 };
@@ -44,7 +45,8 @@ bool ks_regex_match(const struct ks_regex *re, struct ks_slice text);
 /* Empties the process-wide cache (tests that count memory). */
 void ks_regex_cache_clear(void);
 
-/* What a matcher asks, put in terms of sets: HAS = series with the label, IN = series whose (non-empty) value is one of those. */
+/* What a matcher asks, put in terms of sets: HAS = series with the label, IN = series whose
+ * (non-empty) value is one of those. */
 enum ks_ask {
     KS_ASK_ALL,
     KS_ASK_NONE,
@@ -57,7 +59,7 @@ enum ks_ask {
 };
 
 struct ks_cmatcher {
-    struct ks_slice name;  /* borrowed */
+    struct ks_slice name; /* borrowed */
     enum ks_ask ask;
     struct ks_slice value; /* the one value when re is NULL; borrowed */
     struct ks_regex *re;

@@ -1,9 +1,11 @@
-/* Ties container, series index and chunk data of a metric part together. Rows and ordinals are the same numbers in both. */
+/* Ties container, series index and chunk data of a metric part together. Rows and ordinals are the
+ * same numbers in both. */
 #include "index/metric_part.h"
 
 #include "base/mem.h"
 
-ks_err ks_mpart_open(struct ks_vfs *vfs, const char *path, struct ks_cache *cache, struct ks_mpart *ret)
+ks_err ks_mpart_open(struct ks_vfs *vfs, const char *path, struct ks_cache *cache,
+                     struct ks_mpart *ret)
 {
     struct ks_mpart p = {0};
     KS_TRY(ks_part_open(vfs, path, cache, &p.file));
@@ -40,7 +42,8 @@ struct ks_mpart_writer {
     uint32_t series_count;
 };
 
-ks_err ks_mpart_writer_new(struct ks_vfs *vfs, const char *path, int level, struct ks_mpart_writer **ret)
+ks_err ks_mpart_writer_new(struct ks_vfs *vfs, const char *path, int level,
+                           struct ks_mpart_writer **ret)
 {
     struct ks_mpart_writer *w = ks_zalloc(sizeof *w);
     if (!w)
@@ -62,15 +65,16 @@ ks_err ks_mpart_writer_new(struct ks_vfs *vfs, const char *path, int level, stru
     return KS_OK;
 }
 
-ks_err ks_mpart_add_series(struct ks_mpart_writer *w, struct ks_tenant tenant, struct ks_slice label_bytes)
+ks_err ks_mpart_add_series(struct ks_mpart_writer *w, struct ks_tenant tenant,
+                           struct ks_slice label_bytes)
 {
     KS_TRY(ks_sindex_add(w->index, tenant, label_bytes));
     w->series_count++;
     return KS_OK;
 }
 
-ks_err ks_mpart_add_chunk(struct ks_mpart_writer *w, const struct ks_chunk_meta *meta, struct ks_slice times,
-                          struct ks_slice values)
+ks_err ks_mpart_add_chunk(struct ks_mpart_writer *w, const struct ks_chunk_meta *meta,
+                          struct ks_slice times, struct ks_slice values)
 {
     KS_ASSERT(w->series_count > 0);
     return ks_mdata_add(w->data, w->series_count - 1, meta, times, values);

@@ -74,7 +74,8 @@ static ks_err damaged(void)
     return ks_fail(KS_ECORRUPT, "series index: postings are malformed");
 }
 
-ks_err ksi_posting_decode(struct ks_slice bytes, uint32_t count, uint32_t limit, ksi_run_fn fn, void *arg)
+ks_err ksi_posting_decode(struct ks_slice bytes, uint32_t count, uint32_t limit, ksi_run_fn fn,
+                          void *arg)
 {
     struct ks_reader r = ks_reader(bytes);
     uint8_t form = ks_read_u8(&r);

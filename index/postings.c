@@ -84,7 +84,8 @@ size_t ksi_postings_bytes(const struct ksi_postings *p)
 {
     if (!ksi_postings_is_bitmap(p))
         return p->cap > KSI_POSTINGS_INLINE ? p->cap * sizeof(uint32_t) + 16 : 0;
-    /* Struct, container headers and allocator overhead: some 96 bytes more than the serialised form. */
+    /* Struct, container headers and allocator overhead: some 96 bytes more than the serialised
+     * form. */
     return roaring_bitmap_portable_size_in_bytes(p->bitmap) + 96;
 }
 

@@ -1,7 +1,8 @@
 /*
- * A set of sids that is mostly tiny: up to two inline, up to 32 in a heap array, then a roaring bitmap. 16 bytes when empty.
- * Growth is split in two: ksi_postings_reserve may fail, the changes behind it may not. (CRoaring 0.2 has no way to report or
- * inject a failed allocation inside a bitmap; the process ends there as on any overcommitted machine.) One writer.
+ * A set of sids that is mostly tiny: up to two inline, up to 32 in a heap array, then a roaring
+ * bitmap. 16 bytes when empty. Growth is split in two: ksi_postings_reserve may fail, the changes
+ * behind it may not. (CRoaring 0.2 has no way to report or inject a failed allocation inside a
+ * bitmap; the process ends there as on any overcommitted machine.) One writer.
  */
 #ifndef KS_INDEX_POSTINGS_H
 #define KS_INDEX_POSTINGS_H

@@ -1,7 +1,8 @@
 /*
- * One pass over the pattern with an explicit stack of groups. A value on the stack is a union of symbol sequences, where a symbol
- * is a byte or a gap. Concatenation is the cross product (bounded), alternation the union. Whatever is not understood
- * becomes a gap, which only ever lets more texts through, and clears `exact`.
+ * One pass over the pattern with an explicit stack of groups. A value on the stack is a union of
+ * symbol sequences, where a symbol is a byte or a gap. Concatenation is the cross product
+ * (bounded), alternation the union. Whatever is not understood becomes a gap, which only ever lets
+ * more texts through, and clears `exact`.
  */
 #include "index/regex_analyse.h"
 
@@ -185,7 +186,8 @@ static bool close_group(struct parser *ps)
     return true;
 }
 
-/* Reads {n}, {n,} or {n,m} at the cursor; false (and no step) when it is none and so a literal brace. */
+/* Reads {n}, {n,} or {n,m} at the cursor; false (and no step) when it is none and so a literal
+ * brace. */
 static bool read_braces(struct parser *ps, unsigned *ret_min)
 {
     const char *q = ps->p + 1;
@@ -297,7 +299,8 @@ static bool escape(struct parser *ps)
     return literal(ps, ps->p - 1, 1);
 }
 
-/* Collects the members of a small ASCII class. ret_count 0: too big or too clever, some one character. */
+/* Collects the members of a small ASCII class. ret_count 0: too big or too clever, some one
+ * character. */
 static bool class_members(struct parser *ps, char *members, size_t *ret_count)
 {
     const char *q = ps->p + 1;
@@ -353,15 +356,15 @@ static bool class_atom(struct parser *ps)
     return true;
 }
 
-/* '^' in front and '$' behind a branch of the whole expression say nothing new. Elsewhere: an assertion, unknown. */
+/* '^' in front and '$' behind a branch of the whole expression say nothing new. Elsewhere: an
+ * assertion, unknown. */
 static bool anchor(struct parser *ps)
 {
     const struct seqs *cur = &ps->stack[ps->depth].cur;
     char c = *ps->p++;
     bool last = ps->p == ps->end || *ps->p == '|';
     bool first = ps->atom == ATOM_NONE && cur->count == 1 && cur->v[0].len == 0;
-    if (ps->depth == 0 && (c == '^' ? first : last) &&
-        !(ps->p < ps->end && strchr("*+?{", *ps->p)))
+    if (ps->depth == 0 && (c == '^' ? first : last) && !(ps->p < ps->end && strchr("*+?{", *ps->p)))
         return true;
     ps->exact = false;
     if (!flush(ps) || !seqs_single(ps, &ps->list, GAP0))
@@ -447,7 +450,8 @@ static ks_err build_plan(struct parser *ps, const struct seqs *all, struct ksi_r
     return KS_OK;
 }
 
-ks_err ksi_regex_analyse(struct ks_slice pattern, struct ks_arena *arena, struct ksi_regex_plan *ret)
+ks_err ksi_regex_analyse(struct ks_slice pattern, struct ks_arena *arena,
+                         struct ksi_regex_plan *ret)
 {
     struct parser *ps = ks_arena_zalloc(arena, sizeof *ps);
     if (!ps)

@@ -1,11 +1,12 @@
 /*
- * What an anchored regular expression asks of a text, as far as plain comparisons can tell: a union of globs, each a row of
- * literals with gaps between them. Every text the expression matches matches one of the globs; when `exact` is set the
- * converse holds too and no regular expression engine is needed. `a|b|c`, `foo.*`, `app-(x|y)-.+` are exact; `[0-9]+`, `(?i)…`
- * and the like leave a gap where they stand and clear `exact`.
+ * What an anchored regular expression asks of a text, as far as plain comparisons can tell: a union
+ * of globs, each a row of literals with gaps between them. Every text the expression matches
+ * matches one of the globs; when `exact` is set the converse holds too and no regular expression
+ * engine is needed. `a|b|c`, `foo.*`, `app-(x|y)-.+` are exact; `[0-9]+`, `(?i)…` and the like
+ * leave a gap where they stand and clear `exact`.
  *
- * Pure functions of the pattern; any thread. Validity of the pattern is not judged here (RE2 does that): an ill-formed
- * pattern gives some plan.
+ * Pure functions of the pattern; any thread. Validity of the pattern is not judged here (RE2 does
+ * that): an ill-formed pattern gives some plan.
  */
 #ifndef KS_INDEX_REGEX_ANALYSE_H
 #define KS_INDEX_REGEX_ANALYSE_H

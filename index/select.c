@@ -1,4 +1,5 @@
-/* Includes are intersected smallest first, excludes taken away last; cheap lookups go before scans of values. */
+/* Includes are intersected smallest first, excludes taken away last; cheap lookups go before scans
+ * of values. */
 #include "index/select.h"
 
 #include <stdlib.h>
@@ -109,7 +110,7 @@ static roaring_bitmap_t *combine(struct plan *p, const roaring_bitmap_t *univers
 }
 
 ks_err ksi_index_select(const struct ksi_source *src, const struct ks_cmatcher *ms, size_t count,
-                  const roaring_bitmap_t *universe, roaring_bitmap_t **ret)
+                        const roaring_bitmap_t *universe, roaring_bitmap_t **ret)
 {
     struct plan p = {0};
     size_t n = count ? count : 1;

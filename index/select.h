@@ -1,6 +1,7 @@
 /*
- * Selectors evaluated over any index that can say which rows carry a label and which carry given values of it. The set algebra of
- * the four match kinds, absence and order of evaluation is here once, for the live index and for parts.
+ * Selectors evaluated over any index that can say which rows carry a label and which carry given
+ * values of it. The set algebra of the four match kinds, absence and order of evaluation is here
+ * once, for the live index and for parts.
  */
 #ifndef KS_INDEX_SELECT_H
 #define KS_INDEX_SELECT_H
@@ -30,10 +31,11 @@ struct ksi_source {
 };
 
 /*
- * Rows that meet all matchers, from `universe` on (borrowed; all rows there are). *ret is a fresh bitmap, or NULL when no matcher
- * restricts anything.
+ * Rows that meet all matchers, from `universe` on (borrowed; all rows there are). *ret is a fresh
+ * bitmap, or NULL when no matcher restricts anything.
  */
-KS_NODISCARD ks_err ksi_index_select(const struct ksi_source *src, const struct ks_cmatcher *ms, size_t count,
-                               const roaring_bitmap_t *universe, roaring_bitmap_t **ret);
+KS_NODISCARD ks_err ksi_index_select(const struct ksi_source *src, const struct ks_cmatcher *ms,
+                                     size_t count, const roaring_bitmap_t *universe,
+                                     roaring_bitmap_t **ret);
 
 #endif

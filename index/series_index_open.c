@@ -1,4 +1,5 @@
-/* Opens a series index: reads and checks the top, which says where everything lies. Pages are checked when they are read. */
+/* Opens a series index: reads and checks the top, which says where everything lies. Pages are
+ * checked when they are read. */
 #include <string.h>
 
 #include "base/mem.h"
@@ -30,7 +31,8 @@ static ks_err read_top(struct ks_sindex *x, struct ks_slice *ret)
     return KS_OK;
 }
 
-/* A count whose items take at least `each` bytes of what is left: nothing is allocated on a false word. */
+/* A count whose items take at least `each` bytes of what is left: nothing is allocated on a false
+ * word. */
 static uint32_t read_count(struct ks_reader *r, uint64_t max)
 {
     uint64_t v = ks_read_varint(r);

@@ -1,9 +1,10 @@
 /*
  * Inside of the part's series index (docs/format/series-index.md).
  *
- * A row = metric name + base, a base being a label set without its metric name; all metrics of a scrape target that carry no
- * further labels share one base. Rows are sorted by (tenant, metric name), so a metric's rows are one range ("run"); postings
- * are kept over bases, and rows are found by walking the ranges' base ids.
+ * A row = metric name + base, a base being a label set without its metric name; all metrics of a
+ * scrape target that carry no further labels share one base. Rows are sorted by (tenant, metric
+ * name), so a metric's rows are one range ("run"); postings are kept over bases, and rows are found
+ * by walking the ranges' base ids.
  */
 #ifndef KS_INDEX_SERIES_INDEX_PRIV_H
 #define KS_INDEX_SERIES_INDEX_PRIV_H
@@ -25,18 +26,18 @@
 
 enum {
     KSI_SINDEX_VERSION = 1,
-    KSI_GROUP = 16,                /* values per front-coded group */
-    KSI_VALUE_PAGE = 4096,         /* raw bytes aimed at */
-    KSI_POST_PAGE = 32 << 10,      /* exact, but for the last */
-    KSI_POST_INLINE = 24,          /* longer postings go to the stream */
-    KSI_BASE_PAGE = 512,           /* bases per page */
-    KSI_ROW_PAGE = 4096,           /* rows per page */
-    KSI_ROW_GROUP = 128,           /* rows behind one restart */
+    KSI_GROUP = 16,           /* values per front-coded group */
+    KSI_VALUE_PAGE = 4096,    /* raw bytes aimed at */
+    KSI_POST_PAGE = 32 << 10, /* exact, but for the last */
+    KSI_POST_INLINE = 24,     /* longer postings go to the stream */
+    KSI_BASE_PAGE = 512,      /* bases per page */
+    KSI_ROW_PAGE = 4096,      /* rows per page */
+    KSI_ROW_GROUP = 128,      /* rows behind one restart */
     KSI_TOP_PAGE = 1 << 20,
-    KSI_TEXT_MAX = 1 << 20,        /* a label name or value */
-    KSI_BASE_PAD = 8,              /* behind bit-packed columns */
-    KSI_VPAGE_BUDGET = 8 << 20,    /* unpacked value pages kept per index */
-    KSI_RESULTS = 64,              /* slots of cached regex results */
+    KSI_TEXT_MAX = 1 << 20,     /* a label name or value */
+    KSI_BASE_PAD = 8,           /* behind bit-packed columns */
+    KSI_VPAGE_BUDGET = 8 << 20, /* unpacked value pages kept per index */
+    KSI_RESULTS = 64,           /* slots of cached regex results */
     KSI_RESULT_BYTES_MAX = 256 << 10,
 };
 #define KSI_NONE UINT32_MAX
@@ -108,18 +109,21 @@ KS_NODISCARD ks_err ksi_vpage_get(struct ks_sindex *x, uint32_t page, struct ksi
 void ksi_vpage_put(struct ksi_vpage *v);
 /* The page with a rank. */
 uint32_t ksi_vpage_of_rank(const struct ks_sindex *x, uint32_t rank);
-/* Walks the values of a name from the first ≥ `from` on; false from fn stops. rank: of all values. */
-typedef bool (*ksi_value_fn)(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref,
-                             ks_err *err);
-KS_NODISCARD ks_err ksi_values_each(struct ks_sindex *x, uint32_t name, struct ks_slice from, ksi_value_fn fn,
-                                    void *arg);
+/* Walks the values of a name from the first ≥ `from` on; false from fn stops. rank: of all values.
+ */
+typedef bool (*ksi_value_fn)(void *arg, uint32_t rank, struct ks_slice text,
+                             const struct ksi_post_ref *ref, ks_err *err);
+KS_NODISCARD ks_err ksi_values_each(struct ks_sindex *x, uint32_t name, struct ks_slice from,
+                                    ksi_value_fn fn, void *arg);
 /* Ranks, or the union of postings, of the values in the matcher's set IN. */
-KS_NODISCARD ks_err ksi_values_ranks(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m,
-                                     roaring_bitmap_t *ret);
-KS_NODISCARD ks_err ksi_values_bases(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m,
-                                     roaring_bitmap_t *ret);
-KS_NODISCARD ks_err ksi_post_read_ref(struct ks_reader *r, const struct ks_sindex *x, struct ksi_post_ref *ret);
-KS_NODISCARD ks_err ksi_post_each(struct ks_sindex *x, const struct ksi_post_ref *ref, ksi_run_fn fn, void *arg);
+KS_NODISCARD ks_err ksi_values_ranks(struct ks_sindex *x, uint32_t name,
+                                     const struct ks_cmatcher *m, roaring_bitmap_t *ret);
+KS_NODISCARD ks_err ksi_values_bases(struct ks_sindex *x, uint32_t name,
+                                     const struct ks_cmatcher *m, roaring_bitmap_t *ret);
+KS_NODISCARD ks_err ksi_post_read_ref(struct ks_reader *r, const struct ks_sindex *x,
+                                      struct ksi_post_ref *ret);
+KS_NODISCARD ks_err ksi_post_each(struct ks_sindex *x, const struct ksi_post_ref *ref,
+                                  ksi_run_fn fn, void *arg);
 
 /* --- rows and bases (series_index_rows.c) --- */
 /* A place in the rows, walked forward cheaply. */

@@ -4,7 +4,8 @@
 #include "base/mem.h"
 #include "index/series_index_priv.h"
 
-/* --- row → base -------------------------------------------------------------------------------- */
+/* --- row → base --------------------------------------------------------------------------------
+ */
 
 void ksi_row_walk_init(struct ksi_row_walk *w, struct ks_sindex *x)
 {
@@ -104,7 +105,8 @@ uint32_t ksi_sindex_find_tenant(const struct ks_sindex *x, struct ks_tenant tena
     return KSI_NONE;
 }
 
-/* --- base → labels ----------------------------------------------------------------------------- */
+/* --- base → labels -----------------------------------------------------------------------------
+ */
 
 /* The last value page used, so that neighbours need not look it up. */
 struct value_memo {
@@ -132,7 +134,8 @@ static ks_err put_label(struct ks_sindex *x, struct value_memo *m, uint32_t name
     }
     uint32_t i = rank - x->value_pages[page].first_rank;
     ks_buf_lp(out, n->text);
-    ks_buf_lp(out, ks_slice(m->page->text + m->page->text_at[i], m->page->text_at[i + 1] - m->page->text_at[i]));
+    ks_buf_lp(out, ks_slice(m->page->text + m->page->text_at[i],
+                            m->page->text_at[i + 1] - m->page->text_at[i]));
     return KS_OK;
 }
 
@@ -142,10 +145,11 @@ static uint64_t load_bits(const char *data, uint64_t bit, unsigned width)
 }
 
 /*
- * Appends a base's labels. *ret_split: where the metric name belongs, relative to the first byte appended.
+ * Appends a base's labels. *ret_split: where the metric name belongs, relative to the first byte
+ * appended.
  */
-static ks_err put_base(struct ks_sindex *x, struct ks_slice raw, uint32_t slot, struct value_memo *memo,
-                       struct ks_buf *out, size_t *ret_split)
+static ks_err put_base(struct ks_sindex *x, struct ks_slice raw, uint32_t slot,
+                       struct value_memo *memo, struct ks_buf *out, size_t *ret_split)
 {
     struct ks_reader r = ks_reader(raw);
     uint64_t count = ks_read_varint(&r), columns = ks_read_varint(&r), width_sum = 0;
@@ -189,8 +193,8 @@ static ks_err put_base(struct ks_sindex *x, struct ks_slice raw, uint32_t slot, 
 }
 
 /* Puts the metric name of a run into labels appended from `start` on. */
-static ks_err insert_metric(struct ks_sindex *x, struct value_memo *memo, uint32_t run, struct ks_buf *scratch,
-                            struct ks_buf *out, size_t at)
+static ks_err insert_metric(struct ks_sindex *x, struct value_memo *memo, uint32_t run,
+                            struct ks_buf *scratch, struct ks_buf *out, size_t at)
 {
     ks_buf_reset(scratch);
     if (!x->run_names[run])
@@ -205,7 +209,8 @@ static ks_err insert_metric(struct ks_sindex *x, struct value_memo *memo, uint32
     return KS_OK;
 }
 
-ks_err ks_sindex_series(struct ks_sindex *x, uint32_t ord, struct ks_buf *labels, struct ks_tenant *ret_tenant)
+ks_err ks_sindex_series(struct ks_sindex *x, uint32_t ord, struct ks_buf *labels,
+                        struct ks_tenant *ret_tenant)
 {
     if (ord >= x->row_count)
         return ks_fail(KS_ENOTFOUND, "%s: no series %u", ks_part_path(x->part), ord);
@@ -236,7 +241,8 @@ ks_err ks_sindex_series(struct ks_sindex *x, uint32_t ord, struct ks_buf *labels
     return KS_OK;
 }
 
-/* --- cursor ------------------------------------------------------------------------------------ */
+/* --- cursor ------------------------------------------------------------------------------------
+ */
 
 /* Label sets met before are kept up to this, when rows come back to them often enough. */
 enum { CURSOR_MEMO_BYTES = 32 << 20 };
@@ -328,8 +334,8 @@ void ks_sindex_cursor_seek(struct ks_sindex_cursor *c, uint32_t row)
     c->tenant = ksi_sindex_tenant_of(c->x, row);
 }
 
-ks_err ks_sindex_cursor_next(struct ks_sindex_cursor *c, bool *ret_more, struct ks_tenant *ret_tenant,
-                             struct ks_slice *ret_labels)
+ks_err ks_sindex_cursor_next(struct ks_sindex_cursor *c, bool *ret_more,
+                             struct ks_tenant *ret_tenant, struct ks_slice *ret_labels)
 {
     struct ks_sindex *x = c->x;
     if (c->row == x->row_count) {

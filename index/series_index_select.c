@@ -1,6 +1,6 @@
 /*
- * Questions about sets of rows. Matchers on the metric name choose runs of rows, all others a set of bases; the rows are those of the
- * runs whose base is in the set.
+ * Questions about sets of rows. Matchers on the metric name choose runs of rows, all others a set
+ * of bases; the rows are those of the runs whose base is in the set.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +13,11 @@ static ks_err no_memory(void)
     return ks_fail(KS_ENOMEM, "out of memory for a set of rows");
 }
 
-/* --- cached results of expressions -------------------------------------------------------------- */
+/* --- cached results of expressions --------------------------------------------------------------
+ */
 
-static struct ksi_result *result_slot(struct ks_sindex *x, struct ks_slice name, struct ks_slice pattern)
+static struct ksi_result *result_slot(struct ks_sindex *x, struct ks_slice name,
+                                      struct ks_slice pattern)
 {
     uint64_t h = ks_hash64_seed(pattern.ptr, pattern.len, ks_hash64(name.ptr, name.len));
     return &x->results[h % KSI_RESULTS];
@@ -26,17 +28,20 @@ static roaring_bitmap_t *result_find(struct ks_sindex *x, const struct ks_cmatch
     roaring_bitmap_t *out = NULL;
     struct ksi_result *slot = result_slot(x, m->name, m->re->pattern);
     pthread_mutex_lock(&x->results_mutex);
-    if (slot->bases && ks_slice_eq(slot->name, m->name) && ks_slice_eq(slot->pattern, m->re->pattern))
+    if (slot->bases && ks_slice_eq(slot->name, m->name) &&
+        ks_slice_eq(slot->pattern, m->re->pattern))
         out = roaring_bitmap_copy(slot->bases);
     pthread_mutex_unlock(&x->results_mutex);
     return out;
 }
 
 /* Best effort: without memory nothing is kept. */
-static void result_keep(struct ks_sindex *x, const struct ks_cmatcher *m, const roaring_bitmap_t *bases)
+static void result_keep(struct ks_sindex *x, const struct ks_cmatcher *m,
+                        const roaring_bitmap_t *bases)
 {
     struct ks_slice name = m->name, pattern = m->re->pattern;
-    if (roaring_bitmap_portable_size_in_bytes(bases) + name.len + pattern.len > KSI_RESULT_BYTES_MAX)
+    if (roaring_bitmap_portable_size_in_bytes(bases) + name.len + pattern.len >
+        KSI_RESULT_BYTES_MAX)
         return;
     roaring_bitmap_t *copy = roaring_bitmap_copy(bases);
     char *text = ks_alloc(name.len + pattern.len + 1);
@@ -49,7 +54,8 @@ static void result_keep(struct ks_sindex *x, const struct ks_cmatcher *m, const 
     memcpy(text, name.ptr, name.len);
     if (pattern.len)
         memcpy(text + name.len, pattern.ptr, pattern.len);
-    struct ksi_result fresh = {ks_slice(text, name.len), ks_slice(text + name.len, pattern.len), copy};
+    struct ksi_result fresh = {ks_slice(text, name.len), ks_slice(text + name.len, pattern.len),
+                               copy};
     struct ksi_result *slot = result_slot(x, name, pattern);
     pthread_mutex_lock(&x->results_mutex);
     struct ksi_result old = *slot;
@@ -60,7 +66,8 @@ static void result_keep(struct ks_sindex *x, const struct ks_cmatcher *m, const 
     ks_free((void *)old.name.ptr);
 }
 
-/* --- sets of bases ------------------------------------------------------------------------------ */
+/* --- sets of bases ------------------------------------------------------------------------------
+ */
 
 static ks_err part_has(void *self, struct ks_slice name, struct ksi_set *ret)
 {
@@ -106,7 +113,8 @@ static ks_err part_in(void *self, const struct ks_cmatcher *m, struct ksi_set *r
     return KS_OK;
 }
 
-/* --- runs that the matchers on the metric name leave -------------------------------------------- */
+/* --- runs that the matchers on the metric name leave --------------------------------------------
+ */
 
 struct range {
     uint32_t from, to;
@@ -127,7 +135,8 @@ static ks_err ranges_add(struct ranges *l, uint32_t from, uint32_t to)
     return KS_OK;
 }
 
-static bool name_passes(enum ks_ask ask, const roaring_bitmap_t *in, uint32_t first_rank, uint32_t code)
+static bool name_passes(enum ks_ask ask, const roaring_bitmap_t *in, uint32_t first_rank,
+                        uint32_t code)
 {
     bool has = code > 0, is_in = has && in && roaring_bitmap_contains(in, first_rank + code - 1);
     switch (ask) {
@@ -165,8 +174,8 @@ static uint32_t seek_run(const struct ks_sindex *x, uint32_t lo, uint32_t hi, ui
 }
 
 /* The runs in [*lo, *hi) narrowed to the span of names in the set: one run for an equality. */
-static void narrow(const struct ks_sindex *x, const roaring_bitmap_t *in, uint32_t first_rank, uint32_t *lo,
-                   uint32_t *hi)
+static void narrow(const struct ks_sindex *x, const roaring_bitmap_t *in, uint32_t first_rank,
+                   uint32_t *lo, uint32_t *hi)
 {
     if (roaring_bitmap_is_empty(in)) {
         *hi = *lo;
@@ -210,7 +219,8 @@ static ks_err choose_runs(struct ks_sindex *x, uint32_t tenant, const struct ks_
     return err;
 }
 
-/* --- rows of ranges with a base in a set --------------------------------------------------------- */
+/* --- rows of ranges with a base in a set ---------------------------------------------------------
+ */
 
 struct row_filter {
     const roaring_bitmap_t *bases;
@@ -249,8 +259,8 @@ static ks_err filter_range(struct ksi_row_walk *w, const struct row_filter *f, s
     return KS_OK;
 }
 
-static ks_err filter_ranges(struct ks_sindex *x, const struct ranges *ranges, const roaring_bitmap_t *bases,
-                            roaring_bitmap_t *ret)
+static ks_err filter_ranges(struct ks_sindex *x, const struct ranges *ranges,
+                            const roaring_bitmap_t *bases, roaring_bitmap_t *ret)
 {
     struct scratch {
         struct ksi_row_walk walk;
@@ -281,9 +291,11 @@ static ks_err filter_ranges(struct ks_sindex *x, const struct ranges *ranges, co
     return err;
 }
 
-/* --- select ------------------------------------------------------------------------------------- */
+/* --- select -------------------------------------------------------------------------------------
+ */
 
-static ks_err bases_of(struct ks_sindex *x, const struct ks_cmatcher *ms, size_t count, roaring_bitmap_t **ret)
+static ks_err bases_of(struct ks_sindex *x, const struct ks_cmatcher *ms, size_t count,
+                       roaring_bitmap_t **ret)
 {
     roaring_bitmap_t *all = roaring_bitmap_from_range(0, x->base_count, 1);
     if (!all)
@@ -294,9 +306,11 @@ static ks_err bases_of(struct ks_sindex *x, const struct ks_cmatcher *ms, size_t
     return err;
 }
 
-/* Parts the matchers: those on the metric name by pointer, the others moved to the front of `rest`. */
+/* Parts the matchers: those on the metric name by pointer, the others moved to the front of `rest`.
+ */
 static ks_err select_compiled(struct ks_sindex *x, uint32_t tenant, const struct ks_cselector *c,
-                              struct ks_cmatcher *rest, const struct ks_cmatcher **on_name, roaring_bitmap_t *ret)
+                              struct ks_cmatcher *rest, const struct ks_cmatcher **on_name,
+                              roaring_bitmap_t *ret)
 {
     size_t rest_count = 0, name_count = 0;
     for (size_t i = 0; i < c->count; i++) {
@@ -320,7 +334,8 @@ static ks_err select_compiled(struct ks_sindex *x, uint32_t tenant, const struct
     return err;
 }
 
-static ks_err select_one(struct ks_sindex *x, uint32_t tenant, const struct ks_selector *s, roaring_bitmap_t *ret)
+static ks_err select_one(struct ks_sindex *x, uint32_t tenant, const struct ks_selector *s,
+                         roaring_bitmap_t *ret)
 {
     struct ks_cselector c;
     KS_TRY(ks_cselector_compile(s, &c));
@@ -333,8 +348,8 @@ static ks_err select_one(struct ks_sindex *x, uint32_t tenant, const struct ks_s
     return err;
 }
 
-ks_err ks_sindex_select(struct ks_sindex *x, struct ks_tenant tenant, const struct ks_selector *selectors,
-                        size_t count, roaring_bitmap_t **ret)
+ks_err ks_sindex_select(struct ks_sindex *x, struct ks_tenant tenant,
+                        const struct ks_selector *selectors, size_t count, roaring_bitmap_t **ret)
 {
     uint32_t t = ksi_sindex_find_tenant(x, tenant);
     roaring_bitmap_t *out = roaring_bitmap_create();
@@ -366,7 +381,7 @@ ks_err ks_sindex_tenants(struct ks_sindex *x, ks_tenant_fn fn, void *arg)
     return KS_OK;
 }
 
-/* --- names and values ----------------------------------------------------------------------------- */
+/* --- names and values --- */
 
 /* How many of the rows in question each base has. */
 struct weights {
@@ -413,7 +428,8 @@ static uint64_t rows_between(const roaring_bitmap_t *rows, uint32_t from, uint32
     return rows ? roaring_bitmap_range_cardinality(rows, from, to) : to - from;
 }
 
-static ks_err weights_new(struct ks_sindex *x, uint32_t tenant, const roaring_bitmap_t *rows, struct weights *ret)
+static ks_err weights_new(struct ks_sindex *x, uint32_t tenant, const roaring_bitmap_t *rows,
+                          struct weights *ret)
 {
     *ret = (struct weights){x, ks_zalloc_array(x->base_count + 1u, sizeof *ret->v), 0};
     if (!ret->v)
@@ -425,8 +441,8 @@ static ks_err weights_new(struct ks_sindex *x, uint32_t tenant, const roaring_bi
     return err;
 }
 
-ks_err ks_sindex_label_names(struct ks_sindex *x, struct ks_tenant tenant, const roaring_bitmap_t *rows,
-                             ks_label_fn fn, void *arg)
+ks_err ks_sindex_label_names(struct ks_sindex *x, struct ks_tenant tenant,
+                             const roaring_bitmap_t *rows, ks_label_fn fn, void *arg)
 {
     uint32_t t = ksi_sindex_find_tenant(x, tenant);
     if (t == KSI_NONE)
@@ -459,7 +475,8 @@ struct values_call {
     void *arg;
 };
 
-static bool on_value(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref, ks_err *err)
+static bool on_value(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref,
+                     ks_err *err)
 {
     struct values_call *c = arg;
     c->w.sum = 0;
@@ -468,8 +485,8 @@ static bool on_value(void *arg, uint32_t rank, struct ks_slice text, const struc
 }
 
 /* Names and runs ascend together. */
-static bool on_metric_name(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref,
-                           ks_err *err)
+static bool on_metric_name(void *arg, uint32_t rank, struct ks_slice text,
+                           const struct ksi_post_ref *ref, ks_err *err)
 {
     struct values_call *c = arg;
     const struct ks_sindex *x = c->w.x;

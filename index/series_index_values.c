@@ -1,11 +1,13 @@
-/* The dictionary of a part: values sorted per name, in front-coded pages that are unpacked once and kept up to a budget. */
+/* The dictionary of a part: values sorted per name, in front-coded pages that are unpacked once and
+ * kept up to a budget. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "index/series_index_priv.h"
 
-/* --- postings ---------------------------------------------------------------------------------- */
+/* --- postings ----------------------------------------------------------------------------------
+ */
 
 ks_err ksi_post_read_ref(struct ks_reader *r, const struct ks_sindex *x, struct ksi_post_ref *ret)
 {
@@ -70,7 +72,8 @@ ks_err ksi_post_each(struct ks_sindex *x, const struct ksi_post_ref *ref, ksi_ru
     return err;
 }
 
-/* --- pages ------------------------------------------------------------------------------------- */
+/* --- pages -------------------------------------------------------------------------------------
+ */
 
 uint32_t ksi_sindex_find_name(const struct ks_sindex *x, struct ks_slice name)
 {
@@ -101,7 +104,8 @@ uint32_t ksi_vpage_of_rank(const struct ks_sindex *x, uint32_t rank)
     return lo;
 }
 
-/* Reads the entries twice: with v->text NULL only to measure. Group offsets are not needed for a whole page. */
+/* Reads the entries twice: with v->text NULL only to measure. Group offsets are not needed for a
+ * whole page. */
 static ks_err walk_page(const struct ks_sindex *x, struct ks_reader r, struct ksi_vpage *v,
                         size_t *ret_text, size_t *ret_posts)
 {
@@ -166,7 +170,8 @@ static bool is_sorted(const struct ks_sindex *x, uint32_t page, const struct ksi
     return ks_slice_eq(first, x->value_pages[page].first);
 }
 
-static ks_err unpack(struct ks_sindex *x, uint32_t page, struct ks_slice raw, struct ksi_vpage **ret)
+static ks_err unpack(struct ks_sindex *x, uint32_t page, struct ks_slice raw,
+                     struct ksi_vpage **ret)
 {
     struct ks_reader r = ks_reader(raw);
     struct ksi_vpage probe = {.count = ks_read_u32(&r)};
@@ -176,7 +181,8 @@ static ks_err unpack(struct ks_sindex *x, uint32_t page, struct ks_slice raw, st
         return ksi_sindex_corrupt(x, "page of values has a wrong count");
     size_t text, posts;
     KS_TRY(walk_page(x, r, &probe, &text, &posts));
-    size_t refs = probe.count * sizeof(struct ksi_post_ref), ats = (probe.count + 1u) * sizeof(uint32_t);
+    size_t refs = probe.count * sizeof(struct ksi_post_ref),
+           ats = (probe.count + 1u) * sizeof(uint32_t);
     size_t bytes = sizeof probe + refs + ats + text + posts;
     struct ksi_vpage *v = ks_alloc(bytes + 1);
     if (!v)
@@ -201,7 +207,8 @@ static ks_err unpack(struct ks_sindex *x, uint32_t page, struct ks_slice raw, st
 ks_err ksi_vpage_get(struct ks_sindex *x, uint32_t page, struct ksi_vpage **ret)
 {
     /* Acquire pairs with the exchange below: who sees the pointer sees the page. */
-    struct ksi_vpage *v = atomic_load_explicit(&x->vpages[page], memory_order_acquire), *none = NULL;
+    struct ksi_vpage *v = atomic_load_explicit(&x->vpages[page], memory_order_acquire),
+                     *none = NULL;
     if (v) {
         *ret = v;
         return KS_OK;
@@ -213,8 +220,8 @@ ks_err ksi_vpage_get(struct ks_sindex *x, uint32_t page, struct ksi_vpage **ret)
     KS_TRY(err);
     size_t bytes = atomic_fetch_add_explicit(&x->vpage_bytes, v->bytes, memory_order_relaxed);
     v->kept = bytes + v->bytes <= KSI_VPAGE_BUDGET;
-    if (!v->kept || !atomic_compare_exchange_strong_explicit(&x->vpages[page], &none, v,
-                                                             memory_order_acq_rel, memory_order_acquire)) {
+    if (!v->kept || !atomic_compare_exchange_strong_explicit(
+                        &x->vpages[page], &none, v, memory_order_acq_rel, memory_order_acquire)) {
         atomic_fetch_sub_explicit(&x->vpage_bytes, v->bytes, memory_order_relaxed);
         if (v->kept) { /* another thread was first */
             ks_free(v);
@@ -236,10 +243,12 @@ static struct ks_slice text_of(const struct ksi_vpage *v, uint32_t i)
     return ks_slice(v->text + v->text_at[i], v->text_at[i + 1] - v->text_at[i]);
 }
 
-/* --- walking ----------------------------------------------------------------------------------- */
+/* --- walking -----------------------------------------------------------------------------------
+ */
 
 /* The page of a name's values where `from` would stand: the last that begins at or before it. */
-static uint32_t seek_page(const struct ks_sindex *x, const struct ksi_sname *n, struct ks_slice from)
+static uint32_t seek_page(const struct ks_sindex *x, const struct ksi_sname *n,
+                          struct ks_slice from)
 {
     uint32_t lo = ksi_vpage_of_rank(x, n->first_rank);
     uint32_t hi = ksi_vpage_of_rank(x, n->first_rank + n->value_count - 1);
@@ -254,7 +263,8 @@ static uint32_t seek_page(const struct ks_sindex *x, const struct ksi_sname *n, 
 }
 
 /* First position in [lo, hi) of the page with a text ≥ from. */
-static uint32_t seek_in_page(const struct ksi_vpage *v, uint32_t lo, uint32_t hi, struct ks_slice from)
+static uint32_t seek_in_page(const struct ksi_vpage *v, uint32_t lo, uint32_t hi,
+                             struct ks_slice from)
 {
     while (lo < hi) {
         uint32_t mid = lo + (hi - lo) / 2;
@@ -266,12 +276,14 @@ static uint32_t seek_in_page(const struct ksi_vpage *v, uint32_t lo, uint32_t hi
     return lo;
 }
 
-ks_err ksi_values_each(struct ks_sindex *x, uint32_t name, struct ks_slice from, ksi_value_fn fn, void *arg)
+ks_err ksi_values_each(struct ks_sindex *x, uint32_t name, struct ks_slice from, ksi_value_fn fn,
+                       void *arg)
 {
     const struct ksi_sname *n = &x->names[name];
     uint64_t end = (uint64_t)n->first_rank + n->value_count;
     bool more = true, first = true;
-    for (uint32_t page = seek_page(x, n, from); more && page < x->value_page_count; page++, first = false) {
+    for (uint32_t page = seek_page(x, n, from); more && page < x->value_page_count;
+         page++, first = false) {
         const struct ksi_value_page *p = &x->value_pages[page];
         if (p->first_rank >= end)
             break;
@@ -290,7 +302,8 @@ ks_err ksi_values_each(struct ks_sindex *x, uint32_t name, struct ks_slice from,
     return KS_OK;
 }
 
-/* --- the set IN of a matcher ------------------------------------------------------------------- */
+/* --- the set IN of a matcher -------------------------------------------------------------------
+ */
 
 struct collect {
     struct ks_sindex *x;
@@ -308,7 +321,8 @@ static ks_err take(struct collect *c, uint32_t rank, const struct ksi_post_ref *
     return KS_OK;
 }
 
-static bool on_exact(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref, ks_err *err)
+static bool on_exact(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref,
+                     ks_err *err)
 {
     struct collect *c = arg;
     if (ks_slice_eq(text, c->want))
@@ -316,7 +330,8 @@ static bool on_exact(void *arg, uint32_t rank, struct ks_slice text, const struc
     return false;
 }
 
-static bool on_scan(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref, ks_err *err)
+static bool on_scan(void *arg, uint32_t rank, struct ks_slice text, const struct ksi_post_ref *ref,
+                    ks_err *err)
 {
     struct collect *c = arg;
     if (!ks_slice_has_prefix(text, c->re->prefix))
@@ -343,8 +358,8 @@ static ks_err collect(struct collect *c, uint32_t name, const struct ks_cmatcher
     return KS_OK;
 }
 
-static ks_err collect_in(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m, bool ranks,
-                         roaring_bitmap_t *ret)
+static ks_err collect_in(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m,
+                         bool ranks, roaring_bitmap_t *ret)
 {
     struct collect *c = ks_zalloc(sizeof *c);
     if (!c)
@@ -358,12 +373,14 @@ static ks_err collect_in(struct ks_sindex *x, uint32_t name, const struct ks_cma
     return err;
 }
 
-ks_err ksi_values_ranks(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m, roaring_bitmap_t *ret)
+ks_err ksi_values_ranks(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m,
+                        roaring_bitmap_t *ret)
 {
     return collect_in(x, name, m, true, ret);
 }
 
-ks_err ksi_values_bases(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m, roaring_bitmap_t *ret)
+ks_err ksi_values_bases(struct ks_sindex *x, uint32_t name, const struct ks_cmatcher *m,
+                        roaring_bitmap_t *ret)
 {
     return collect_in(x, name, m, false, ret);
 }

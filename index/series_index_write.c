@@ -1,7 +1,7 @@
 /*
- * Writes a part's series index. Rows stream in; names, values and bases are interned as they come (a base costs ~16 bytes plus its
- * difference to the one before, a row 4), and all sections are written at the end, when the order of the values is known.
- * One thread.
+ * Writes a part's series index. Rows stream in; names, values and bases are interned as they come
+ * (a base costs ~16 bytes plus its difference to the one before, a row 4), and all sections are
+ * written at the end, when the order of the values is known. One thread.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +20,8 @@ struct ks_sindex_writer {
     struct ks_part_writer *part;
     ks_err failed; /* of an add: nothing may follow but abort */
     struct ksi_intern words;
-    uint32_t metric_name;  /* name id of "__name__", KSI_NO_ID */
-    uint64_t hash_seed;    /* secret, so that nobody can prepare two bases with one hash */
+    uint32_t metric_name; /* name id of "__name__", KSI_NO_ID */
+    uint64_t hash_seed;   /* secret, so that nobody can prepare two bases with one hash */
     ks_hash128 *base_hash;
     size_t base_count, base_cap;
     uint32_t *base_table;
@@ -53,7 +53,8 @@ ks_err ks_sindex_writer_new(struct ks_part_writer *w, struct ks_sindex_writer **
     x->hash_seed = ks_random_u64();
     x->metric_name = KSI_NO_ID;
     ksi_intern_init(&x->words);
-    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest, &x->top, &x->page, &x->post, &x->scratch};
+    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest,   &x->top,
+                             &x->page,       &x->post, &x->scratch};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         ks_buf_init(bufs[i], KS_BUF_UNLIMITED);
     *ret = x;
@@ -65,19 +66,22 @@ void ks_sindex_writer_abort(struct ks_sindex_writer *x)
     if (!x)
         return;
     ksi_intern_done(&x->words);
-    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest, &x->top, &x->page, &x->post, &x->scratch};
+    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest,   &x->top,
+                             &x->page,       &x->post, &x->scratch};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         ks_buf_done(bufs[i]);
-    void *arrays[] = {x->base_hash, x->base_table, x->list[0], x->list[1], x->rows,      x->runs,
-                      x->tenants,   x->rank,       x->name_order, x->name_index};
+    void *arrays[] = {x->base_hash, x->base_table, x->list[0], x->list[1],    x->rows,
+                      x->runs,      x->tenants,    x->rank,    x->name_order, x->name_index};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         ks_free(arrays[i]);
     ks_free(x);
 }
 
-/* --- taking rows ------------------------------------------------------------------------------- */
+/* --- taking rows -------------------------------------------------------------------------------
+ */
 
-static ks_err intern_label(struct ks_sindex_writer *x, struct ks_label l, uint32_t *ret_name, uint32_t *ret_pair)
+static ks_err intern_label(struct ks_sindex_writer *x, struct ks_label l, uint32_t *ret_name,
+                           uint32_t *ret_pair)
 {
     if (!l.name.len || !l.value.len)
         return ks_fail(KS_EINVAL, "label set is not canonical: empty name or value");
@@ -120,7 +124,8 @@ static ks_err new_base(struct ks_sindex_writer *x, struct ks_slice rest, ks_hash
     while (ks_labels_next(&it, &l)) {
         uint32_t name, pair;
         KS_TRY(intern_label(x, l, &name, &pair));
-        KS_TRY(ks_array_reserve((void **)&x->list[which], &x->list_cap[which], n + 1, sizeof(uint32_t)));
+        KS_TRY(ks_array_reserve((void **)&x->list[which], &x->list_cap[which], n + 1,
+                                sizeof(uint32_t)));
         x->list[which][n++] = pair;
         KS_TRY(ksi_postings_reserve(&ksi_pair(&x->words, pair)->rows, 1));
         KS_TRY(ksi_postings_reserve(&x->words.names[name].rows, 1));
@@ -131,7 +136,8 @@ static ks_err new_base(struct ks_sindex_writer *x, struct ks_slice rest, ks_hash
     ksi_idlist_encode(x->list[!which], x->list_count, x->list[which], n, &x->base_lists);
     x->list_count = n;
     KS_TRY(ks_buf_status(&x->base_lists));
-    KS_TRY(ks_array_reserve((void **)&x->base_hash, &x->base_cap, x->base_count + 1, sizeof *x->base_hash));
+    KS_TRY(ks_array_reserve((void **)&x->base_hash, &x->base_cap, x->base_count + 1,
+                            sizeof *x->base_hash));
     x->base_hash[x->base_count++] = hash;
     return KS_OK;
 }
@@ -151,7 +157,8 @@ static ks_err base_of(struct ks_sindex_writer *x, struct ks_slice rest, uint32_t
 }
 
 /* Splits the labels into metric name and rest; checks their form. */
-static ks_err split_row(struct ks_sindex_writer *x, struct ks_slice bytes, struct ks_label *ret_metric)
+static ks_err split_row(struct ks_sindex_writer *x, struct ks_slice bytes,
+                        struct ks_label *ret_metric)
 {
     struct ks_reader r = ks_reader(bytes);
     struct ks_slice prev = {NULL, 0};
@@ -196,7 +203,8 @@ static ks_err start_run(struct ks_sindex_writer *x, struct ks_tenant tenant, str
     return KS_OK;
 }
 
-static ks_err add_row(struct ks_sindex_writer *x, struct ks_tenant tenant, struct ks_slice label_bytes)
+static ks_err add_row(struct ks_sindex_writer *x, struct ks_tenant tenant,
+                      struct ks_slice label_bytes)
 {
     struct ks_label metric;
     KS_TRY(split_row(x, label_bytes, &metric));
@@ -217,14 +225,16 @@ static ks_err add_row(struct ks_sindex_writer *x, struct ks_tenant tenant, struc
     return ks_buf_status(&x->prev);
 }
 
-ks_err ks_sindex_add(struct ks_sindex_writer *x, struct ks_tenant tenant, struct ks_slice label_bytes)
+ks_err ks_sindex_add(struct ks_sindex_writer *x, struct ks_tenant tenant,
+                     struct ks_slice label_bytes)
 {
     if (x->failed == KS_OK)
         x->failed = add_row(x, tenant, label_bytes);
     return x->failed;
 }
 
-/* --- names, values, postings ------------------------------------------------------------------- */
+/* --- names, values, postings -------------------------------------------------------------------
+ */
 
 static int cmp_names(const void *a, const void *b, void *arg)
 {
@@ -267,7 +277,8 @@ static ks_err flush_post(struct ks_sindex_writer *x, bool all)
     while (x->post.len - done >= KSI_POST_PAGE || (all && x->post.len > done)) {
         size_t n = x->post.len - done < KSI_POST_PAGE ? x->post.len - done : KSI_POST_PAGE;
         struct ks_page_ref ref;
-        KS_TRY(ks_part_page(x->part, KSI_SEC_POST, ks_slice(x->post.ptr + done, n), KS_PAGE_ZSTD, &ref));
+        KS_TRY(ks_part_page(x->part, KSI_SEC_POST, ks_slice(x->post.ptr + done, n), KS_PAGE_ZSTD,
+                            &ref));
         done += n;
     }
     x->post.len -= done;
@@ -276,8 +287,10 @@ static ks_err flush_post(struct ks_sindex_writer *x, bool all)
     return KS_OK;
 }
 
-/* varint count; the one id; or varint length << 1 | in the stream, then the bytes or their varint offset. */
-static ks_err put_posting(struct ks_sindex_writer *x, const struct ksi_postings *p, struct ks_buf *out)
+/* varint count; the one id; or varint length << 1 | in the stream, then the bytes or their varint
+ * offset. */
+static ks_err put_posting(struct ks_sindex_writer *x, const struct ksi_postings *p,
+                          struct ks_buf *out)
 {
     ks_buf_varint(out, p->count);
     if (p->count == 1)
@@ -331,7 +344,8 @@ static ks_err close_value_page(struct ks_sindex_writer *x, struct value_page *p)
     return KS_OK;
 }
 
-static ks_err add_value(struct ks_sindex_writer *x, struct value_page *p, const struct ksi_pair *pair)
+static ks_err add_value(struct ks_sindex_writer *x, struct value_page *p,
+                        const struct ksi_pair *pair)
 {
     struct ks_slice v = ksi_pair_value(pair);
     if (p->bytes.len + p->heads.len >= KSI_VALUE_PAGE)
@@ -372,7 +386,8 @@ static ks_err write_names(struct ks_sindex_writer *x)
     return ks_buf_status(&x->top);
 }
 
-/* --- bases ------------------------------------------------------------------------------------- */
+/* --- bases -------------------------------------------------------------------------------------
+ */
 
 struct column {
     uint32_t codes[KSI_BASE_PAGE]; /* 0 absent, else value number + 1 */
@@ -384,8 +399,8 @@ static unsigned bits_of(uint32_t v)
     return v ? 32 - (unsigned)__builtin_clz(v) : 0;
 }
 
-static void put_column(struct ks_buf *heads, struct ks_buf *data, const uint32_t *codes, uint32_t count,
-                       uint32_t name_gap)
+static void put_column(struct ks_buf *heads, struct ks_buf *data, const uint32_t *codes,
+                       uint32_t count, uint32_t name_gap)
 {
     uint32_t min = UINT32_MAX, max = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -408,7 +423,8 @@ static void put_column(struct ks_buf *heads, struct ks_buf *data, const uint32_t
 }
 
 /* varint bases, varint columns, their heads, their bits, padding. */
-static ks_err put_base_page(struct ks_sindex_writer *x, struct column *cols, uint32_t stamp, uint32_t count)
+static ks_err put_base_page(struct ks_sindex_writer *x, struct column *cols, uint32_t stamp,
+                            uint32_t count)
 {
     struct ks_buf data;
     ks_buf_init(&data, KS_BUF_UNLIMITED);
@@ -469,14 +485,16 @@ static ks_err write_bases(struct ks_sindex_writer *x)
     /* Both list buffers saw every length, but each only its own half. */
     ks_err err = KS_OK;
     for (int i = 0; i < 2 && err == KS_OK; i++)
-        err = ks_array_reserve((void **)&x->list[i], &x->list_cap[i], x->list_cap[!i] + 1, sizeof(uint32_t));
+        err = ks_array_reserve((void **)&x->list[i], &x->list_cap[i], x->list_cap[!i] + 1,
+                               sizeof(uint32_t));
     if (err == KS_OK)
         err = write_base_pages(x, cols);
     ks_free(cols);
     return err;
 }
 
-/* --- rows and top ------------------------------------------------------------------------------ */
+/* --- rows and top ------------------------------------------------------------------------------
+ */
 
 static ks_err write_rows(struct ks_sindex_writer *x)
 {
@@ -523,9 +541,9 @@ static ks_err write_top(struct ks_sindex_writer *x, const struct value_page *val
 {
     put_tenants(x);
     ks_buf_reset(&x->page);
-    uint64_t head[] = {KSI_SINDEX_VERSION,   x->row_count,    x->base_count, x->words.pair_live,
-                       x->words.name_count, x->tenant_count, x->run_count,  x->post_bytes,
-                       values->pages};
+    uint64_t head[] = {KSI_SINDEX_VERSION, x->row_count,        x->base_count,
+                       x->words.pair_live, x->words.name_count, x->tenant_count,
+                       x->run_count,       x->post_bytes,       values->pages};
     for (size_t i = 0; i < sizeof head / sizeof *head; i++)
         ks_buf_varint(&x->page, head[i]);
     ks_buf_slice(&x->page, ks_buf_view(&x->top));
@@ -534,7 +552,8 @@ static ks_err write_top(struct ks_sindex_writer *x, const struct value_page *val
     for (size_t at = 0; at < x->page.len; at += KSI_TOP_PAGE) {
         size_t n = x->page.len - at < KSI_TOP_PAGE ? x->page.len - at : KSI_TOP_PAGE;
         struct ks_page_ref ref;
-        KS_TRY(ks_part_page(x->part, KSI_SEC_TOP, ks_slice(x->page.ptr + at, n), KS_PAGE_ZSTD, &ref));
+        KS_TRY(
+            ks_part_page(x->part, KSI_SEC_TOP, ks_slice(x->page.ptr + at, n), KS_PAGE_ZSTD, &ref));
     }
     return KS_OK;
 }

@@ -10,7 +10,7 @@
 
 enum { BATCH_MAX_BYTES = 1 << 30, LABEL_TEXT_MAX = 64 << 10, LABELS_MAX = 1024, QUEUE_MAX = 1024 };
 
-/* --- codes ---------------------------------------------------------------------------------------------------------- */
+/* --- codes --- */
 
 int ksi_code(ks_err err)
 {
@@ -42,7 +42,7 @@ const char *kofstore_errname(int code)
     return "unknown";
 }
 
-/* --- options -------------------------------------------------------------------------------------------------------- */
+/* --- options --- */
 
 /* A library does not talk unless it is told to. */
 static void quieten(void)
@@ -72,7 +72,15 @@ void kofstore_options_free(kofstore_options *o)
     ks_free(o);
 }
 
-enum option_kind { OPT_RETENTION, OPT_DURATION, OPT_BYTES, OPT_COUNT, OPT_COUNT32, OPT_BOOL, OPT_SIZE };
+enum option_kind {
+    OPT_RETENTION,
+    OPT_DURATION,
+    OPT_BYTES,
+    OPT_COUNT,
+    OPT_COUNT32,
+    OPT_BOOL,
+    OPT_SIZE
+};
 
 static const struct option {
     const char *name;
@@ -100,8 +108,9 @@ static const struct option {
 static ks_err parse_bool(const char *value, bool *ret)
 {
     *ret = strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
-    return *ret || strcmp(value, "false") == 0 || strcmp(value, "0") == 0 ? KS_OK
-                                                                          : ks_fail(KS_EINVAL, "want true or false");
+    return *ret || strcmp(value, "false") == 0 || strcmp(value, "0") == 0
+               ? KS_OK
+               : ks_fail(KS_EINVAL, "want true or false");
 }
 
 /* Stores a number of any kind where the table says. */
@@ -194,7 +203,7 @@ int kofstore_options_set(kofstore_options *o, const char *name, const char *valu
     return ksi_code(err == KS_OK ? err : ks_fail_context(err, "option %s=%s", name, value));
 }
 
-/* --- opening -------------------------------------------------------------------------------------------------------- */
+/* --- opening --- */
 
 static ks_err open_with(const char *path, const kofstore_options *o, kofstore *db)
 {
@@ -259,7 +268,7 @@ int kofstore_snapshot(kofstore *db, char name[64])
     return ksi_code(ks_engine_snapshot_create(db->engine, name));
 }
 
-/* --- writing -------------------------------------------------------------------------------------------------------- */
+/* --- writing --- */
 
 struct kofstore_batch {
     struct ks_write_batch w;
@@ -275,7 +284,8 @@ static ks_err resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret)
     struct ks_labels_iter it = ks_labels_iter(b->series[i].raw);
     struct ks_label l;
     while (ks_labels_next(&it, &l)) {
-        KS_TRY(ks_arena_grow(b->arena, (void **)&ret->items, &ret->cap, ret->count + 1, sizeof *ret->items));
+        KS_TRY(ks_arena_grow(b->arena, (void **)&ret->items, &ret->cap, ret->count + 1,
+                             sizeof *ret->items));
         ret->items[ret->count++] = l;
     }
     return KS_OK;
@@ -352,7 +362,8 @@ int kofstore_batch_series(kofstore_batch *b, const kofstore_label *labels, size_
     return ksi_code(add_series(b, labels, count));
 }
 
-static ks_err add_samples(kofstore_batch *b, const int64_t *times, const double *values, size_t count)
+static ks_err add_samples(kofstore_batch *b, const int64_t *times, const double *values,
+                          size_t count)
 {
     if (!b->w.series_count)
         return ks_fail(KS_EINVAL, "samples before the first series of the batch");
@@ -365,7 +376,8 @@ static ks_err add_samples(kofstore_batch *b, const int64_t *times, const double 
     return KS_OK;
 }
 
-int kofstore_batch_samples(kofstore_batch *b, const int64_t *times_ms, const double *values, size_t count)
+int kofstore_batch_samples(kofstore_batch *b, const int64_t *times_ms, const double *values,
+                           size_t count)
 {
     return ksi_code(add_samples(b, times_ms, values, count));
 }
@@ -378,16 +390,16 @@ int kofstore_write(kofstore *db, kofstore_batch *b, kofstore_write_info *info)
     if (err != KS_OK)
         return ksi_code(err);
     if (info) {
-        kofstore_write_info out = {info->size,       r.stored,         r.too_old,
-                                   r.too_new,        r.series_created, r.series_refused};
+        kofstore_write_info out = {info->size, r.stored,         r.too_old,
+                                   r.too_new,  r.series_created, r.series_refused};
         memcpy(info, &out, info->size < sizeof out ? info->size : sizeof out);
     }
     kofstore_batch_reset(b);
     return KOFSTORE_OK;
 }
 
-int kofstore_append(kofstore *db, const kofstore_label *labels, size_t count, const int64_t *times_ms, const double *values,
-                    size_t samples)
+int kofstore_append(kofstore *db, const kofstore_label *labels, size_t count,
+                    const int64_t *times_ms, const double *values, size_t samples)
 {
     kofstore_batch *b;
     int code = kofstore_batch_new(&b);

@@ -43,7 +43,8 @@ static kofstore_result *result_new(const kofstore *db)
 {
     kofstore_result *r = ks_zalloc(sizeof *r);
     if (r)
-        ks_arena_init(&r->arena, db->limits.max_memory_bytes ? db->limits.max_memory_bytes : default_memory_bytes);
+        ks_arena_init(&r->arena, db->limits.max_memory_bytes ? db->limits.max_memory_bytes
+                                                             : default_memory_bytes);
     return r;
 }
 
@@ -63,8 +64,8 @@ static int64_t deadline(const kofstore_query_opts *o)
     return o->timeout_ms > 0 ? ks_mono_ms() + o->timeout_ms : 0;
 }
 
-static ks_err run(kofstore *db, const char *query, struct ks_promql_request *req, const kofstore_query_opts *o,
-                  kofstore_result *r)
+static ks_err run(kofstore *db, const char *query, struct ks_promql_request *req,
+                  const kofstore_query_opts *o, kofstore_result *r)
 {
     static const int types[] = {[KS_VALUE_SCALAR] = KOFSTORE_SCALAR,
                                 [KS_VALUE_STRING] = KOFSTORE_STRING,
@@ -72,7 +73,8 @@ static ks_err run(kofstore *db, const char *query, struct ks_promql_request *req
                                 [KS_VALUE_MATRIX] = KOFSTORE_MATRIX};
     struct ks_tenant tenant = {o->account, o->project};
     if (o->language != KOFSTORE_METRICSQL && o->language != KOFSTORE_PROMQL)
-        return ks_fail(KS_EINVAL, "language %d is neither KOFSTORE_METRICSQL nor KOFSTORE_PROMQL", o->language);
+        return ks_fail(KS_EINVAL, "language %d is neither KOFSTORE_METRICSQL nor KOFSTORE_PROMQL",
+                       o->language);
     req->dialect = o->language == KOFSTORE_PROMQL ? KS_PROMQL_STRICT : KS_METRICSQL;
     req->tenants = o->all_tenants ? NULL : &tenant;
     req->tenant_count = o->all_tenants ? 0 : 1;
@@ -91,8 +93,8 @@ static ks_err run(kofstore *db, const char *query, struct ks_promql_request *req
     return KS_OK;
 }
 
-static int query(kofstore *db, const char *text, struct ks_promql_request *req, const kofstore_query_opts *opts,
-                 kofstore_result **ret)
+static int query(kofstore *db, const char *text, struct ks_promql_request *req,
+                 const kofstore_query_opts *opts, kofstore_result **ret)
 {
     kofstore_query_opts o = ksi_query_opts(opts);
     if (!db || !text || !ret)
@@ -109,24 +111,27 @@ static int query(kofstore *db, const char *text, struct ks_promql_request *req, 
     return KOFSTORE_OK;
 }
 
-int kofstore_query(kofstore *db, const char *text, int64_t time_ms, const kofstore_query_opts *opts, kofstore_result **ret)
+int kofstore_query(kofstore *db, const char *text, int64_t time_ms, const kofstore_query_opts *opts,
+                   kofstore_result **ret)
 {
-    struct ks_promql_request req = {.start_ms = time_ms, .end_ms = time_ms, .step_ms = 5 * KS_MS_MINUTE};
+    struct ks_promql_request req = {
+        .start_ms = time_ms, .end_ms = time_ms, .step_ms = 5 * KS_MS_MINUTE};
     return query(db, text, &req, opts, ret);
 }
 
-int kofstore_query_range(kofstore *db, const char *text, int64_t from_ms, int64_t to_ms, int64_t step_ms,
-                         const kofstore_query_opts *opts, kofstore_result **ret)
+int kofstore_query_range(kofstore *db, const char *text, int64_t from_ms, int64_t to_ms,
+                         int64_t step_ms, const kofstore_query_opts *opts, kofstore_result **ret)
 {
-    struct ks_promql_request req = {.range = true, .start_ms = from_ms, .end_ms = to_ms, .step_ms = step_ms};
+    struct ks_promql_request req = {
+        .range = true, .start_ms = from_ms, .end_ms = to_ms, .step_ms = step_ms};
     return query(db, text, &req, opts, ret);
 }
 
-/* --- selects -------------------------------------------------------------------------------------------------------- */
+/* --- selects --- */
 
 /* A selector text as select options; tenant is the caller's room. */
-static ks_err read_selector(const char *text, const kofstore_query_opts *o, struct ks_arena *arena, struct ks_tenant *tenant,
-                            struct ks_select_opts *ret)
+static ks_err read_selector(const char *text, const kofstore_query_opts *o, struct ks_arena *arena,
+                            struct ks_tenant *tenant, struct ks_select_opts *ret)
 {
     struct ks_selector *sel;
     struct ks_slice copy = ks_arena_dup(arena, ks_slice_str(text));
@@ -140,7 +145,8 @@ static ks_err read_selector(const char *text, const kofstore_query_opts *o, stru
     return KS_OK;
 }
 
-static ks_err start_select(kofstore *db, const char *selector, const kofstore_query_opts *o, kofstore_result *r)
+static ks_err start_select(kofstore *db, const char *selector, const kofstore_query_opts *o,
+                           kofstore_result *r)
 {
     struct ks_tenant tenant;
     struct ks_select_opts s = {.min_ms = r->from_ms, .max_ms = r->to_ms, .ctx = &r->ctx};
@@ -152,8 +158,8 @@ static ks_err start_select(kofstore *db, const char *selector, const kofstore_qu
     return ks_engine_select(db->engine, &s, &r->set);
 }
 
-int kofstore_select(kofstore *db, const char *selector, int64_t from_ms, int64_t to_ms, const kofstore_query_opts *opts,
-                    kofstore_result **ret)
+int kofstore_select(kofstore *db, const char *selector, int64_t from_ms, int64_t to_ms,
+                    const kofstore_query_opts *opts, kofstore_result **ret)
 {
     kofstore_query_opts o = ksi_query_opts(opts);
     if (!db || !selector || !ret)
@@ -172,7 +178,8 @@ int kofstore_select(kofstore *db, const char *selector, int64_t from_ms, int64_t
     return KOFSTORE_OK;
 }
 
-int kofstore_delete(kofstore *db, const char *selector, uint32_t account, uint32_t project, uint64_t *series)
+int kofstore_delete(kofstore *db, const char *selector, uint32_t account, uint32_t project,
+                    uint64_t *series)
 {
     struct ks_arena arena;
     struct ks_tenant tenant;
@@ -203,8 +210,8 @@ static bool give_text(void *arg, struct ks_slice text, uint64_t rows)
     return c->fn(c->arg, text.ptr, text.len) != 0;
 }
 
-int kofstore_label_values(kofstore *db, const char *label, int64_t from_ms, int64_t to_ms, const kofstore_query_opts *opts,
-                          kofstore_text_fn fn, void *arg)
+int kofstore_label_values(kofstore *db, const char *label, int64_t from_ms, int64_t to_ms,
+                          const kofstore_query_opts *opts, kofstore_text_fn fn, void *arg)
 {
     kofstore_query_opts o = ksi_query_opts(opts);
     struct ks_tenant tenant = {o.account, o.project};
@@ -218,7 +225,7 @@ int kofstore_label_values(kofstore *db, const char *label, int64_t from_ms, int6
     return ksi_code(ks_engine_label_values(db->engine, &s, ks_slice_str(label), give_text, &c));
 }
 
-/* --- walking -------------------------------------------------------------------------------------------------------- */
+/* --- walking --- */
 
 int kofstore_result_type(const kofstore_result *r)
 {
@@ -237,7 +244,8 @@ const char *kofstore_result_text(const kofstore_result *r)
 
 const char *kofstore_result_warning(const kofstore_result *r, size_t i)
 {
-    return i < r->q.warning_count ? ks_arena_dup((struct ks_arena *)&r->arena, r->q.warnings[i]).ptr : NULL;
+    return i < r->q.warning_count ? ks_arena_dup((struct ks_arena *)&r->arena, r->q.warnings[i]).ptr
+                                  : NULL;
 }
 
 static ks_err take_labels(kofstore_result *r)
@@ -246,8 +254,10 @@ static ks_err take_labels(kofstore_result *r)
     struct ks_label l;
     r->label_count = 0;
     while (ks_labels_next(&it, &l)) {
-        KS_TRY(ks_array_reserve((void **)&r->labels, &r->label_cap, r->label_count + 1, sizeof *r->labels));
-        r->labels[r->label_count++] = (kofstore_label){l.name.ptr, l.name.len, l.value.ptr, l.value.len};
+        KS_TRY(ks_array_reserve((void **)&r->labels, &r->label_cap, r->label_count + 1,
+                                sizeof *r->labels));
+        r->labels[r->label_count++] =
+            (kofstore_label){l.name.ptr, l.name.len, l.value.ptr, l.value.len};
     }
     return KS_OK;
 }

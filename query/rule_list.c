@@ -18,7 +18,8 @@ void ks_rule_list_done(struct ks_rule_list *l)
 }
 
 /* AND-lists of a filter; an empty text is one list that matches everything. */
-static ks_err selectors_of(struct ks_rule_list *l, struct ks_slice filter, struct ks_selector **ret, size_t *ret_count)
+static ks_err selectors_of(struct ks_rule_list *l, struct ks_slice filter, struct ks_selector **ret,
+                           size_t *ret_count)
 {
     static struct ks_matcher none;
     if (filter.len)
@@ -40,7 +41,8 @@ static ks_err add_retention(struct ks_rule_list *l, struct ks_slice text, int64_
     if (keep_ms > period_ms)
         return ks_fail(KS_EINVAL, "the retention is longer than -retentionPeriod");
     KS_TRY(selectors_of(l, filter, &sel, &count));
-    KS_TRY(ks_arena_grow(&l->arena, (void **)&l->keep, &l->keep_cap, l->keep_count + count, sizeof *l->keep));
+    KS_TRY(ks_arena_grow(&l->arena, (void **)&l->keep, &l->keep_cap, l->keep_count + count,
+                         sizeof *l->keep));
     for (size_t i = 0; i < count; i++)
         l->keep[l->keep_count++] = (struct ks_retention_rule){sel[i], keep_ms};
     return KS_OK;
@@ -61,7 +63,8 @@ static ks_err number_of(struct ks_rule_list *l, struct ks_slice filter, unsigned
             return KS_OK;
         }
     }
-    KS_TRY(ks_arena_grow(&l->arena, (void **)&l->filters, &l->filter_cap, l->filter_count + 1, sizeof *l->filters));
+    KS_TRY(ks_arena_grow(&l->arena, (void **)&l->filters, &l->filter_cap, l->filter_count + 1,
+                         sizeof *l->filters));
     *ret = (unsigned)l->filter_count;
     l->filters[l->filter_count++] = filter;
     return KS_OK;
@@ -76,7 +79,8 @@ static ks_err add_downsample(struct ks_rule_list *l, struct ks_slice text)
     KS_TRY(ks_downsample_text_parse(text, &filter, &rule.after_ms, &rule.resolution_ms));
     KS_TRY(selectors_of(l, filter, &sel, &count));
     KS_TRY(number_of(l, filter, &rule.filter));
-    KS_TRY(ks_arena_grow(&l->arena, (void **)&l->thin, &l->thin_cap, l->thin_count + count, sizeof *l->thin));
+    KS_TRY(ks_arena_grow(&l->arena, (void **)&l->thin, &l->thin_cap, l->thin_count + count,
+                         sizeof *l->thin));
     for (size_t i = 0; i < count; i++) {
         rule.selector = sel[i];
         l->thin[l->thin_count++] = rule;

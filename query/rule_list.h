@@ -1,6 +1,7 @@
 /*
- * The rules of -retentionFilter and -downsampling.period from their texts: what retention/rules.h compiles, with the selectors read by
- * the query language. Used at start by the program and the embedded library. One thread; fill, give to ks_engine_open, done.
+ * The rules of -retentionFilter and -downsampling.period from their texts: what retention/rules.h
+ * compiles, with the selectors read by the query language. Used at start by the program and the
+ * embedded library. One thread; fill, give to ks_engine_open, done.
  */
 #ifndef KS_QUERY_RULE_LIST_H
 #define KS_QUERY_RULE_LIST_H
@@ -21,11 +22,13 @@ struct ks_rule_list {
 void ks_rule_list_init(struct ks_rule_list *l);
 void ks_rule_list_done(struct ks_rule_list *l);
 /*
- * Adds {filter}:duration. Errors name the text: KS_EINVAL its form, or a duration longer than period_ms (the samples would be gone
- * already); KS_EPARSE the selector.
+ * Adds {filter}:duration. Errors name the text: KS_EINVAL its form, or a duration longer than
+ * period_ms (the samples would be gone already); KS_EPARSE the selector.
  */
-KS_NODISCARD ks_err ks_rule_list_retention(struct ks_rule_list *l, const char *text, int64_t period_ms);
-/* Adds [{filter}:]offset:interval. Levels of one filter come as further texts with the same filter. */
+KS_NODISCARD ks_err ks_rule_list_retention(struct ks_rule_list *l, const char *text,
+                                           int64_t period_ms);
+/* Adds [{filter}:]offset:interval. Levels of one filter come as further texts with the same filter.
+ */
 KS_NODISCARD ks_err ks_rule_list_downsample(struct ks_rule_list *l, const char *text);
 
 #endif

@@ -51,7 +51,7 @@ void ks_vm_block_free(struct ks_vm_block *b)
     ks_free(b);
 }
 
-/* --- integers ----------------------------------------------------------------------------------------------------------- */
+/* --- integers --- */
 static int64_t minus(int64_t a, int64_t b)
 {
     return (int64_t)((uint64_t)a - (uint64_t)b);
@@ -101,7 +101,8 @@ static ks_err pack(struct ks_vm_block *b, struct ks_buf *out, uint8_t *type)
     return ks_buf_status(out);
 }
 
-static ks_err encode_ints(struct ks_vm_block *b, const int64_t *a, size_t n, struct ks_buf *out, uint8_t *ret_type)
+static ks_err encode_ints(struct ks_vm_block *b, const int64_t *a, size_t n, struct ks_buf *out,
+                          uint8_t *ret_type)
 {
     *ret_type = (uint8_t)choose(a, n);
     ks_buf_reset(out);
@@ -136,7 +137,8 @@ static ks_err unpack(struct ks_vm_block *b, struct ks_slice data, size_t rows, s
     return KS_OK;
 }
 
-static ks_err decode_deltas(struct ks_slice data, bool second, int64_t first, size_t n, int64_t *out)
+static ks_err decode_deltas(struct ks_slice data, bool second, int64_t first, size_t n,
+                            int64_t *out)
 {
     struct ks_reader r = ks_reader(data);
     int64_t v = first, step = 0;
@@ -152,7 +154,8 @@ static ks_err decode_deltas(struct ks_slice data, bool second, int64_t first, si
     return KS_OK;
 }
 
-static ks_err decode_ints(struct ks_vm_block *b, struct ks_slice data, uint8_t type, int64_t first, size_t n, int64_t *out)
+static ks_err decode_ints(struct ks_vm_block *b, struct ks_slice data, uint8_t type, int64_t first,
+                          size_t n, int64_t *out)
 {
     struct ks_reader r = ks_reader(data);
     int64_t d = 0;
@@ -181,8 +184,9 @@ static ks_err decode_ints(struct ks_vm_block *b, struct ks_slice data, uint8_t t
     return KS_OK;
 }
 
-/* --- blocks ------------------------------------------------------------------------------------------------------------- */
-ks_err ks_vm_block_encode(struct ks_vm_block *b, const int64_t *times, const double *values, size_t n, size_t *ret_used)
+/* --- blocks --- */
+ks_err ks_vm_block_encode(struct ks_vm_block *b, const int64_t *times, const double *values,
+                          size_t n, size_t *ret_used)
 {
     size_t rows = 0, used = 0;
     struct ks_vm_block_header *h = &b->header;
@@ -215,15 +219,17 @@ static ks_err check_times(struct ks_vm_block *b)
             continue;
         }
         if (!lossy)
-            return ks_fail(KS_EPARSE, "timestamp %lld of row %zu is out of order or outside of the block's range",
-                           (long long)t, i);
+            return ks_fail(
+                KS_EPARSE,
+                "timestamp %lld of row %zu is out of order or outside of the block's range",
+                (long long)t, i);
         b->times[i] = before = t < before ? before : h->max_ms;
     }
     return KS_OK;
 }
 
-ks_err ks_vm_block_decode(struct ks_vm_block *b, const struct ks_vm_block_header *header, struct ks_slice times_data,
-                          struct ks_slice values_data)
+ks_err ks_vm_block_decode(struct ks_vm_block *b, const struct ks_vm_block_header *header,
+                          struct ks_slice times_data, struct ks_slice values_data)
 {
     const struct ks_vm_block_header h = *header;
     if (!h.rows || h.rows > KS_VM_BLOCK_ROWS_MAX)

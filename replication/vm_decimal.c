@@ -1,7 +1,8 @@
 /*
- * float64 as decimal integer × 10^scale and back. An integer up to 2^53 with a scale of at most ±22 is exact in the peer's plain
- * float arithmetic too (one correctly rounded operation on two exact numbers): such samples are "plain". Others need more than the
- * peer has; they are kept apart so that they do not spoil their neighbours.
+ * float64 as decimal integer × 10^scale and back. An integer up to 2^53 with a scale of at most ±22
+ * is exact in the peer's plain float arithmetic too (one correctly rounded operation on two exact
+ * numbers): such samples are "plain". Others need more than the peer has; they are kept apart so
+ * that they do not spoil their neighbours.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -19,8 +20,9 @@
 
 enum { PLAIN_SCALE_MAX = 22, ANY_SCALE = INT16_MAX };
 
-static const double pow10_f64[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+static const double pow10_f64[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 static const int64_t pow10_i64[] = {1,
                                     10,
                                     100,
@@ -89,7 +91,8 @@ static struct decimal decimal_of(double v)
     if (a < 9007199254740992.0) {
         if (v == (double)(int64_t)v)
             return (struct decimal){(int64_t)v, 0};
-        /* Most measurements have few digits: found by trial, proven by the division that reads them. */
+        /* Most measurements have few digits: found by trial, proven by the division that reads
+         * them. */
         for (int k = 1; k <= 9; k++) {
             double scaled = v * pow10_f64[k];
             if (fabs(scaled) >= 9007199254740992.0)
@@ -120,7 +123,7 @@ static bool fits(int64_t m, int up, int64_t max)
 
 /* What a block holds so far, at its scale. */
 struct fit {
-    int scale; /* ANY_SCALE while it has no number */
+    int scale;                   /* ANY_SCALE while it has no number */
     int64_t max_plain, max_wide; /* largest magnitudes of either kind */
 };
 
@@ -155,8 +158,8 @@ static bool add(struct fit *f, struct decimal d)
     return true;
 }
 
-void ksi_vm_fit(struct ks_vm_block *b, const int64_t *times, const double *values, size_t n, size_t *ret_rows,
-                size_t *ret_used, int16_t *ret_scale)
+void ksi_vm_fit(struct ks_vm_block *b, const int64_t *times, const double *values, size_t n,
+                size_t *ret_rows, size_t *ret_used, int16_t *ret_scale)
 {
     struct fit f = {.scale = ANY_SCALE};
     size_t rows = 0, i = 0;

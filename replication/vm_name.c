@@ -1,4 +1,5 @@
-/* VictoriaMetrics' marshalled metric names. 0x00, 0x01 and 0x02 in text are escaped as 0x00 and '0', '1', '2'. */
+/* VictoriaMetrics' marshalled metric names. 0x00, 0x01 and 0x02 in text are escaped as 0x00 and
+ * '0', '1', '2'. */
 #include "replication/vm_block.h"
 
 enum { ESCAPE = 0, END = 1 };
@@ -16,7 +17,8 @@ static void put(struct ks_buf *out, struct ks_slice s)
     ks_buf_byte(out, END);
 }
 
-void ks_vm_name_put(struct ks_slice label_bytes, const struct ks_label *extra, size_t extra_count, struct ks_buf *out)
+void ks_vm_name_put(struct ks_slice label_bytes, const struct ks_label *extra, size_t extra_count,
+                    struct ks_buf *out)
 {
     struct ks_labels_iter it = ks_labels_iter(label_bytes);
     struct ks_label l;
@@ -60,7 +62,8 @@ static ks_err next(struct ks_slice *s, struct ks_arena *arena, struct ks_slice *
     return KS_OK;
 }
 
-ks_err ks_vm_name_read(struct ks_slice bytes, struct ks_arena *arena, struct ks_label *ret, size_t cap, size_t *ret_count)
+ks_err ks_vm_name_read(struct ks_slice bytes, struct ks_arena *arena, struct ks_label *ret,
+                       size_t cap, size_t *ret_count)
 {
     size_t n = 0;
     struct ks_label l = {KS_NAME_LABEL, ks_slice("", 0)};

@@ -44,21 +44,23 @@ struct ks_rules {
 
 enum { RULES_MAX_BYTES = 64 << 20 };
 
-/* --- building ----------------------------------------------------------------------------------------------------- */
+/* --- building --- */
 
 static bool is_tenant_name(struct ks_slice name)
 {
     return ks_slice_is(name, "vm_account_id") || ks_slice_is(name, "vm_project_id");
 }
 
-static ks_err copy_selector(struct ks_rules *r, const struct ks_selector *from, struct ks_selector *ret)
+static ks_err copy_selector(struct ks_rules *r, const struct ks_selector *from,
+                            struct ks_selector *ret)
 {
     struct ks_matcher *m = ks_arena_array(&r->arena, from->count + 1, sizeof *m);
     if (!m)
         return ks_arena_err(&r->arena);
     for (size_t i = 0; i < from->count; i++) {
         m[i] = (struct ks_matcher){ks_arena_dup(&r->arena, from->matchers[i].name),
-                                   ks_arena_dup(&r->arena, from->matchers[i].value), from->matchers[i].op};
+                                   ks_arena_dup(&r->arena, from->matchers[i].value),
+                                   from->matchers[i].op};
         if (!m[i].name.ptr || !m[i].value.ptr)
             return ks_arena_err(&r->arena);
     }
@@ -75,7 +77,8 @@ static ks_err make_side(struct ks_rules *r, const struct ks_selector *sel, struc
         return ks_arena_err(&r->arena);
     *ret = (struct side){.given = *sel, .labels = {labels, 0}, .tenant = {tenant, 0}};
     for (size_t i = 0; i < sel->count; i++) {
-        struct ks_selector *to = is_tenant_name(sel->matchers[i].name) ? &ret->tenant : &ret->labels;
+        struct ks_selector *to =
+            is_tenant_name(sel->matchers[i].name) ? &ret->tenant : &ret->labels;
         to->matchers[to->count++] = sel->matchers[i];
     }
     r->by_tenant |= ret->tenant.count > 0;
@@ -122,7 +125,8 @@ static uint64_t selector_hash(const struct ks_selector *s)
     uint64_t h = 0;
     for (size_t i = 0; i < s->count; i++) {
         const struct ks_matcher *m = &s->matchers[i];
-        uint64_t part[4] = {h, ks_hash64(m->name.ptr, m->name.len), ks_hash64(m->value.ptr, m->value.len), m->op};
+        uint64_t part[4] = {h, ks_hash64(m->name.ptr, m->name.len),
+                            ks_hash64(m->value.ptr, m->value.len), m->op};
         h = ks_hash64(part, sizeof part);
     }
     return h;
@@ -133,7 +137,8 @@ static bool same_selector(const struct ks_selector *a, const struct ks_selector 
     if (a->count != b->count)
         return false;
     for (size_t i = 0; i < a->count; i++)
-        if (a->matchers[i].op != b->matchers[i].op || !ks_slice_eq(a->matchers[i].name, b->matchers[i].name) ||
+        if (a->matchers[i].op != b->matchers[i].op ||
+            !ks_slice_eq(a->matchers[i].name, b->matchers[i].name) ||
             !ks_slice_eq(a->matchers[i].value, b->matchers[i].value))
             return false;
     return true;
@@ -144,10 +149,13 @@ static ks_err add_thin(struct ks_rules *r, const struct ks_downsample_rule *rule
     struct thin_filter *f = filter_of(r, rule->filter);
     bool known = false;
     for (size_t i = 0; i < f->level_count; i++)
-        known |= f->levels[i].after_ms == rule->after_ms && f->levels[i].resolution_ms == rule->resolution_ms;
+        known |= f->levels[i].after_ms == rule->after_ms &&
+                 f->levels[i].resolution_ms == rule->resolution_ms;
     if (!known && rule->resolution_ms > 0) {
-        KS_TRY(ks_arena_grow(&r->arena, (void **)&f->levels, &f->level_cap, f->level_count + 1, sizeof *f->levels));
-        f->levels[f->level_count++] = (struct ks_downsample_level){rule->after_ms, rule->resolution_ms};
+        KS_TRY(ks_arena_grow(&r->arena, (void **)&f->levels, &f->level_cap, f->level_count + 1,
+                             sizeof *f->levels));
+        f->levels[f->level_count++] =
+            (struct ks_downsample_level){rule->after_ms, rule->resolution_ms};
         if (rule->resolution_ms > r->widest_ms)
             r->widest_ms = rule->resolution_ms;
     }
@@ -156,7 +164,8 @@ static ks_err add_thin(struct ks_rules *r, const struct ks_downsample_rule *rule
             return KS_OK;
     struct ks_selector kept;
     KS_TRY(copy_selector(r, &rule->selector, &kept));
-    KS_TRY(ks_arena_grow(&r->arena, (void **)&f->matches, &f->match_cap, f->match_count + 1, sizeof *f->matches));
+    KS_TRY(ks_arena_grow(&r->arena, (void **)&f->matches, &f->match_cap, f->match_count + 1,
+                         sizeof *f->matches));
     KS_TRY(make_side(r, &kept, &f->matches[f->match_count]));
     f->match_count++;
     uint64_t both[2] = {f->hash, selector_hash(&kept)};
@@ -175,10 +184,12 @@ static ks_err check_levels(const struct thin_filter *f, int64_t dedup_ms)
     for (size_t i = 0; i < f->level_count; i++) {
         int64_t finer = i ? f->levels[i - 1].resolution_ms : dedup_ms > 1 ? dedup_ms : 1;
         if (i && f->levels[i].after_ms == f->levels[i - 1].after_ms)
-            return ks_fail(KS_EINVAL, "downsampling: two intervals for the same offset of one filter");
+            return ks_fail(KS_EINVAL,
+                           "downsampling: two intervals for the same offset of one filter");
         if (f->levels[i].resolution_ms % finer)
             return ks_fail(KS_EINVAL,
-                           "downsampling: interval %lld ms is no multiple of %lld ms, the %s; each interval must be a "
+                           "downsampling: interval %lld ms is no multiple of %lld ms, the %s; each "
+                           "interval must be a "
                            "multiple of the one before it and of -dedup.minScrapeInterval",
                            (long long)f->levels[i].resolution_ms, (long long)finer,
                            i ? "interval of the smaller offset" : "dedup interval");
@@ -186,7 +197,8 @@ static ks_err check_levels(const struct thin_filter *f, int64_t dedup_ms)
     return KS_OK;
 }
 
-static ks_err add_thins(struct ks_rules *r, const struct ks_downsample_rule *thin, size_t count, int64_t dedup_ms)
+static ks_err add_thins(struct ks_rules *r, const struct ks_downsample_rule *thin, size_t count,
+                        int64_t dedup_ms)
 {
     r->filters = ks_arena_array(&r->arena, count + 1, sizeof *r->filters);
     if (!r->filters)
@@ -195,14 +207,16 @@ static ks_err add_thins(struct ks_rules *r, const struct ks_downsample_rule *thi
         KS_TRY(add_thin(r, &thin[i]));
     for (size_t i = 0; i < r->filter_count; i++) {
         if (r->filters[i].level_count)
-            qsort(r->filters[i].levels, r->filters[i].level_count, sizeof *r->filters[i].levels, by_after);
+            qsort(r->filters[i].levels, r->filters[i].level_count, sizeof *r->filters[i].levels,
+                  by_after);
         KS_TRY(check_levels(&r->filters[i], dedup_ms));
     }
     return KS_OK;
 }
 
-ks_err ks_rules_new(const struct ks_retention_rule *keep, size_t keep_count, const struct ks_downsample_rule *thin,
-                    size_t thin_count, int64_t dedup_ms, struct ks_rules **ret)
+ks_err ks_rules_new(const struct ks_retention_rule *keep, size_t keep_count,
+                    const struct ks_downsample_rule *thin, size_t thin_count, int64_t dedup_ms,
+                    struct ks_rules **ret)
 {
     *ret = NULL;
     if (!keep_count && !thin_count)
@@ -242,7 +256,7 @@ void ks_rules_free(struct ks_rules *r)
     ks_free(r);
 }
 
-/* --- asking ------------------------------------------------------------------------------------------------------- */
+/* --- asking --- */
 
 static bool matches(const struct side *s, struct ks_tenant tenant, struct ks_slice labels)
 {
@@ -256,7 +270,8 @@ static bool matches(const struct side *s, struct ks_tenant tenant, struct ks_sli
     return ks_cselector_match(&s->clabels, labels);
 }
 
-void ks_rules_judge(const struct ks_rules *r, struct ks_tenant tenant, struct ks_slice labels, struct ks_verdict *ret)
+void ks_rules_judge(const struct ks_rules *r, struct ks_tenant tenant, struct ks_slice labels,
+                    struct ks_verdict *ret)
 {
     *ret = (struct ks_verdict){.keep_ms = INT64_MAX};
     if (!r)
@@ -287,14 +302,16 @@ static int64_t reach_of(const struct ks_downsample_level *l, int64_t now_ms)
     return old < 0 ? -1 : old / l->resolution_ms * l->resolution_ms;
 }
 
-size_t ks_verdict_thin(const struct ks_verdict *v, int64_t now_ms, int64_t *times, double *values, size_t count)
+size_t ks_verdict_thin(const struct ks_verdict *v, int64_t now_ms, int64_t *times, double *values,
+                       size_t count)
 {
     size_t done = 0, out = 0;
     for (size_t i = v->level_count; i-- > 0;) {
         size_t end = ks_samples_lower_bound(times, count, reach_of(&v->levels[i], now_ms) + 1);
         if (end <= done)
             continue;
-        size_t n = ks_samples_dedup(times + done, values + done, end - done, v->levels[i].resolution_ms);
+        size_t n =
+            ks_samples_dedup(times + done, values + done, end - done, v->levels[i].resolution_ms);
         if (out != done) {
             memmove(times + out, times + done, n * sizeof *times);
             memmove(values + out, values + done, n * sizeof *values);
@@ -317,7 +334,8 @@ bool ks_verdict_thins(const struct ks_verdict *v, int64_t now_ms, int64_t min_ms
     return false;
 }
 
-static int64_t day_resolution(const struct ks_downsample_level *levels, size_t count, int64_t day, int64_t now_ms)
+static int64_t day_resolution(const struct ks_downsample_level *levels, size_t count, int64_t day,
+                              int64_t now_ms)
 {
     int64_t end = (day + 1) * KS_MS_DAY;
     for (size_t i = count; i-- > 0;) {

@@ -50,9 +50,7 @@ struct ks_cache {
     struct shard shards[];
 };
 
-/* --- entries
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- entries --- */
 
 struct ks_cache_entry *ks_cache_entry_new(size_t bytes)
 {
@@ -108,8 +106,7 @@ uint64_t ks_cache_owner_new(void)
     return atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
 }
 
-/* --- queues and table, under the shard's lock
- * --------------------------------------------------------------------- */
+/* --- queues and table, under the shard's lock --- */
 
 static struct queue *queue_of(struct shard *s, const struct ks_cache_entry *e)
 {
@@ -255,9 +252,7 @@ static void release_victims(struct ks_cache_entry *victims)
     }
 }
 
-/* --- the cache
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the cache --- */
 
 ks_err ks_cache_new(size_t budget_bytes, struct ks_cache **ret)
 {

@@ -28,8 +28,7 @@ struct ks_cache_stats {
 };
 void ks_cache_get_stats(struct ks_cache *c, struct ks_cache_stats *ret);
 
-/* --- for storage/: the entries
- * ------------------------------------------------------------------------------------- */
+/* --- for storage/: the entries --- */
 struct ks_cache_entry;
 
 /* A fresh entry of `bytes` bytes with one reference, the caller's, in no cache. NULL: KS_ENOMEM. */

@@ -38,15 +38,15 @@ ks_err ks_manifest_add_part(struct ks_manifest *m, struct ks_manifest_part part)
     return KS_OK;
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------ */
+/* --- writing --- */
 
 static void put_text(const struct ks_manifest *m, struct ks_buf *b)
 {
     ks_buf_printf(b, "kofstore manifest %d\nstore ", KS_MANIFEST_FORMAT);
     for (size_t i = 0; i < sizeof m->store_id; i++)
         ks_buf_printf(b, "%02x", m->store_id[i]);
-    ks_buf_printf(b, "\nnext %llu\nshards %u\ncheckpoint %llu\n", (unsigned long long)m->next_id, m->shard_count,
-                  (unsigned long long)m->checkpoint_id);
+    ks_buf_printf(b, "\nnext %llu\nshards %u\ncheckpoint %llu\n", (unsigned long long)m->next_id,
+                  m->shard_count, (unsigned long long)m->checkpoint_id);
     for (uint32_t i = 0; i < m->shard_count; i++)
         ks_buf_printf(b, "cut %u %llu\n", i, (unsigned long long)m->cuts[i]);
     for (size_t i = 0; i < m->part_count; i++)
@@ -85,7 +85,7 @@ ks_err ks_manifest_store(struct ks_vfs *vfs, const char *dir, const struct ks_ma
     return err;
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------ */
+/* --- reading --- */
 
 /* The numbers after the keyword of a line; exactly n of them. */
 static bool numbers(struct ks_slice rest, int64_t *out, size_t n)
@@ -140,7 +140,8 @@ static ks_err parse_line(struct ks_slice line, struct ks_manifest *m, bool *ret_
         m->next_id = (uint64_t)v[0];
         return KS_OK;
     }
-    if (keyword(line, "shards ", &rest) && numbers(rest, v, 1) && !m->cuts && v[0] > 0 && v[0] <= MAX_SHARDS) {
+    if (keyword(line, "shards ", &rest) && numbers(rest, v, 1) && !m->cuts && v[0] > 0 &&
+        v[0] <= MAX_SHARDS) {
         m->shard_count = (uint32_t)v[0];
         m->cuts = ks_zalloc_array(m->shard_count, sizeof *m->cuts);
         return m->cuts ? KS_OK : KS_ENOMEM;
@@ -153,10 +154,11 @@ static ks_err parse_line(struct ks_slice line, struct ks_manifest *m, bool *ret_
         m->cuts[v[0]] = (uint64_t)v[1];
         return KS_OK;
     }
-    if (keyword(line, "part ", &rest) && numbers(rest, v, 5) && v[2] >= 0 && v[2] < 16 && v[3] >= 0 &&
-        v[3] <= UINT32_MAX)
-        return ks_manifest_add_part(m, (struct ks_manifest_part){(uint64_t)v[0], v[1], (uint8_t)v[2],
-                                                                 (uint32_t)v[3], (uint64_t)v[4]});
+    if (keyword(line, "part ", &rest) && numbers(rest, v, 5) && v[2] >= 0 && v[2] < 16 &&
+        v[3] >= 0 && v[3] <= UINT32_MAX)
+        return ks_manifest_add_part(m,
+                                    (struct ks_manifest_part){(uint64_t)v[0], v[1], (uint8_t)v[2],
+                                                              (uint32_t)v[3], (uint64_t)v[4]});
     *ret_good = false;
     return KS_OK;
 }
@@ -175,11 +177,13 @@ static ks_err parse_body(struct ks_slice body, struct ks_manifest *m)
             if (!keyword(line, "kofstore manifest ", &rest) || !numbers(rest, &format, 1))
                 return ks_fail(KS_ECORRUPT, "line 1: this is no kofstore manifest");
             if (format != KS_MANIFEST_FORMAT)
-                return ks_fail(KS_EUNSUPPORTED, "manifest format %lld is not known to this version", (long long)format);
+                return ks_fail(KS_EUNSUPPORTED, "manifest format %lld is not known to this version",
+                               (long long)format);
         } else {
             KS_TRY(parse_line(line, m, &good));
             if (!good)
-                return ks_fail(KS_ECORRUPT, "line %zu: cannot understand \"%.*s\"", line_no, KS_SLICE_ARG(line));
+                return ks_fail(KS_ECORRUPT, "line %zu: cannot understand \"%.*s\"", line_no,
+                               KS_SLICE_ARG(line));
         }
         line_no++;
     }
@@ -194,7 +198,8 @@ ks_err ks_manifest_parse(struct ks_slice text, struct ks_manifest *ret)
     if (text.len < TAIL)
         return ks_fail(KS_ECORRUPT, "too short");
     struct ks_slice body = ks_slice(text.ptr, text.len - TAIL);
-    snprintf(want, sizeof want, "hash %016llx\n", (unsigned long long)ks_hash64(body.ptr, body.len));
+    snprintf(want, sizeof want, "hash %016llx\n",
+             (unsigned long long)ks_hash64(body.ptr, body.len));
     if (memcmp(text.ptr + body.len, want, TAIL) != 0)
         return ks_fail(KS_ECORRUPT, "the hash in the last line does not match");
     ks_err err = parse_body(body, &m);

@@ -166,9 +166,7 @@ uint16_t ksi_agg_encode(const struct ks_chunk_agg *a, uint32_t sample_count, boo
     return (uint16_t)ctl;
 }
 
-/* --- decoding
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- decoding --- */
 
 /* Doubles of the first group (first, last, min, max) that have bytes of their own. */
 static unsigned own_count(unsigned ctl)

@@ -45,8 +45,7 @@ enum {
     KSI_CTL_KNOWN = (1 << 14) - 1,
 };
 
-/* --- aggregates as records (mdir_agg.c)
- * ---------------------------------------------------------------------------- */
+/* --- aggregates as records (mdir_agg.c) --- */
 
 /*
  * Appends the aggregates to rec: 8-byte doubles first, then varints. is_const: the values are
@@ -62,8 +61,7 @@ void ksi_agg_decode(struct ks_reader *r, uint16_t ctl, uint8_t exp, uint32_t sam
 /* Steps over them. */
 void ksi_agg_skip(struct ks_reader *r, uint16_t ctl, uint8_t exp);
 
-/* --- writing (mdir_write.c)
- * ---------------------------------------------------------------------------------------- */
+/* --- writing (mdir_write.c) --- */
 
 struct ksi_mdir_chunk {
     uint64_t rec_pos; /* where its record begins */
@@ -99,8 +97,7 @@ void ksi_mdir_builder_done(struct ksi_mdir_builder *b);
 KS_NODISCARD ks_err ksi_mdir_encode(struct ksi_mdir_builder *b);
 void ksi_mdir_reset(struct ksi_mdir_builder *b);
 
-/* --- reading (mdir_read.c)
- * ------------------------------------------------------------------------------------------ */
+/* --- reading (mdir_read.c) --- */
 
 /* In file order. */
 enum ksi_mdir_col {

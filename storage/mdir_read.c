@@ -59,9 +59,7 @@ ks_err ksi_mdir_parse(struct ks_slice page, struct ksi_mdir *d)
     return KS_OK;
 }
 
-/* --- the walk
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- the walk --- */
 
 struct step {
     uint16_t ctl;

@@ -25,9 +25,7 @@ struct ks_mdata {
     int64_t min_ms, max_ms;
 };
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- opening --- */
 
 static ks_err corrupt(const struct ks_mdata *d, const char *what)
 {
@@ -140,9 +138,7 @@ void ks_mdata_time_range(const struct ks_mdata *d, int64_t *ret_min_ms, int64_t 
     *ret_max_ms = d->max_ms;
 }
 
-/* --- the directory
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the directory --- */
 
 /* The last page that begins at or before ord; false when there is none. */
 static bool group_of(const struct ks_mdata *d, uint32_t ord, uint32_t *ret)
@@ -253,9 +249,7 @@ ks_err ks_mdata_chunks(struct ks_mdata *d, uint32_t ord, int64_t min_ms, int64_t
     return err;
 }
 
-/* --- payloads
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- payloads --- */
 
 static ks_err page_of(const struct ks_mdata *d, const struct section *s, uint32_t frame,
                       struct ks_page_ref *ret)
@@ -366,9 +360,7 @@ void ks_times_memo_done(struct ks_times_memo *m)
     *m = (struct ks_times_memo){0};
 }
 
-/* --- prefetch
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- prefetch --- */
 
 static int by_offset(const void *a, const void *b)
 {

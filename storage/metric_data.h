@@ -38,14 +38,17 @@ uint32_t ks_chunk_content_hash(uint32_t sample_count, uint8_t times_encoding, st
                                uint8_t values_encoding, struct ks_slice values);
 
 /*
- * True when two chunks of one series say the same of themselves: range, count, encodings, hash and every aggregate bit
- * for bit. Then they are copies of each other, but for a chance of 2^-32 among chunks that agree in all aggregates.
+ * True when two chunks of one series say the same of themselves: range, count, encodings, hash and
+ * every aggregate bit for bit. Then they are copies of each other, but for a chance of 2^-32 among
+ * chunks that agree in all aggregates.
  */
 bool ks_chunk_same(const struct ks_chunk_meta *a, const struct ks_chunk_meta *b);
 
-/* Encodes n strictly ascending samples: times bytes, then values bytes, appended to out, and all that a chunk's directory entry says. */
-KS_NODISCARD ks_err ks_chunk_encode(const int64_t *ts, const double *values, size_t n, struct ks_buf *out,
-                                    struct ks_chunk_meta *ret, size_t *ret_times_bytes);
+/* Encodes n strictly ascending samples: times bytes, then values bytes, appended to out, and all
+ * that a chunk's directory entry says. */
+KS_NODISCARD ks_err ks_chunk_encode(const int64_t *ts, const double *values, size_t n,
+                                    struct ks_buf *out, struct ks_chunk_meta *ret,
+                                    size_t *ret_times_bytes);
 
 struct ks_mdata_writer;
 /* level: 0 stores chunk frames with lz4, ≥ 1 with zstd. */

@@ -91,9 +91,7 @@ void ks_mdata_writer_abort(struct ks_mdata_writer *m)
     ks_free(m);
 }
 
-/* --- frames
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- frames --- */
 
 static ks_err frame_flush(struct ks_mdata_writer *m, struct frame *f)
 {
@@ -118,9 +116,7 @@ static ks_err frame_add(struct ks_mdata_writer *m, struct frame *f, struct ks_sl
     return ks_buf_status(&f->bytes);
 }
 
-/* --- timestamps
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- timestamps --- */
 
 static bool row_matches(const struct ksi_mdir_times *a, const struct ksi_mdir_times *b)
 {
@@ -210,9 +206,7 @@ static ks_err times_row(struct ks_mdata_writer *m, const struct ks_chunk_meta *m
     return KS_OK;
 }
 
-/* --- the directory
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the directory --- */
 
 static ks_err group_flush(struct ks_mdata_writer *m)
 {
@@ -322,9 +316,7 @@ ks_err ks_mdata_add(struct ks_mdata_writer *m, uint32_t ord, const struct ks_chu
     return err == KS_OK ? KS_OK : broken(m, err);
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the end --- */
 
 static ks_err put_index(struct ks_mdata_writer *m, uint32_t series_count)
 {

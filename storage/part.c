@@ -34,9 +34,7 @@ struct ks_part {
     struct ksi_toc toc;
 };
 
-/* --- opening
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- opening --- */
 
 static ks_err check_header(struct ks_part *p, const uint8_t *h)
 {
@@ -168,8 +166,7 @@ void ks_part_close(struct ks_part *p)
     ks_free(p);
 }
 
-/* --- what the table of contents says
- * ------------------------------------------------------------------------------ */
+/* --- what the table of contents says --- */
 
 enum ks_part_kind ks_part_get_kind(const struct ks_part *p)
 {
@@ -235,9 +232,7 @@ const char *ks_part_section_name(const struct ks_part *p, size_t i)
     return i < p->toc.section_count ? p->toc.sections[i].name : NULL;
 }
 
-/* --- pages
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- pages --- */
 
 static ks_err check_ref(const struct ks_part *p, struct ks_page_ref ref)
 {
@@ -309,9 +304,7 @@ void ks_page_release(struct ks_page *page)
     *page = (struct ks_page){0};
 }
 
-/* --- batches
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- batches --- */
 
 /* A page still to be read. */
 struct want {
@@ -444,9 +437,7 @@ ks_err ks_part_prefetch(struct ks_part *p, const struct ks_page_ref *refs, size_
     return KS_OK;
 }
 
-/* --- verification
- * -------------------------------------------------------------------------------------------------
- */
+/* --- verification --- */
 
 ks_err ks_part_verify(struct ks_part *p, ks_part_damage_fn fn, void *arg)
 {

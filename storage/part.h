@@ -18,7 +18,12 @@
 #include "storage/cache.h"
 #include "sys/vfs.h"
 
-enum ks_part_kind { KS_PART_METRICS = 1, KS_PART_LOGS = 2, KS_PART_TRACES = 3, KS_PART_CHECKPOINT = 4 };
+enum ks_part_kind {
+    KS_PART_METRICS = 1,
+    KS_PART_LOGS = 2,
+    KS_PART_TRACES = 3,
+    KS_PART_CHECKPOINT = 4
+};
 enum ks_page_codec { KS_PAGE_RAW = 0, KS_PAGE_ZSTD = 1, KS_PAGE_LZ4 = 2 };
 
 /* A file of this build. Readers refuse newer versions and incompatible bits they do not know;
@@ -42,8 +47,7 @@ struct ks_page_ref {
 void ks_page_ref_save(uint8_t out[KS_PAGE_REF_BYTES], struct ks_page_ref ref);
 struct ks_page_ref ks_page_ref_load(const uint8_t in[KS_PAGE_REF_BYTES]);
 
-/* --- writing: one thread
- * ------------------------------------------------------------------------------------------ */
+/* --- writing: one thread --- */
 struct ks_part_writer;
 
 /* Creates path.tmp. The parent folder exists. */
@@ -62,8 +66,7 @@ uint64_t ks_part_writer_bytes(const struct ks_part_writer *w);
 KS_NODISCARD ks_err ks_part_writer_finish(struct ks_part_writer *w, uint64_t *ret_bytes);
 void ks_part_writer_abort(struct ks_part_writer *w); /* removes the temporary file; NULL is fine */
 
-/* --- reading: any thread
- * ------------------------------------------------------------------------------------------ */
+/* --- reading: any thread --- */
 struct ks_part;
 
 /* Checks header, footer and TOC. cache may be NULL: pages are then read anew each time. */

@@ -28,9 +28,7 @@ uint64_t ksi_page_seed(const uint8_t uuid[16], uint64_t offset)
     return ks_mix64(ks_le64(uuid) ^ offset) ^ ks_le64(uuid + 8);
 }
 
-/* --- packing
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- packing --- */
 
 struct ksi_packer {
     ZSTD_CCtx *zstd;
@@ -94,9 +92,7 @@ ks_err ksi_page_pack(struct ksi_packer *k, const uint8_t uuid[16], uint64_t offs
     return KS_OK;
 }
 
-/* --- unpacking
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- unpacking --- */
 
 /* One zstd context per thread: making one costs more than unpacking a page. */
 static pthread_key_t dctx_key;

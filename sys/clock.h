@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-int64_t ks_now_ms(void);      /* wall clock, unix ms */
-int64_t ks_now_ns(void);      /* wall clock, unix ns */
-int64_t ks_mono_ms(void);     /* monotonic */
+int64_t ks_now_ms(void);  /* wall clock, unix ms */
+int64_t ks_now_ns(void);  /* wall clock, unix ns */
+int64_t ks_mono_ms(void); /* monotonic */
 int64_t ks_mono_us(void);
 int64_t ks_thread_cpu_us(void);
 

@@ -111,7 +111,8 @@ unsigned ks_pool_threads(const struct ks_pool *p)
     return p->threads;
 }
 
-/* A parallel loop, on the heap and refcounted: a helper job may start only after the caller has gone. */
+/* A parallel loop, on the heap and refcounted: a helper job may start only after the caller has
+ * gone. */
 struct loop {
     ks_for_fn fn;
     void *arg;

@@ -31,10 +31,12 @@ static struct ksi_sim_page *torn(struct crash *c, const struct ksi_sim_page *old
     return p;
 }
 
-static ks_err crash_page(struct crash *c, struct ksi_sim_node *n, size_t i, struct ksi_sim_page **ret)
+static ks_err crash_page(struct crash *c, struct ksi_sim_node *n, size_t i,
+                         struct ksi_sim_page **ret)
 {
     uint64_t start = (uint64_t)i * KSI_SIM_PAGE;
-    bool last = n->last_len && start < n->last_off + n->last_len && start + KSI_SIM_PAGE > n->last_off;
+    bool last =
+        n->last_len && start < n->last_off + n->last_len && start + KSI_SIM_PAGE > n->last_off;
     *ret = NULL;
     if (!n->is_dirty[i]) {
         *ret = ksi_sim_page_ref(n->durable[i]);
@@ -78,7 +80,8 @@ static ks_err crash_file(struct crash *c, struct ksi_sim_node *n, struct ksi_sim
     return KS_OK;
 }
 
-/* The node that stands for n after the crash, made on first use with what is durable of it. Depth is the folders'. */
+/* The node that stands for n after the crash, made on first use with what is durable of it. Depth
+ * is the folders'. */
 static ks_err twin_of(struct crash *c, struct ksi_sim_node *n, struct ksi_sim_node **ret)
 {
     if (!n->twin) {
@@ -127,7 +130,8 @@ static ks_err settle(struct ksi_sim_node *dir)
     return KS_OK;
 }
 
-/* Cuts the ties between the nodes of a disk and their twins; both sides of a tie hold a reference. */
+/* Cuts the ties between the nodes of a disk and their twins; both sides of a tie hold a reference.
+ */
 static void untie(struct ksi_sim_node *n)
 {
     struct ksi_sim_node *t = n->twin;
@@ -198,8 +202,8 @@ static ks_err find_file(struct ks_simdisk *d, const char *path, struct ksi_sim_n
 }
 
 /* The medium changes under the file: everything before is taken as durable first. */
-static ks_err poke(struct ks_simdisk *d, const char *path, uint64_t off, const uint8_t *bytes, size_t len,
-                   bool xor)
+static ks_err poke(struct ks_simdisk *d, const char *path, uint64_t off, const uint8_t *bytes,
+                   size_t len, bool xor)
 {
     struct ksi_sim_node *n;
     KS_TRY(find_file(d, path, &n));
@@ -217,7 +221,8 @@ static ks_err poke(struct ks_simdisk *d, const char *path, uint64_t off, const u
     return KS_OK;
 }
 
-ks_err ks_simdisk_poke(struct ks_simdisk *d, const char *path, uint64_t off, const void *bytes, size_t len)
+ks_err ks_simdisk_poke(struct ks_simdisk *d, const char *path, uint64_t off, const void *bytes,
+                       size_t len)
 {
     pthread_mutex_lock(&d->lock);
     ks_err err = poke(d, path, off, bytes, len, false);

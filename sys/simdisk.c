@@ -1,4 +1,5 @@
-/* The ks_vfs over simulated files: counting, failing and stopping every call, and the log of folder operations. */
+/* The ks_vfs over simulated files: counting, failing and stopping every call, and the log of folder
+ * operations. */
 #include "sys/simdisk.h"
 
 #include <string.h>
@@ -53,8 +54,8 @@ static void dop_done(struct ksi_sim_dop *o)
     ks_free(o->name2);
 }
 
-static ks_err dop_apply(struct ksi_sim_dir *dir, struct ksi_sim_dir *dir2, const struct ksi_sim_dop *o,
-                        struct ksi_sim_node *node)
+static ks_err dop_apply(struct ksi_sim_dir *dir, struct ksi_sim_dir *dir2,
+                        const struct ksi_sim_dop *o, struct ksi_sim_node *node)
 {
     if (o->kind != KSI_SIM_ADD)
         ksi_sim_dir_drop(dir, o->name);
@@ -85,8 +86,8 @@ static ks_err dop_do(struct ks_simdisk *d, enum ksi_sim_dop_kind kind, struct ks
 }
 
 /*
- * Makes the pending operations of a folder durable, and those earlier ones they rest on: an operation that moved a file
- * here from elsewhere takes the earlier history of that place with it.
+ * Makes the pending operations of a folder durable, and those earlier ones they rest on: an
+ * operation that moved a file here from elsewhere takes the earlier history of that place with it.
  */
 static ks_err commit_dir(struct ks_simdisk *d, struct ksi_sim_node *dir)
 {
@@ -120,7 +121,8 @@ static ks_err commit_dir(struct ks_simdisk *d, struct ksi_sim_node *dir)
     return err;
 }
 
-static ks_err file_new(struct ks_simdisk *d, struct ksi_sim_node *node, int flags, struct ks_file **ret)
+static ks_err file_new(struct ks_simdisk *d, struct ksi_sim_node *node, int flags,
+                       struct ks_file **ret)
 {
     struct sim_file *f = ks_zalloc(sizeof *f);
     if (!f)
@@ -134,8 +136,8 @@ static ks_err file_new(struct ks_simdisk *d, struct ksi_sim_node *node, int flag
     return KS_OK;
 }
 
-static ks_err create_node(struct ks_simdisk *d, struct ksi_sim_node *dir, const char *name, bool is_dir,
-                          struct ksi_sim_node **ret)
+static ks_err create_node(struct ks_simdisk *d, struct ksi_sim_node *dir, const char *name,
+                          bool is_dir, struct ksi_sim_node **ret)
 {
     struct ksi_sim_node *node = ksi_sim_node_new(d, is_dir);
     if (!node)
@@ -337,7 +339,8 @@ static ks_err remove_locked(struct ks_simdisk *d, const char *path, bool folder)
     if (!node)
         return ks_fail(KS_ENOTFOUND, "cannot remove %s: no such file", path);
     if (node->is_dir != folder || node == d->root)
-        return ks_fail(KS_EIO, "cannot remove %s: %s", path, folder ? "not a folder" : "is a folder");
+        return ks_fail(KS_EIO, "cannot remove %s: %s", path,
+                       folder ? "not a folder" : "is a folder");
     if (folder && node->now.count)
         return ks_fail(KS_EIO, "cannot remove folder %s: not empty", path);
     ks_err done = dop_do(d, KSI_SIM_DEL, dir, name, NULL, NULL, node);

@@ -1,4 +1,5 @@
-/* The simulated disk's insides: simnode.c (pages, files, folders), simdisk.c (the vfs), simcrash.c (power loss, damage). */
+/* The simulated disk's insides: simnode.c (pages, files, folders), simdisk.c (the vfs), simcrash.c
+ * (power loss, damage). */
 #ifndef KS_SYS_SIMDISK_PRIV_H
 #define KS_SYS_SIMDISK_PRIV_H
 
@@ -9,7 +10,8 @@
 
 enum { KSI_SIM_PAGE = 4096, KSI_SIM_SECTOR = 512, KSI_SIM_KINDS = 9 };
 
-/* Shared between disks, copied on write. NULL stands for a hole; ksi_sim_zero for a block of zeros really written. */
+/* Shared between disks, copied on write. NULL stands for a hole; ksi_sim_zero for a block of zeros
+ * really written. */
 struct ksi_sim_page {
     _Atomic uint32_t refs;
     uint8_t bytes[KSI_SIM_PAGE];
@@ -76,20 +78,25 @@ void ksi_sim_page_unref(struct ksi_sim_page *p);
 KS_NODISCARD ks_err ksi_sim_node_grow(struct ksi_sim_node *n, uint64_t size); /* the page arrays */
 void ksi_sim_node_set(struct ksi_sim_node *n, size_t page, struct ksi_sim_page *p);
 KS_NODISCARD ks_err ksi_sim_node_mark(struct ksi_sim_node *n, size_t page);
-KS_NODISCARD ks_err ksi_sim_node_write(struct ksi_sim_node *n, uint64_t off, const void *buf, size_t len);
+KS_NODISCARD ks_err ksi_sim_node_write(struct ksi_sim_node *n, uint64_t off, const void *buf,
+                                       size_t len);
 void ksi_sim_node_read(const struct ksi_sim_node *n, uint64_t off, void *buf, size_t len);
 KS_NODISCARD ks_err ksi_sim_node_truncate(struct ksi_sim_node *n, uint64_t size);
 void ksi_sim_node_sync(struct ksi_sim_node *n);
-void ksi_sim_node_forget(struct ksi_sim_node *n); /* a failed sync: dirty blocks will never be written */
+void ksi_sim_node_forget(
+    struct ksi_sim_node *n); /* a failed sync: dirty blocks will never be written */
 
 /* Folders. find: NULL when absent. put replaces; drop is fine when absent. */
 struct ksi_sim_node *ksi_sim_dir_find(const struct ksi_sim_dir *dir, const char *name, size_t len);
-KS_NODISCARD ks_err ksi_sim_dir_put(struct ksi_sim_dir *dir, const char *name, struct ksi_sim_node *node);
+KS_NODISCARD ks_err ksi_sim_dir_put(struct ksi_sim_dir *dir, const char *name,
+                                    struct ksi_sim_node *node);
 void ksi_sim_dir_drop(struct ksi_sim_dir *dir, const char *name);
 void ksi_sim_dir_done(struct ksi_sim_dir *dir);
 
-/* Finds what path names; *ret_dir and ret_name (256 bytes) are its folder and last part; *ret_node NULL when absent. */
-KS_NODISCARD ks_err ksi_sim_walk(struct ks_simdisk *d, const char *path, struct ksi_sim_node **ret_dir,
-                                 char *ret_name, struct ksi_sim_node **ret_node);
+/* Finds what path names; *ret_dir and ret_name (256 bytes) are its folder and last part; *ret_node
+ * NULL when absent. */
+KS_NODISCARD ks_err ksi_sim_walk(struct ks_simdisk *d, const char *path,
+                                 struct ksi_sim_node **ret_dir, char *ret_name,
+                                 struct ksi_sim_node **ret_node);
 
 #endif

@@ -15,7 +15,8 @@ struct ksi_sim_page *ksi_sim_page_ref(struct ksi_sim_page *p)
 
 void ksi_sim_page_unref(struct ksi_sim_page *p)
 {
-    if (p && p != &ksi_sim_zero && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
+    if (p && p != &ksi_sim_zero &&
+        atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
         ks_free(p);
 }
 
@@ -87,7 +88,8 @@ ks_err ksi_sim_node_mark(struct ksi_sim_node *n, size_t page)
 {
     if (n->is_dirty[page])
         return KS_OK;
-    KS_TRY(ks_array_reserve((void **)&n->dirty, &n->dirty_cap, n->dirty_count + 1, sizeof *n->dirty));
+    KS_TRY(
+        ks_array_reserve((void **)&n->dirty, &n->dirty_cap, n->dirty_count + 1, sizeof *n->dirty));
     n->dirty[n->dirty_count++] = (uint32_t)page;
     n->is_dirty[page] = 1;
     return KS_OK;
@@ -99,7 +101,8 @@ static bool all_zero(const uint8_t *p, size_t len)
 }
 
 /* Writes within one page. */
-static ks_err write_page(struct ksi_sim_node *n, size_t page, size_t at, const uint8_t *buf, size_t len)
+static ks_err write_page(struct ksi_sim_node *n, size_t page, size_t at, const uint8_t *buf,
+                         size_t len)
 {
     struct ks_simdisk *d = n->disk;
     struct ksi_sim_page *old = n->cur[page], *p = old;
@@ -110,7 +113,8 @@ static ks_err write_page(struct ksi_sim_node *n, size_t page, size_t at, const u
         ksi_sim_node_set(n, page, &ksi_sim_zero);
         return KS_OK;
     }
-    if (!old || old == &ksi_sim_zero || atomic_load_explicit(&old->refs, memory_order_acquire) > 1) {
+    if (!old || old == &ksi_sim_zero ||
+        atomic_load_explicit(&old->refs, memory_order_acquire) > 1) {
         p = ks_alloc(sizeof *p);
         if (!p)
             return KS_ENOMEM;
@@ -131,7 +135,8 @@ ks_err ksi_sim_node_write(struct ksi_sim_node *n, uint64_t off, const void *buf,
     for (size_t done = 0; done < len;) {
         size_t at = (size_t)((off + done) % KSI_SIM_PAGE), room = KSI_SIM_PAGE - at;
         size_t part = len - done < room ? len - done : room;
-        KS_TRY(write_page(n, (size_t)((off + done) / KSI_SIM_PAGE), at, (const uint8_t *)buf + done, part));
+        KS_TRY(write_page(n, (size_t)((off + done) / KSI_SIM_PAGE), at, (const uint8_t *)buf + done,
+                          part));
         done += part;
         if (off + done > n->size)
             n->size = off + done;
@@ -143,8 +148,10 @@ void ksi_sim_node_read(const struct ksi_sim_node *n, uint64_t off, void *buf, si
 {
     for (size_t done = 0; done < len;) {
         size_t at = (size_t)((off + done) % KSI_SIM_PAGE), room = KSI_SIM_PAGE - at;
-        size_t part = len - done < room ? len - done : room, page = (size_t)((off + done) / KSI_SIM_PAGE);
-        const struct ksi_sim_page *p = page < n->pages && n->cur[page] ? n->cur[page] : &ksi_sim_zero;
+        size_t part = len - done < room ? len - done : room,
+               page = (size_t)((off + done) / KSI_SIM_PAGE);
+        const struct ksi_sim_page *p =
+            page < n->pages && n->cur[page] ? n->cur[page] : &ksi_sim_zero;
         memcpy((uint8_t *)buf + done, p->bytes + at, part);
         done += part;
     }
@@ -154,7 +161,8 @@ ks_err ksi_sim_node_truncate(struct ksi_sim_node *n, uint64_t size)
 {
     KS_TRY(ksi_sim_node_grow(n, size));
     if (size < n->size) {
-        size_t first = (size_t)((size + KSI_SIM_PAGE - 1) / KSI_SIM_PAGE), tail = (size_t)(size % KSI_SIM_PAGE);
+        size_t first = (size_t)((size + KSI_SIM_PAGE - 1) / KSI_SIM_PAGE),
+               tail = (size_t)(size % KSI_SIM_PAGE);
         if (tail && n->cur[first - 1])
             KS_TRY(write_page(n, first - 1, tail, ksi_sim_zero.bytes, KSI_SIM_PAGE - tail));
         for (size_t i = first; i < n->pages; i++) {
@@ -206,7 +214,8 @@ ks_err ksi_sim_dir_put(struct ksi_sim_dir *dir, const char *name, struct ksi_sim
 {
     struct ksi_sim_entry *e = find_entry(dir, name, strlen(name));
     if (!e) {
-        KS_TRY(ks_array_reserve((void **)&dir->items, &dir->cap, dir->count + 1, sizeof *dir->items));
+        KS_TRY(
+            ks_array_reserve((void **)&dir->items, &dir->cap, dir->count + 1, sizeof *dir->items));
         char *copy = ks_strdup(name);
         if (!copy)
             return KS_ENOMEM;
@@ -240,8 +249,8 @@ void ksi_sim_dir_done(struct ksi_sim_dir *dir)
     *dir = (struct ksi_sim_dir){0};
 }
 
-ks_err ksi_sim_walk(struct ks_simdisk *d, const char *path, struct ksi_sim_node **ret_dir, char *ret_name,
-                    struct ksi_sim_node **ret_node)
+ks_err ksi_sim_walk(struct ks_simdisk *d, const char *path, struct ksi_sim_node **ret_dir,
+                    char *ret_name, struct ksi_sim_node **ret_node)
 {
     struct ksi_sim_node *dir = d->root, *node = d->root;
     ret_name[0] = 0;

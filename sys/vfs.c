@@ -34,7 +34,8 @@ ks_err ks_vfs_read_file(struct ks_vfs *v, const char *path, size_t max, char **r
     char *data = NULL;
     ks_err err = ks_file_size(f, &size);
     if (err == KS_OK && size > max)
-        err = ks_fail(KS_ETOOBIG, "%s has %llu bytes, more than %zu", path, (unsigned long long)size, max);
+        err = ks_fail(KS_ETOOBIG, "%s has %llu bytes, more than %zu", path,
+                      (unsigned long long)size, max);
     if (err == KS_OK && !(data = ks_alloc((size_t)size + 1)))
         err = KS_ENOMEM;
     if (err == KS_OK)

@@ -1,4 +1,5 @@
-/* Files on Linux by plain calls; batches of reads by io_uring where the kernel lets this process use it. */
+/* Files on Linux by plain calls; batches of reads by io_uring where the kernel lets this process
+ * use it. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -113,7 +114,8 @@ static ks_err posix_size(struct ks_file *f, uint64_t *ret)
 
 static ks_err posix_truncate(struct ks_file *f, uint64_t size)
 {
-    return ftruncate(self(f)->fd, (off_t)size) == 0 ? KS_OK : io_fail("truncate", self(f)->path, errno);
+    return ftruncate(self(f)->fd, (off_t)size) == 0 ? KS_OK
+                                                    : io_fail("truncate", self(f)->path, errno);
 }
 
 static ks_err posix_rename(struct ks_vfs *v, const char *from, const char *to)
@@ -169,7 +171,8 @@ static ks_err posix_list(struct ks_vfs *v, const char *path, ks_dir_fn fn, void 
         bool is_dir = e->d_type == DT_DIR;
         if (e->d_type == DT_UNKNOWN) {
             struct stat st;
-            is_dir = fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+            is_dir = fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                     S_ISDIR(st.st_mode);
         }
         if (!fn(arg, e->d_name, is_dir))
             break;
@@ -179,7 +182,8 @@ static ks_err posix_list(struct ks_vfs *v, const char *path, ks_dir_fn fn, void 
     return e ? io_fail("list", path, e) : KS_OK;
 }
 
-static ks_err posix_space(struct ks_vfs *v, const char *path, uint64_t *ret_free, uint64_t *ret_total)
+static ks_err posix_space(struct ks_vfs *v, const char *path, uint64_t *ret_free,
+                          uint64_t *ret_total)
 {
     struct statvfs st;
     if (statvfs(path, &st) != 0)
@@ -248,7 +252,8 @@ static struct io_uring *thread_ring(void)
     return ring;
 }
 
-/* Submits up to RING_DEPTH reads and waits for all; what the ring did not read whole is read by plain calls. */
+/* Submits up to RING_DEPTH reads and waits for all; what the ring did not read whole is read by
+ * plain calls. */
 static ks_err ring_batch(struct io_uring *ring, struct ks_read_req *reqs, size_t count)
 {
     bool whole[RING_DEPTH] = {false};
@@ -257,8 +262,8 @@ static ks_err ring_batch(struct io_uring *ring, struct ks_read_req *reqs, size_t
         struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
         if (!sqe)
             break;
-        io_uring_prep_read(sqe, self(reqs[queued].file)->fd, reqs[queued].buf, (unsigned)reqs[queued].len,
-                           reqs[queued].off);
+        io_uring_prep_read(sqe, self(reqs[queued].file)->fd, reqs[queued].buf,
+                           (unsigned)reqs[queued].len, reqs[queued].off);
         io_uring_sqe_set_data64(sqe, queued);
     }
     int submitted = queued ? io_uring_submit(ring) : 0;
@@ -287,7 +292,8 @@ static ks_err posix_read_many(struct ks_vfs *v, struct ks_read_req *reqs, size_t
             KS_TRY(ring_batch(ring, reqs + i, n));
         } else {
             for (size_t k = 0; k < n; k++)
-                KS_TRY(ks_read_exact(reqs[i + k].file, reqs[i + k].off, reqs[i + k].buf, reqs[i + k].len));
+                KS_TRY(ks_read_exact(reqs[i + k].file, reqs[i + k].off, reqs[i + k].buf,
+                                     reqs[i + k].len));
         }
         i += n;
     }

@@ -1,8 +1,9 @@
 /*
- * Appending, group commit and waiting. An appender reserves its place under the lock and copies outside it. Whoever
- * needs durability first while nobody writes becomes the leader: it closes the open buffer, opens the other one for
- * newcomers, writes the whole as one commit and wakes those it covered. Commits are strictly one after the other: a
- * commit begins on disk only after the one before it is durable (COMMIT), which is what recovery's proof rests on.
+ * Appending, group commit and waiting. An appender reserves its place under the lock and copies
+ * outside it. Whoever needs durability first while nobody writes becomes the leader: it closes the
+ * open buffer, opens the other one for newcomers, writes the whole as one commit and wakes those it
+ * covered. Commits are strictly one after the other: a commit begins on disk only after the one
+ * before it is durable (COMMIT), which is what recovery's proof rests on.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -37,7 +38,8 @@ void ksi_wal_close_for_good(struct ks_wal *wal, ks_err err)
 
 ks_err ksi_wal_closed_err(const struct ks_wal *wal)
 {
-    return ks_fail(KS_ECLOSED, "the write-ahead log is closed after an error: %s", wal->closed_text);
+    return ks_fail(KS_ECLOSED, "the write-ahead log is closed after an error: %s",
+                   wal->closed_text);
 }
 
 /* Waits until every appender that has a place in b has copied its frame: microseconds. */

@@ -1,8 +1,9 @@
 /*
- * Segment files. A spare is a file whose every byte was really written once, so that writing it again costs neither
- * allocation nor metadata. A spare becomes the current segment in three durable steps: its header is written, it gets
- * its name wal-EPOCH.seg, the folder is synced; a crash between them leaves an unused spare. The first segment of a
- * folder is small (making it must not delay a start), each further one four times larger up to segment_bytes.
+ * Segment files. A spare is a file whose every byte was really written once, so that writing it
+ * again costs neither allocation nor metadata. A spare becomes the current segment in three durable
+ * steps: its header is written, it gets its name wal-EPOCH.seg, the folder is synced; a crash
+ * between them leaves an unused spare. The first segment of a folder is small (making it must not
+ * delay a start), each further one four times larger up to segment_bytes.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,9 +16,9 @@
 
 enum {
     FIRST_SEGMENT_BYTES = 4 << 20,
-    ZERO_BYTES = 1 << 20,    /* one write while making a spare */
-    ZERO_PAUSE_MS = 2,       /* after each, when nobody waits for the spare: commits go first */
-    SPARE_RETRY_MS = 200,    /* after a full disk */
+    ZERO_BYTES = 1 << 20, /* one write while making a spare */
+    ZERO_PAUSE_MS = 2,    /* after each, when nobody waits for the spare: commits go first */
+    SPARE_RETRY_MS = 200, /* after a full disk */
 };
 
 ks_err ksi_wal_path(const char *dir, const char *kind, uint64_t id, const char *suffix, char *out)
@@ -39,7 +40,8 @@ static ks_err probe_direct(struct ks_wal *wal, const char *path, int flags)
     return err == KS_ENOSPC ? KS_OK : err;
 }
 
-/* Chooses how the current segment is written: by trying it, since file systems differ and containers lie. */
+/* Chooses how the current segment is written: by trying it, since file systems differ and
+ * containers lie. */
 ks_err ksi_wal_probe(struct ks_wal *wal)
 {
     wal->open_flags = KS_OPEN_WRITE;
@@ -58,7 +60,8 @@ ks_err ksi_wal_probe(struct ks_wal *wal)
 
 uint64_t ksi_wal_min_segment(const struct ks_wal *wal)
 {
-    return wal->opts.segment_bytes < FIRST_SEGMENT_BYTES ? wal->opts.segment_bytes : FIRST_SEGMENT_BYTES;
+    return wal->opts.segment_bytes < FIRST_SEGMENT_BYTES ? wal->opts.segment_bytes
+                                                         : FIRST_SEGMENT_BYTES;
 }
 
 /* Of the next spare: small at first, whole when the log has proven to be in use. */
@@ -90,7 +93,8 @@ bool ksi_wal_wants_spare(const struct ks_wal *wal)
 static bool go_on(struct ks_wal *wal)
 {
     pthread_mutex_lock(&wal->lock);
-    bool urgent = wal->spare_urgent || !wal->has_thread, stop = wal->closing || wal->closed != KS_OK;
+    bool urgent = wal->spare_urgent || !wal->has_thread,
+         stop = wal->closing || wal->closed != KS_OK;
     pthread_mutex_unlock(&wal->lock);
     if (!urgent && !stop) {
         struct timespec pause = {0, ZERO_PAUSE_MS * 1000000L};
@@ -160,7 +164,8 @@ ks_err ksi_wal_make_spare(struct ks_wal *wal)
     wal->spare_tries++;
     wal->spare_err = err;
     wal->spare_retry_ms = ks_mono_ms() + SPARE_RETRY_MS;
-    /* A disk that is full may have room again; any other failure is the end of this log's life as a writer. */
+    /* A disk that is full may have room again; any other failure is the end of this log's life as a
+     * writer. */
     if (err != KS_OK && err != KS_ENOSPC && err != KS_ENOMEM && err != KS_ECANCELED)
         ksi_wal_close_for_good(wal, err);
     ksi_wal_wake_room(wal);
@@ -169,7 +174,8 @@ ks_err ksi_wal_make_spare(struct ks_wal *wal)
 
 static ks_err no_space(const struct ks_wal *wal)
 {
-    return ks_fail(wal->spare_err, "no room for another log segment in %s: free disk space", wal->dir);
+    return ks_fail(wal->spare_err, "no room for another log segment in %s: free disk space",
+                   wal->dir);
 }
 
 /* Lock held, leader. Until a spare is there; the worker makes it unless there is none. */
@@ -215,11 +221,11 @@ static struct ksi_wal_spare pop_spare(struct ks_wal *wal)
 }
 
 /*
- * Gives the spare its header and its name. *ret_named tells whether the name may have changed: then a failure must close
- * the log, since nobody knows which state a crash would leave.
+ * Gives the spare its header and its name. *ret_named tells whether the name may have changed: then
+ * a failure must close the log, since nobody knows which state a crash would leave.
  */
-static ks_err enlist(struct ks_wal *wal, const struct ksi_wal_spare *s, const struct ksi_wal_header *h,
-                     struct ks_file **ret, bool *ret_named)
+static ks_err enlist(struct ks_wal *wal, const struct ksi_wal_spare *s,
+                     const struct ksi_wal_header *h, struct ks_file **ret, bool *ret_named)
 {
     char from[KSI_WAL_PATH_MAX], to[KSI_WAL_PATH_MAX];
     KS_TRY(ksi_wal_path(wal->dir, "spare", s->id, "seg", from));
@@ -308,7 +314,8 @@ ks_err ksi_wal_rotate(struct ks_wal *wal)
     ks_err err = rotate_as_leader(wal);
     wal->writing = false;
     ksi_wal_wake_room(wal);
-    /* Waiters of either buffer have nothing in flight here: rotation happens between commits only. */
+    /* Waiters of either buffer have nothing in flight here: rotation happens between commits only.
+     */
     if (ksi_wal_wants_spare(wal))
         pthread_cond_signal(&wal->work);
     return err;

@@ -1,4 +1,5 @@
-/* What lies in a log's folder: segments with their headers, spares, leftovers. Reads only; shared by recovery and dump. */
+/* What lies in a log's folder: segments with their headers, spares, leftovers. Reads only; shared
+ * by recovery and dump. */
 #ifndef KS_WAL_FOLDER_PRIV_H
 #define KS_WAL_FOLDER_PRIV_H
 
@@ -25,8 +26,10 @@ struct ksi_wal_folder {
     ks_err err;      /* while listing */
 };
 
-/* Damaged headers are an outcome (readable = false); errors are KS_EIO, KS_ENOMEM, KS_EUNSUPPORTED. Always _done it. */
-KS_NODISCARD ks_err ksi_wal_folder_read(struct ks_vfs *vfs, const char *path, struct ksi_wal_folder *ret);
+/* Damaged headers are an outcome (readable = false); errors are KS_EIO, KS_ENOMEM, KS_EUNSUPPORTED.
+ * Always _done it. */
+KS_NODISCARD ks_err ksi_wal_folder_read(struct ks_vfs *vfs, const char *path,
+                                        struct ksi_wal_folder *ret);
 KS_NODISCARD ks_err ksi_wal_folder_add_spare(struct ksi_wal_folder *f, uint64_t id);
 void ksi_wal_folder_done(struct ksi_wal_folder *f);
 

@@ -63,8 +63,8 @@ ks_err ksi_wal_header_decode(const uint8_t *block, struct ksi_wal_header *ret)
         .created_ms = (int64_t)ks_le64(block + OFF_CREATED),
     };
     memcpy(h.uuid, block + OFF_UUID, sizeof h.uuid);
-    if (h.first_lsn == 0 || h.first_lsn > KSI_WAL_LSN_MAX || h.first_lsn < h.prev_end_lsn || h.segment_bytes % KSI_WAL_BLOCK != 0 ||
-        h.segment_bytes < 2 * KSI_WAL_BLOCK)
+    if (h.first_lsn == 0 || h.first_lsn > KSI_WAL_LSN_MAX || h.first_lsn < h.prev_end_lsn ||
+        h.segment_bytes % KSI_WAL_BLOCK != 0 || h.segment_bytes < 2 * KSI_WAL_BLOCK)
         return ks_fail(KS_ECORRUPT, "the segment header contradicts itself");
     *ret = h;
     return KS_OK;
@@ -113,7 +113,8 @@ bool ksi_wal_frame_valid(const uint8_t *head, const uint8_t *payload, uint32_t l
     return ks_le64(head + FRAME_HASHED) == frame_hash(head, payload, len, seed);
 }
 
-void ksi_wal_commit_encode(const struct ksi_wal_commit *c, uint64_t offset, uint64_t seed, uint8_t *out)
+void ksi_wal_commit_encode(const struct ksi_wal_commit *c, uint64_t offset, uint64_t seed,
+                           uint8_t *out)
 {
     uint8_t body[KSI_WAL_COMMIT_PAYLOAD];
     ks_put_le32(body, c->write_bytes);

@@ -55,11 +55,18 @@ static ks_err scan(struct inspection *x, const char *path, ks_lsn stop)
     return KS_OK;
 }
 
-static ks_err inspect_one(struct inspection *x, const struct ksi_wal_found *f, const char *path, bool copy,
-                          ks_lsn stop)
+static ks_err inspect_one(struct inspection *x, const struct ksi_wal_found *f, const char *path,
+                          bool copy, ks_lsn stop)
 {
-    struct ks_wal_segment_info info = {path, copy, f->id, f->file_bytes, f->header.segment_bytes, {0},
-                                       f->header.first_lsn, f->header.prev_end_lsn, f->header.created_ms,
+    struct ks_wal_segment_info info = {path,
+                                       copy,
+                                       f->id,
+                                       f->file_bytes,
+                                       f->header.segment_bytes,
+                                       {0},
+                                       f->header.first_lsn,
+                                       f->header.prev_end_lsn,
+                                       f->header.created_ms,
                                        f->readable ? NULL : f->why};
     memcpy(info.uuid, f->header.uuid, sizeof info.uuid);
     x->end = (struct ks_wal_segment_end){.state = KS_WAL_UNREADABLE, .why = info.why};
@@ -81,7 +88,8 @@ static ks_err inspect_live(struct inspection *x, const struct ksi_wal_folder *di
     for (size_t i = 0; i < dir->count; i++) {
         const struct ksi_wal_found *f = &dir->seg[i], *next = i + 1 < dir->count ? f + 1 : NULL;
         KS_TRY(ksi_wal_path(x->dir, "wal", f->id, "seg", path));
-        KS_TRY(inspect_one(x, f, path, false, next && next->readable ? next->header.prev_end_lsn : 0));
+        KS_TRY(
+            inspect_one(x, f, path, false, next && next->readable ? next->header.prev_end_lsn : 0));
     }
     return KS_OK;
 }

@@ -1,8 +1,9 @@
 /*
- * Opening a folder: lists it, checks that the segments continue each other, replays what is needed, and decides what
- * the end of the log is. Changes nothing before the whole log has proven readable, and each change can be cut off by a
- * crash at any point. Writing never continues in a segment that was read: the first append takes a fresh one, so bytes
- * of a torn commit can never come to lie behind new ones.
+ * Opening a folder: lists it, checks that the segments continue each other, replays what is needed,
+ * and decides what the end of the log is. Changes nothing before the whole log has proven readable,
+ * and each change can be cut off by a crash at any point. Writing never continues in a segment that
+ * was read: the first append takes a fresh one, so bytes of a torn commit can never come to lie
+ * behind new ones.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,7 +58,8 @@ static const char *header_misfit(const struct recovery *r, size_t i, size_t firs
         return "it belongs to another log";
     if (i > first && f->header.prev_end_lsn != r->expected)
         return "a segment before it is missing";
-    if (i == first && !r->wal->opts.repair && r->from && f->header.first_lsn > r->from && f->header.prev_end_lsn > r->from)
+    if (i == first && !r->wal->opts.repair && r->from && f->header.first_lsn > r->from &&
+        f->header.prev_end_lsn > r->from)
         return "a segment before it is missing";
     return NULL;
 }
@@ -104,7 +106,8 @@ static void note_lost(struct recovery *r, size_t i)
     struct ksi_wal_scan s;
     struct ksi_wal_end end;
     struct ksi_wal_visitor v = {0};
-    if (!r->dir.seg[i].readable || ksi_wal_path(r->wal->dir, "wal", r->dir.seg[i].id, "seg", path) != KS_OK ||
+    if (!r->dir.seg[i].readable ||
+        ksi_wal_path(r->wal->dir, "wal", r->dir.seg[i].id, "seg", path) != KS_OK ||
         ksi_wal_scan_open(r->vfs, path, &s) != KS_OK)
         return;
     if (ksi_wal_scan_run(&s, 0, &v, &end) == KS_OK && end.highest_lsn > r->highest)
@@ -129,9 +132,11 @@ static ks_err set_aside(struct recovery *r, size_t i)
 static ks_err replay(struct recovery *r)
 {
     size_t first = first_needed(r);
-    /* Not read: the next segment's word is taken for where they end. first is readable unless it is 0. */
+    /* Not read: the next segment's word is taken for where they end. first is readable unless it is
+     * 0. */
     for (size_t i = 0; i < first; i++)
-        KS_TRY(push_live(r, i, r->dir.seg[r->dir.seg[i + 1].readable ? i + 1 : first].header.prev_end_lsn,
+        KS_TRY(push_live(r, i,
+                         r->dir.seg[r->dir.seg[i + 1].readable ? i + 1 : first].header.prev_end_lsn,
                          r->dir.seg[i].file_bytes));
     for (size_t i = first; i < r->dir.count; i++) {
         uint64_t off = 0;
@@ -149,8 +154,9 @@ static ks_err replay(struct recovery *r)
 }
 
 /*
- * What was replayed counts from now on, so it must not vanish with a later power loss: after a mere kill it may be only
- * in the page cache. Then a last segment without any frame becomes a spare again.
+ * What was replayed counts from now on, so it must not vanish with a later power loss: after a mere
+ * kill it may be only in the page cache. Then a last segment without any frame becomes a spare
+ * again.
  */
 static ks_err settle_tail(struct recovery *r)
 {
@@ -174,7 +180,8 @@ static ks_err settle_tail(struct recovery *r)
     return r->vfs->ops->sync_dir(r->vfs, wal->dir);
 }
 
-/* Spares too small for these options are removed; one that vanished or cannot be read is no loss. */
+/* Spares too small for these options are removed; one that vanished or cannot be read is no loss.
+ */
 static ks_err adopt_spares(struct recovery *r)
 {
     struct ks_wal *wal = r->wal;
@@ -223,7 +230,8 @@ static ks_err recover(struct recovery *r)
 
 ks_err ksi_wal_recover(struct ks_wal *wal, ks_lsn from, ks_wal_replay_fn fn, void *arg)
 {
-    struct recovery r = {.wal = wal, .vfs = wal->vfs, .from = from, .expected = 1, .fn = fn, .arg = arg};
+    struct recovery r = {
+        .wal = wal, .vfs = wal->vfs, .from = from, .expected = 1, .fn = fn, .arg = arg};
     ks_err err = recover(&r);
     ksi_wal_folder_done(&r.dir);
     return err;

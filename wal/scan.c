@@ -36,7 +36,8 @@ void ksi_wal_scan_close(struct ksi_wal_scan *s)
     s->win = NULL;
 }
 
-/* Sets *ret to len bytes at off, valid until the next peek; NULL when the file ends before. len ≤ a frame. */
+/* Sets *ret to len bytes at off, valid until the next peek; NULL when the file ends before. len ≤ a
+ * frame. */
 static ks_err peek(struct ksi_wal_scan *s, uint64_t off, size_t len, const uint8_t **ret)
 {
     *ret = NULL;
@@ -88,12 +89,12 @@ static ks_err read_frame(struct ksi_wal_scan *s, uint64_t off, uint64_t limit, k
         return KS_OK;
     }
     *ret_why = NULL;
-    *ret = (struct ks_wal_record){f.lsn, f.type, f.shard,
-                                  ks_slice(p + KSI_WAL_FRAME_HEAD, f.len)};
+    *ret = (struct ks_wal_record){f.lsn, f.type, f.shard, ks_slice(p + KSI_WAL_FRAME_HEAD, f.len)};
     return KS_OK;
 }
 
-/* Looks at every block from `from` on for commits of this segment: the proof of damage and the highest LSN. */
+/* Looks at every block from `from` on for commits of this segment: the proof of damage and the
+ * highest LSN. */
 static ks_err look_beyond(struct ksi_wal_scan *s, uint64_t from, struct ksi_wal_end *end)
 {
     for (uint64_t off = from; off < s->file_bytes; off += KSI_WAL_BLOCK) {
@@ -113,9 +114,11 @@ static ks_err look_beyond(struct ksi_wal_scan *s, uint64_t from, struct ksi_wal_
     return KS_OK;
 }
 
-/* Visits the frames of the commit at off; end->why says what stopped it early, NULL when nothing did. */
+/* Visits the frames of the commit at off; end->why says what stopped it early, NULL when nothing
+ * did. */
 static ks_err visit_commit(struct ksi_wal_scan *s, uint64_t off, const struct ksi_wal_commit *c,
-                           ks_lsn stop_lsn, const struct ksi_wal_visitor *v, struct ksi_wal_end *end)
+                           ks_lsn stop_lsn, const struct ksi_wal_visitor *v,
+                           struct ksi_wal_end *end)
 {
     uint64_t at = off + KSI_WAL_COMMIT_BYTES, limit = off + c->write_bytes;
     for (uint32_t i = 0; i < c->frames; i++) {

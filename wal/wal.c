@@ -1,6 +1,7 @@
 /*
- * Opening, closing and releasing the log, and its background thread: it makes spares ahead of need, syncs by the clock
- * (INTERVAL), and when the log falls idle attests the last commit so that later damage to it is provable.
+ * Opening, closing and releasing the log, and its background thread: it makes spares ahead of need,
+ * syncs by the clock (INTERVAL), and when the log falls idle attests the last commit so that later
+ * damage to it is provable.
  */
 #include "wal/wal.h"
 
@@ -223,8 +224,9 @@ static ks_err retire(struct ks_wal *wal, const struct ksi_wal_live *seg, bool ke
 }
 
 /*
- * The renamed files may be overwritten only after their old names are gone for good: they join the spares after the
- * folder was synced. A crash before that brings segments back that nobody needs; the next open skips them.
+ * The renamed files may be overwritten only after their old names are gone for good: they join the
+ * spares after the folder was synced. A crash before that brings segments back that nobody needs;
+ * the next open skips them.
  */
 static ks_err release_segments(struct ks_wal *wal, size_t n)
 {
@@ -233,7 +235,8 @@ static ks_err release_segments(struct ks_wal *wal, size_t n)
     if (!kept)
         return KS_ENOMEM;
     pthread_mutex_lock(&wal->lock);
-    size_t spares = wal->spare_count, max = n > wal->opts.spare_segments ? n : wal->opts.spare_segments;
+    size_t spares = wal->spare_count,
+           max = n > wal->opts.spare_segments ? n : wal->opts.spare_segments;
     pthread_mutex_unlock(&wal->lock);
     ks_err err = KS_OK;
     for (size_t i = 0; err == KS_OK && i < n; i++) {

@@ -1,9 +1,10 @@
 /*
- * The write-ahead log: one per node, all signals. Segments of 64 MiB that were really written once and are recycled;
- * frames with LSNs; leader group commit. Format: docs/format/wal.md.
+ * The write-ahead log: one per node, all signals. Segments of 64 MiB that were really written once
+ * and are recycled; frames with LSNs; leader group commit. Format: docs/format/wal.md.
  *
- * Appending and waiting are apart, so that a writer appends under its shard's lock and waits without it. After any write
- * or sync error the log is closed for good (KS_ECLOSED for everyone): nothing is retried.
+ * Appending and waiting are apart, so that a writer appends under its shard's lock and waits
+ * without it. After any write or sync error the log is closed for good (KS_ECLOSED for everyone):
+ * nothing is retried.
  */
 #ifndef KS_WAL_WAL_H
 #define KS_WAL_WAL_H
@@ -15,22 +16,23 @@
 typedef uint64_t ks_lsn; /* 1, 2, 3, … one per frame; 0 = none */
 
 /*
- * When ks_wal_wait lets a writer go: COMMIT: the frame is on disk. INTERVAL: the kernel has it, the disk within interval_ms.
- * OS: the kernel has it and writes it when it likes. A killed process loses nothing under any of them; power loss may
- * cost the last moments under INTERVAL and OS.
+ * When ks_wal_wait lets a writer go: COMMIT: the frame is on disk. INTERVAL: the kernel has it, the
+ * disk within interval_ms. OS: the kernel has it and writes it when it likes. A killed process
+ * loses nothing under any of them; power loss may cost the last moments under INTERVAL and OS.
  */
 enum ks_wal_sync { KS_WAL_SYNC_COMMIT, KS_WAL_SYNC_INTERVAL, KS_WAL_SYNC_OS };
 
 struct ks_wal_opts {
     struct ks_vfs *vfs;
-    const char *dir;         /* made when absent */
+    const char *dir; /* made when absent */
     enum ks_wal_sync sync;
     uint32_t interval_ms;    /* with INTERVAL; 0 = 100 */
     uint64_t segment_bytes;  /* 0 = 64 MiB; tests use small ones */
     uint32_t spare_segments; /* ready segments kept besides the current one; 0 = 2 */
     size_t buffer_bytes;     /* each of two; 0 = 4 MiB */
     bool repair;             /* salvage: stop at damage in the middle instead of refusing */
-    bool no_thread;          /* tests: no background thread, callers do its work: every run makes equal calls */
+    bool no_thread; /* tests: no background thread, callers do its work: every run makes equal calls
+                     */
 };
 
 struct ks_wal;
@@ -47,14 +49,15 @@ struct ks_wal_record {
 typedef ks_err (*ks_wal_replay_fn)(void *arg, const struct ks_wal_record *rec);
 
 /*
- * Opens the log and replays every record with lsn ≥ from through fn (one thread, LSN order), then stands ready to append.
- * LSNs given afterwards are ≥ from and above everything replayed, also when the folder was empty.
- * Errors: KS_ECORRUPT damage that is not the torn tail (text names segment, offset and -wal.repair), fn's own error, KS_EIO,
- * KS_ENOMEM, KS_ENOSPC.
+ * Opens the log and replays every record with lsn ≥ from through fn (one thread, LSN order), then
+ * stands ready to append. LSNs given afterwards are ≥ from and above everything replayed, also when
+ * the folder was empty. Errors: KS_ECORRUPT damage that is not the torn tail (text names segment,
+ * offset and -wal.repair), fn's own error, KS_EIO, KS_ENOMEM, KS_ENOSPC.
  */
-KS_NODISCARD ks_err ks_wal_open(const struct ks_wal_opts *opts, ks_lsn from, ks_wal_replay_fn fn, void *arg,
-                                struct ks_wal **ret);
-/* Writes and syncs what is buffered, then closes. KS_EIO when that failed. The handle is gone in any case. */
+KS_NODISCARD ks_err ks_wal_open(const struct ks_wal_opts *opts, ks_lsn from, ks_wal_replay_fn fn,
+                                void *arg, struct ks_wal **ret);
+/* Writes and syncs what is buffered, then closes. KS_EIO when that failed. The handle is gone in
+ * any case. */
 ks_err ks_wal_close(struct ks_wal *wal);
 
 /*
@@ -62,12 +65,14 @@ ks_err ks_wal_close(struct ks_wal *wal);
  *
  * payload   1..KS_WAL_FRAME_MAX bytes, borrowed for the call.
  * ret_lsn   position in the log, monotonic per node.
- * Errors    KS_ELIMIT too large | KS_ECLOSED the log is closed for good | KS_ENOSPC no segment can be made.
- * Thread    any; blocks while both buffers are full (back-pressure). Cost: one copy and one XXH3 of the payload.
+ * Errors    KS_ELIMIT too large | KS_ECLOSED the log is closed for good | KS_ENOSPC no segment can
+ * be made. Thread    any; blocks while both buffers are full (back-pressure). Cost: one copy and
+ * one XXH3 of the payload.
  */
-KS_NODISCARD ks_err ks_wal_append(struct ks_wal *wal, uint8_t type, uint16_t shard, struct ks_slice payload,
-                                  ks_lsn *ret_lsn);
-/* Blocks until the frame is durable by the policy. KS_ECLOSED: the log closed before that; the frame may or may not be there. */
+KS_NODISCARD ks_err ks_wal_append(struct ks_wal *wal, uint8_t type, uint16_t shard,
+                                  struct ks_slice payload, ks_lsn *ret_lsn);
+/* Blocks until the frame is durable by the policy. KS_ECLOSED: the log closed before that; the
+ * frame may or may not be there. */
 KS_NODISCARD ks_err ks_wal_wait(struct ks_wal *wal, ks_lsn lsn);
 /* Makes everything appended so far durable, whatever the policy. */
 KS_NODISCARD ks_err ks_wal_sync(struct ks_wal *wal);

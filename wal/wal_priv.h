@@ -1,10 +1,11 @@
 /*
- * The log's insides, shared by its files: files.c (segment files, spares, rotation), recover.c (opening), commit.c
- * (buffers, leader, waiting), wal.c (open, close, release, worker).
+ * The log's insides, shared by its files: files.c (segment files, spares, rotation), recover.c
+ * (opening), commit.c (buffers, leader, waiting), wal.c (open, close, release, worker).
  *
- * `lock` guards everything below it and is never held over I/O. Whoever sets `writing` is the leader: the only one that
- * writes to the current segment, swaps the buffers or rotates. `syncing` marks a sync of the current segment beside the
- * leader; the segment's file is closed only while both are clear.
+ * `lock` guards everything below it and is never held over I/O. Whoever sets `writing` is the
+ * leader: the only one that writes to the current segment, swaps the buffers or rotates. `syncing`
+ * marks a sync of the current segment beside the leader; the segment's file is closed only while
+ * both are clear.
  */
 #ifndef KS_WAL_WAL_PRIV_H
 #define KS_WAL_WAL_PRIV_H
@@ -28,13 +29,14 @@ struct ksi_wal_spare {
 };
 
 struct ksi_wal_buffer {
-    uint8_t *mem;         /* buffer_bytes, aligned; commit head first */
-    size_t fill;          /* bytes reserved; 0 = no frame yet */
-    uint64_t off;         /* where it will be written */
+    uint8_t *mem; /* buffer_bytes, aligned; commit head first */
+    size_t fill;  /* bytes reserved; 0 = no frame yet */
+    uint64_t off; /* where it will be written */
     ks_lsn first_lsn;
     uint32_t frames;
-    _Atomic uint32_t copying; /* appenders still copying; the leader waits for 0 (release/acquire) */
-    pthread_cond_t done;  /* frames of this buffer became durable, or a leader is wanted */
+    _Atomic uint32_t
+        copying;         /* appenders still copying; the leader waits for 0 (release/acquire) */
+    pthread_cond_t done; /* frames of this buffer became durable, or a leader is wanted */
 };
 
 struct ks_wal {
@@ -42,9 +44,9 @@ struct ks_wal {
     char *dir;
     struct ks_wal_opts opts; /* sizes resolved; dir not used */
     uint8_t uuid[16];
-    int open_flags;     /* of the current segment */
-    bool sync_each;     /* COMMIT without DSYNC: fdatasync after every write */
-    uint8_t *scratch;   /* one aligned block; the leader's */
+    int open_flags;               /* of the current segment */
+    bool sync_each;               /* COMMIT without DSYNC: fdatasync after every write */
+    uint8_t *scratch;             /* one aligned block; the leader's */
     pthread_mutex_t release_lock; /* one ks_wal_release at a time; taken before lock */
 
     pthread_mutex_t lock;
@@ -81,10 +83,11 @@ struct ks_wal {
 
 /* "dir/kind-id.suffix" into out (KSI_WAL_PATH_MAX bytes). */
 enum { KSI_WAL_PATH_MAX = 4096 };
-KS_NODISCARD ks_err ksi_wal_path(const char *dir, const char *kind, uint64_t id, const char *suffix, char *out);
+KS_NODISCARD ks_err ksi_wal_path(const char *dir, const char *kind, uint64_t id, const char *suffix,
+                                 char *out);
 
 /* files.c; all are called with the lock held and give it up during I/O. */
-KS_NODISCARD ks_err ksi_wal_rotate(struct ks_wal *wal);     /* the leader's: a fresh current segment */
+KS_NODISCARD ks_err ksi_wal_rotate(struct ks_wal *wal); /* the leader's: a fresh current segment */
 KS_NODISCARD ks_err ksi_wal_make_spare(struct ks_wal *wal); /* one at a time */
 ks_err ksi_wal_put_spare(struct ks_wal *wal, struct ksi_wal_spare s);
 uint64_t ksi_wal_min_segment(const struct ks_wal *wal);
@@ -95,14 +98,17 @@ KS_NODISCARD ks_err ksi_wal_probe(struct ks_wal *wal);
 /* commit.c; lock held. */
 void ksi_wal_close_for_good(struct ks_wal *wal, ks_err err);
 ks_err ksi_wal_closed_err(const struct ks_wal *wal);
-/* Writes the open buffer, also an empty one. Precondition: not writing, a current segment with room. */
+/* Writes the open buffer, also an empty one. Precondition: not writing, a current segment with
+ * room. */
 void ksi_wal_lead(struct ks_wal *wal);
-/* One sync of the current segment: durable_lsn becomes what was written before. Precondition: not syncing. */
+/* One sync of the current segment: durable_lsn becomes what was written before. Precondition: not
+ * syncing. */
 void ksi_wal_sync_current(struct ks_wal *wal);
 void ksi_wal_wait_room(struct ks_wal *wal);
 void ksi_wal_wake_room(struct ks_wal *wal);
 
 /* recover.c */
-KS_NODISCARD ks_err ksi_wal_recover(struct ks_wal *wal, ks_lsn from, ks_wal_replay_fn fn, void *arg);
+KS_NODISCARD ks_err ksi_wal_recover(struct ks_wal *wal, ks_lsn from, ks_wal_replay_fn fn,
+                                    void *arg);
 
 #endif

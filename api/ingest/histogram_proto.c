@@ -27,7 +27,8 @@ struct message {
 static ks_err push(struct message *m, struct list *l, const void *item, size_t max)
 {
     if (l->count == max)
-        return ks_fail(KS_ELIMIT, "a native histogram has more than %zu buckets, spans or custom bounds", max);
+        return ks_fail(KS_ELIMIT,
+                       "a native histogram has more than %zu buckets, spans or custom bounds", max);
     KS_TRY(ks_arena_grow(m->arena, &l->items, &l->cap, l->count + 1, 8));
     memcpy((char *)l->items + l->count++ * 8, item, 8);
     return KS_OK;
@@ -198,8 +199,8 @@ static struct ks_histogram_side side(const struct message *m, int which)
                                       .deltas = buckets->items};
 }
 
-ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_arena *arena, struct ks_histogram *ret,
-                               int64_t *ret_time_ms)
+ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_arena *arena,
+                               struct ks_histogram *ret, int64_t *ret_time_ms)
 {
     struct message m = {.arena = arena, .p = (const uint8_t *)message.ptr};
     m.end = message.len ? m.p + message.len : m.p;
@@ -210,7 +211,8 @@ ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_arena *arena, 
         if (err == KS_OK)
             err = field(&m, key);
         if (err == KS_EPARSE)
-            return ks_fail(KS_EPARSE, "malformed protobuf: native histogram, field %u at byte %zu", (unsigned)(key >> 3), at);
+            return ks_fail(KS_EPARSE, "malformed protobuf: native histogram, field %u at byte %zu",
+                           (unsigned)(key >> 3), at);
         KS_TRY(err);
     }
     /* A zero count of the other kind than the count reads as 0, as in Prometheus. */

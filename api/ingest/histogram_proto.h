@@ -1,7 +1,7 @@
 /*
- * A Histogram message of remote write into a native histogram: the same fields, with the same numbers, in prompb 1.0 and in 2.0.
- * Unknown fields are skipped; of repeated scalars the last one counts, as protobuf demands. Not validated: call
- * ks_histogram_validate(). Threads: pure.
+ * A Histogram message of remote write into a native histogram: the same fields, with the same
+ * numbers, in prompb 1.0 and in 2.0. Unknown fields are skipped; of repeated scalars the last one
+ * counts, as protobuf demands. Not validated: call ks_histogram_validate(). Threads: pure.
  */
 #ifndef KS_API_INGEST_HISTOGRAM_PROTO_H
 #define KS_API_INGEST_HISTOGRAM_PROTO_H
@@ -10,10 +10,10 @@
 #include "base/slice.h"
 
 /*
- * All arrays of *ret come from the arena. Errors: KS_EPARSE (byte offset within the message) | KS_ELIMIT more buckets, spans or bounds than a
- * histogram may have | those of the arena.
+ * All arrays of *ret come from the arena. Errors: KS_EPARSE (byte offset within the message) |
+ * KS_ELIMIT more buckets, spans or bounds than a histogram may have | those of the arena.
  */
-KS_NODISCARD ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_arena *arena, struct ks_histogram *ret,
-                                            int64_t *ret_time_ms);
+KS_NODISCARD ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_arena *arena,
+                                            struct ks_histogram *ret, int64_t *ret_time_ms);
 
 #endif

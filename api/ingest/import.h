@@ -1,6 +1,7 @@
 /*
- * Line protocols of /api/v1/import. A malformed line is counted in vm_rows_invalid_total, reported in the log (rate-limited), and
- * skipped; the rest of the body is stored, as VictoriaMetrics does. When no line was good the request fails.
+ * Line protocols of /api/v1/import. A malformed line is counted in vm_rows_invalid_total, reported
+ * in the log (rate-limited), and skipped; the rest of the body is stored, as VictoriaMetrics does.
+ * When no line was good the request fails.
  */
 #ifndef KS_API_INGEST_IMPORT_H
 #define KS_API_INGEST_IMPORT_H
@@ -8,15 +9,18 @@
 #include "api/ingest/ingest.h"
 
 /* {"metric":{"__name__":"up",…},"values":[1,null,"Infinity"],"timestamps":[ms,…]} per line. */
-KS_NODISCARD ks_err ks_import_json(struct ks_ingest *in, struct ks_slice body, uint64_t *ret_bad_lines);
+KS_NODISCARD ks_err ks_import_json(struct ks_ingest *in, struct ks_slice body,
+                                   uint64_t *ret_bad_lines);
 KS_NODISCARD ks_err ks_import_json_handle(struct ks_http_request *req);
 
 /*
- * Prometheus text exposition and OpenMetrics: name{label="value"} value [timestamp]. A timestamp in ms, or in seconds when it has a
- * fraction or the body ends in # EOF. HELP, TYPE and UNIT go to the metadata store; exemplars behind # are skipped.
+ * Prometheus text exposition and OpenMetrics: name{label="value"} value [timestamp]. A timestamp in
+ * ms, or in seconds when it has a fraction or the body ends in # EOF. HELP, TYPE and UNIT go to the
+ * metadata store; exemplars behind # are skipped.
  */
 KS_NODISCARD ks_err ks_import_text(struct ks_ingest *in, struct ks_slice body, int64_t default_ms,
-                                   const struct ks_label *add, size_t add_count, uint64_t *ret_bad_lines);
+                                   const struct ks_label *add, size_t add_count,
+                                   uint64_t *ret_bad_lines);
 KS_NODISCARD ks_err ks_import_text_handle(struct ks_http_request *req);
 
 #endif

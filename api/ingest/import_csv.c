@@ -12,7 +12,7 @@ static KS_STAT(stat_invalid, "vm_rows_invalid_total{type=\"csvimport\"}");
 
 enum { COLUMNS_MAX = 64 << 10, LABELS_MAX = 1024 };
 
-/* --- the format argument ------------------------------------------------------------------------------------------------ */
+/* --- the format argument --- */
 static struct ks_slice until(struct ks_slice *s, char stop)
 {
     const char *p = s->len ? memchr(s->ptr, stop, s->len) : NULL;
@@ -21,22 +21,28 @@ static struct ks_slice until(struct ks_slice *s, char stop)
     return part;
 }
 
-static ks_err rule_of(struct ks_slice entry, size_t number, struct ks_csv_column_rule *ret, uint64_t *ret_pos)
+static ks_err rule_of(struct ks_slice entry, size_t number, struct ks_csv_column_rule *ret,
+                      uint64_t *ret_pos)
 {
     struct ks_slice rest = entry, pos = until(&rest, ':'), kind = until(&rest, ':');
     *ret = (struct ks_csv_column_rule){.name = rest};
     if (!ks_u64_parse(pos, ret_pos) || *ret_pos < 1 || *ret_pos > COLUMNS_MAX)
-        return ks_fail(KS_EINVAL, "format entry %zu \"%.*s\": want <position>:<time|label|metric>:<what> with a position from 1 to %d",
+        return ks_fail(KS_EINVAL,
+                       "format entry %zu \"%.*s\": want <position>:<time|label|metric>:<what> with "
+                       "a position from 1 to %d",
                        number, KS_SLICE_ARG(entry), COLUMNS_MAX);
     ret->kind = ks_slice_is(kind, "time")     ? KS_CSV_TIME
                 : ks_slice_is(kind, "label")  ? KS_CSV_LABEL
                 : ks_slice_is(kind, "metric") ? KS_CSV_METRIC
                                               : KS_CSV_IGNORED;
     if (ret->kind == KS_CSV_IGNORED)
-        return ks_fail(KS_EINVAL, "format entry %zu \"%.*s\": unknown type \"%.*s\"; want time, label or metric", number,
-                       KS_SLICE_ARG(entry), KS_SLICE_ARG(kind));
+        return ks_fail(
+            KS_EINVAL,
+            "format entry %zu \"%.*s\": unknown type \"%.*s\"; want time, label or metric", number,
+            KS_SLICE_ARG(entry), KS_SLICE_ARG(kind));
     if (!rest.len)
-        return ks_fail(KS_EINVAL, "format entry %zu \"%.*s\": nothing behind the second colon", number, KS_SLICE_ARG(entry));
+        return ks_fail(KS_EINVAL, "format entry %zu \"%.*s\": nothing behind the second colon",
+                       number, KS_SLICE_ARG(entry));
     return ret->kind == KS_CSV_TIME ? ks_csv_time_of(rest, &ret->time) : KS_OK;
 }
 
@@ -54,7 +60,8 @@ ks_err ks_csv_format_parse(struct ks_slice text, struct ks_arena *arena, struct 
         for (; f.count < pos; f.count++)
             f.columns[f.count] = (struct ks_csv_column_rule){0};
         if (f.columns[pos - 1].kind != KS_CSV_IGNORED)
-            return ks_fail(KS_EINVAL, "format entry %zu: column %llu is named twice", number, (unsigned long long)pos);
+            return ks_fail(KS_EINVAL, "format entry %zu: column %llu is named twice", number,
+                           (unsigned long long)pos);
         if (rule.kind == KS_CSV_TIME && has_time)
             return ks_fail(KS_EINVAL, "format entry %zu: a second time column", number);
         has_time |= rule.kind == KS_CSV_TIME;
@@ -62,13 +69,15 @@ ks_err ks_csv_format_parse(struct ks_slice text, struct ks_arena *arena, struct 
         f.columns[pos - 1] = rule;
     }
     if (!f.metric_count)
-        return ks_fail(KS_EINVAL, "no metric column in format \"%.*s\"; want <position>:<time|label|metric>:<what>,…",
-                       KS_SLICE_ARG(text));
+        return ks_fail(
+            KS_EINVAL,
+            "no metric column in format \"%.*s\"; want <position>:<time|label|metric>:<what>,…",
+            KS_SLICE_ARG(text));
     *ret = f;
     return KS_OK;
 }
 
-/* --- lines -------------------------------------------------------------------------------------------------------------- */
+/* --- lines --- */
 struct csv {
     struct ks_ingest *in;
     const struct ks_csv_format *format;
@@ -90,14 +99,17 @@ static bool is_header(const struct csv *x, struct ks_slice line)
             return false;
         if (!s.len)
             continue;
-        if ((r->kind == KS_CSV_TIME && !ks_csv_time_read(&r->time, s, &ms)) || (r->kind == KS_CSV_METRIC && !ks_f64_parse(s, &v)))
+        if ((r->kind == KS_CSV_TIME && !ks_csv_time_read(&r->time, s, &ms)) ||
+            (r->kind == KS_CSV_METRIC && !ks_f64_parse(s, &v)))
             return true;
     }
     return false;
 }
 
-/* One column. Values go into the batch's samples at once, their series follow when all labels are known. */
-static const char *take(struct csv *x, const struct ks_csv_column_rule *r, struct ks_slice s, int64_t *ms, ks_err *ret_err)
+/* One column. Values go into the batch's samples at once, their series follow when all labels are
+ * known. */
+static const char *take(struct csv *x, const struct ks_csv_column_rule *r, struct ks_slice s,
+                        int64_t *ms, ks_err *ret_err)
 {
     double v;
     switch (s.len ? r->kind : KS_CSV_IGNORED) {
@@ -169,7 +181,8 @@ static const char *import_line(struct csv *x, struct ks_slice line, ks_err *ret_
     return wrong;
 }
 
-ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks_csv_format *format, uint64_t *ret_bad_lines)
+ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks_csv_format *format,
+                     uint64_t *ret_bad_lines)
 {
     struct csv x;
     x.in = in;
@@ -194,7 +207,8 @@ ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks
             continue;
         ks_err err = KS_OK;
         x.column = 0;
-        wrong = max && line.len > max ? "the line is longer than -import.maxLineLen" : import_line(&x, line, &err);
+        wrong = max && line.len > max ? "the line is longer than -import.maxLineLen"
+                                      : import_line(&x, line, &err);
         KS_TRY(err);
         good += !wrong;
         bad += wrong != NULL;
@@ -205,7 +219,8 @@ ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks
     if (!bad)
         return KS_OK;
     ks_stat_add(&stat_invalid, bad);
-    ks_log_limited(5000, KS_LOG_WARN, "api", "csv import: %llu bad lines skipped; first: %s", (unsigned long long)bad, first);
+    ks_log_limited(5000, KS_LOG_WARN, "api", "csv import: %llu bad lines skipped; first: %s",
+                   (unsigned long long)bad, first);
     return good ? KS_OK : ks_fail(KS_EPARSE, "cannot parse %s", first);
 }
 

@@ -1,6 +1,7 @@
 /*
- * /api/v1/import/csv: lines whose columns format=<pos>:<time|label|metric>:<what>,… explains. A header line is stepped over. A
- * malformed line is counted and skipped, as in the other imports; when no line was good the request fails and names the first.
+ * /api/v1/import/csv: lines whose columns format=<pos>:<time|label|metric>:<what>,… explains. A
+ * header line is stepped over. A malformed line is counted and skipped, as in the other imports;
+ * when no line was good the request fails and names the first.
  */
 #ifndef KS_API_INGEST_IMPORT_CSV_H
 #define KS_API_INGEST_IMPORT_CSV_H
@@ -20,9 +21,10 @@ struct ks_csv_format {
 };
 
 /* Reads the format argument; rules live in the arena. KS_EINVAL names the entry. */
-KS_NODISCARD ks_err ks_csv_format_parse(struct ks_slice text, struct ks_arena *arena, struct ks_csv_format *ret);
-KS_NODISCARD ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks_csv_format *format,
-                                  uint64_t *ret_bad_lines);
+KS_NODISCARD ks_err ks_csv_format_parse(struct ks_slice text, struct ks_arena *arena,
+                                        struct ks_csv_format *ret);
+KS_NODISCARD ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body,
+                                  const struct ks_csv_format *format, uint64_t *ret_bad_lines);
 KS_NODISCARD ks_err ks_import_csv_handle(struct ks_http_request *req);
 
 #endif

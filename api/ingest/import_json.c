@@ -1,4 +1,5 @@
-/* A hand-written parser for one shape of JSON: no document tree, numbers straight into the batch. */
+/* A hand-written parser for one shape of JSON: no document tree, numbers straight into the batch.
+ */
 #include <stdio.h>
 
 #include "api/app.h"
@@ -27,7 +28,8 @@ static bool metric(struct ks_json *j, struct line *l)
         return true;
     do {
         struct ks_label x;
-        if (l->label_count == LABELS_MAX || !ks_json_string(j, &x.name) || !ks_json_expect(j, ':') || !ks_json_string(j, &x.value))
+        if (l->label_count == LABELS_MAX || !ks_json_string(j, &x.name) ||
+            !ks_json_expect(j, ':') || !ks_json_string(j, &x.value))
             return false;
         l->labels[l->label_count++] = x;
     } while (ks_json_expect(j, ','));
@@ -68,7 +70,9 @@ static const char *parse_line(struct ks_json *j, struct line *l)
     if (!ks_json_expect(j, '}'))
         return "want } at the end";
     ks_json_blanks(j);
-    return j->p != j->end ? "text behind the object" : !l->label_count ? "missing \"metric\"" : NULL;
+    return j->p != j->end    ? "text behind the object"
+           : !l->label_count ? "missing \"metric\""
+                             : NULL;
 }
 
 /* A plain integer below 10^18, fast; false leaves *pp. */
@@ -142,7 +146,8 @@ static bool next_time(struct ks_json *j, int64_t *ret)
 }
 
 /* Both arrays in step. Samples of a line that turns out bad are taken back. */
-static ks_err samples(struct ks_ingest *in, const struct line *l, const char *end, const char **ret_wrong)
+static ks_err samples(struct ks_ingest *in, const struct line *l, const char *end,
+                      const char **ret_wrong)
 {
     struct ks_json v = {l->values, end, in->arena}, t = {l->timestamps, end, in->arena};
     struct ks_write_batch *b = in->batch;
@@ -176,7 +181,8 @@ static ks_err samples(struct ks_ingest *in, const struct line *l, const char *en
     return KS_OK;
 }
 
-static ks_err import_line(struct ks_ingest *in, struct ks_slice text, struct line *l, const char **ret_wrong)
+static ks_err import_line(struct ks_ingest *in, struct ks_slice text, struct line *l,
+                          const char **ret_wrong)
 {
     struct ks_json j = {text.ptr, text.ptr + text.len, in->arena};
     *ret_wrong = parse_line(&j, l);
@@ -218,7 +224,8 @@ ks_err ks_import_json(struct ks_ingest *in, struct ks_slice body, uint64_t *ret_
     if (!bad)
         return KS_OK;
     ks_stat_add(&stat_invalid, bad);
-    ks_log_limited(5000, KS_LOG_WARN, "api", "import: %llu bad lines skipped; first: %s", (unsigned long long)bad, first);
+    ks_log_limited(5000, KS_LOG_WARN, "api", "import: %llu bad lines skipped; first: %s",
+                   (unsigned long long)bad, first);
     return good ? KS_OK : ks_fail(KS_EPARSE, "cannot parse %s", first);
 }
 

@@ -13,12 +13,14 @@ static ks_err part(struct ks_reader *r, const char *what, struct ks_slice *ret)
 {
     uint64_t len = ks_read_be32(r);
     if (!r->bad && len > PART_BYTES_MAX)
-        return ks_fail(KS_EPARSE, "a %s of %llu bytes; at most %d are allowed", what, (unsigned long long)len, PART_BYTES_MAX);
+        return ks_fail(KS_EPARSE, "a %s of %llu bytes; at most %d are allowed", what,
+                       (unsigned long long)len, PART_BYTES_MAX);
     *ret = ks_read_bytes(r, len);
     return r->bad ? ks_fail(KS_EPARSE, "the body ends within a %s", what) : KS_OK;
 }
 
-static ks_err import_block(struct ks_ingest *in, struct ks_reader *r, struct ks_vm_block *b, int64_t min_ms, int64_t max_ms)
+static ks_err import_block(struct ks_ingest *in, struct ks_reader *r, struct ks_vm_block *b,
+                           int64_t min_ms, int64_t max_ms)
 {
     struct ks_slice name, block, raw;
     struct ks_label labels[LABELS_MAX];
@@ -40,7 +42,8 @@ ks_err ks_import_native(struct ks_ingest *in, struct ks_slice body, struct ks_vm
     struct ks_reader r = ks_reader(body);
     int64_t min_ms = ks_unzigzag(ks_read_be64(&r)), max_ms = ks_unzigzag(ks_read_be64(&r));
     if (r.bad)
-        return ks_fail(KS_EPARSE, "the body has %zu bytes; it begins with a time range of 16", body.len);
+        return ks_fail(KS_EPARSE, "the body has %zu bytes; it begins with a time range of 16",
+                       body.len);
     while (r.p != r.end) {
         size_t at = (size_t)(r.p - (const uint8_t *)body.ptr);
         ks_err err = import_block(in, &r, scratch, min_ms, max_ms);

@@ -176,7 +176,8 @@ static const char *sample_line(struct text_import *t, struct ks_slice s, ks_err 
     return NULL;
 }
 
-/* # HELP name text, # TYPE name counter, # UNIT name bytes. One kind per line: the others of the name stay. */
+/* # HELP name text, # TYPE name counter, # UNIT name bytes. One kind per line: the others of the
+ * name stay. */
 struct merge {
     struct ks_metadata m;
     struct ks_buf text;
@@ -231,8 +232,8 @@ static bool ends_in_eof(struct ks_slice body)
     return body.len >= 5 && memcmp(body.ptr + body.len - 5, "# EOF", 5) == 0;
 }
 
-ks_err ks_import_text(struct ks_ingest *in, struct ks_slice body, int64_t default_ms, const struct ks_label *add,
-                      size_t add_count, uint64_t *ret_bad_lines)
+ks_err ks_import_text(struct ks_ingest *in, struct ks_slice body, int64_t default_ms,
+                      const struct ks_label *add, size_t add_count, uint64_t *ret_bad_lines)
 {
     struct text_import t = {.in = in, .default_ms = default_ms, .add = add, .add_count = add_count};
     t.openmetrics = ends_in_eof(body);
@@ -263,11 +264,12 @@ ks_err ks_import_text(struct ks_ingest *in, struct ks_slice body, int64_t defaul
     if (!bad)
         return KS_OK;
     ks_stat_add(&stat_invalid, bad);
-    ks_log_limited(5000, KS_LOG_WARN, "api", "import: %llu bad lines skipped; first: %s", (unsigned long long)bad, first);
+    ks_log_limited(5000, KS_LOG_WARN, "api", "import: %llu bad lines skipped; first: %s",
+                   (unsigned long long)bad, first);
     return good ? KS_OK : ks_fail(KS_EPARSE, "cannot parse %s", first);
 }
 
-/* --- the handler -------------------------------------------------------------------------------------------------------- */
+/* --- the handler --- */
 static int base64_digit(char c)
 {
     return c >= 'A' && c <= 'Z'   ? c - 'A'
@@ -288,7 +290,8 @@ static ks_err base64_value(struct ks_arena *arena, struct ks_slice in, struct ks
     for (size_t i = 0; i < in.len && in.ptr[i] != '='; i++) {
         int d = base64_digit(in.ptr[i]);
         if (d < 0)
-            return ks_fail(KS_EINVAL, "label value \"%.*s\" in the path is not base64", KS_SLICE_ARG(in));
+            return ks_fail(KS_EINVAL, "label value \"%.*s\" in the path is not base64",
+                           KS_SLICE_ARG(in));
         acc = acc << 6 | (uint32_t)d;
         bits += 6;
         if (bits >= 8) {
@@ -309,7 +312,8 @@ static struct ks_slice next_segment(struct ks_slice *s)
 }
 
 /* metrics/job/<job>[/<label>/<value>]…; a name ending in @base64 has its value so encoded. */
-static ks_err pushgateway_labels(struct ks_http_request *req, struct ks_slice path, struct ks_label **ret, size_t *ret_count)
+static ks_err pushgateway_labels(struct ks_http_request *req, struct ks_slice path,
+                                 struct ks_label **ret, size_t *ret_count)
 {
     struct ks_label *list = NULL;
     size_t n = 0, cap = 0;
@@ -318,7 +322,8 @@ static ks_err pushgateway_labels(struct ks_http_request *req, struct ks_slice pa
     while (path.len) {
         struct ks_label l = {.name = next_segment(&path)};
         if (!path.len && !ks_slice_has_prefix(l.name, KS_SLICE_LIT("job")))
-            return ks_fail(KS_EINVAL, "label \"%.*s\" in the path has no value", KS_SLICE_ARG(l.name));
+            return ks_fail(KS_EINVAL, "label \"%.*s\" in the path has no value",
+                           KS_SLICE_ARG(l.name));
         l.value = next_segment(&path);
         if (l.name.len > 7 && memcmp(l.name.ptr + l.name.len - 7, "@base64", 7) == 0) {
             l.name.len -= 7;

@@ -1,7 +1,7 @@
 /*
- * One pass per line, straight into the write batch. Label bytes of a line are laid down once in the arena; each field copies them and
- * adds its name. Text is unescaped only where it has a backslash. What a bad line had added is taken back: the batch is flushed
- * between lines only.
+ * One pass per line, straight into the write batch. Label bytes of a line are laid down once in the
+ * arena; each field copies them and adds its name. Text is unescaped only where it has a backslash.
+ * What a bad line had added is taken back: the batch is flushed between lines only.
  */
 #include "api/ingest/influx.h"
 
@@ -112,7 +112,8 @@ static const char *quoted_value(struct influx *x, double *ret)
 
 static bool word(struct ks_slice s, double *ret)
 {
-    static const char *const words[] = {"t", "T", "true", "True", "TRUE", "f", "F", "false", "False", "FALSE"};
+    static const char *const words[] = {"t", "T", "true",  "True",  "TRUE",
+                                        "f", "F", "false", "False", "FALSE"};
     for (size_t i = 0; i < 10; i++)
         if (ks_slice_is(s, words[i])) {
             *ret = i < 5;
@@ -151,7 +152,8 @@ static const char *fields(struct influx *x)
         if (x->field_count == FIELDS_MAX)
             return "too many fields";
         if (x->field_count == x->field_cap &&
-            ks_array_reserve((void **)&x->fields, &x->field_cap, x->field_count + 1, sizeof f) != KS_OK) {
+            ks_array_reserve((void **)&x->fields, &x->field_cap, x->field_count + 1, sizeof f) !=
+                KS_OK) {
             x->no_memory = true;
             return "out of memory";
         }
@@ -191,9 +193,10 @@ static const char *timestamp(struct influx *x, int64_t *ret_ms)
     else if (t >= 100000000000000)
         *ret_ms = t / 1000;
     else
-        return t < 100000000000 && __builtin_mul_overflow(t, 1000, ret_ms) ? "the timestamp is too large"
-               : t < 100000000000                                          ? NULL
-                                                                           : (*ret_ms = t, NULL);
+        return t < 100000000000 && __builtin_mul_overflow(t, 1000, ret_ms)
+                   ? "the timestamp is too large"
+               : t < 100000000000 ? NULL
+                                  : (*ret_ms = t, NULL);
     return NULL;
 }
 
@@ -246,7 +249,8 @@ static ks_err field_series(struct influx *x, struct ks_slice shared, struct ks_s
 {
     const struct ks_influx_opts *o = x->o;
     bool single = o->skip_single_field && x->field_count == 1 && x->measurement.len;
-    struct ks_slice parts[3] = {o->skip_measurement ? ks_slice("", 0) : x->measurement, o->separator, key};
+    struct ks_slice parts[3] = {o->skip_measurement ? ks_slice("", 0) : x->measurement,
+                                o->separator, key};
     if (single) {
         parts[1] = parts[2] = ks_slice("", 0);
         if (!parts[0].len)
@@ -256,7 +260,8 @@ static ks_err field_series(struct influx *x, struct ks_slice shared, struct ks_s
     }
     size_t name_len = parts[0].len + parts[1].len + parts[2].len;
     KS_TRY(ks_ingest_spend(x->in, shared.len + name_len));
-    char *out = ks_arena_alloc(x->in->arena, shared.len + name_len + ks_raw_label_size(8, name_len));
+    char *out =
+        ks_arena_alloc(x->in->arena, shared.len + name_len + ks_raw_label_size(8, name_len));
     if (!out)
         return ks_arena_err(x->in->arena);
     char *name = out + shared.len + ks_raw_label_size(8, name_len), *n = name;
@@ -287,7 +292,8 @@ static ks_err line(struct influx *x, struct ks_slice text, const char **ret_wron
     size_t max = x->in->app->cfg.import_max_line_bytes;
     x->p = text.ptr;
     x->end = text.ptr + text.len;
-    *ret_wrong = max && text.len > max ? "the line is longer than -import.maxLineLen" : parse(x, &ms);
+    *ret_wrong =
+        max && text.len > max ? "the line is longer than -import.maxLineLen" : parse(x, &ms);
     if (x->no_memory)
         return ks_arena_err(x->in->arena);
     return *ret_wrong ? KS_OK : store(x, ms);
@@ -298,7 +304,7 @@ int64_t ks_influx_precision(struct ks_slice name)
     static const struct {
         const char *name;
         int64_t unit;
-    } units[] = {{"ns", 1000000}, {"n", 1000000}, {"u", 1000},  {"us", 1000},   {"µ", 1000},
+    } units[] = {{"ns", 1000000}, {"n", 1000000}, {"u", 1000},   {"us", 1000},   {"µ", 1000},
                  {"ms", 1},       {"s", -1000},   {"m", -60000}, {"h", -3600000}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
         if (ks_slice_is(name, units[i].name))
@@ -306,8 +312,8 @@ int64_t ks_influx_precision(struct ks_slice name)
     return 0;
 }
 
-ks_err ks_import_influx(struct ks_ingest *in, struct ks_slice body, const struct ks_influx_opts *opts,
-                        struct ks_influx_result *ret)
+ks_err ks_import_influx(struct ks_ingest *in, struct ks_slice body,
+                        const struct ks_influx_opts *opts, struct ks_influx_result *ret)
 {
     struct influx x;
     x.in = in;
@@ -331,7 +337,8 @@ ks_err ks_import_influx(struct ks_ingest *in, struct ks_slice body, const struct
         ret->bad += err == KS_OK && wrong;
         if (err == KS_OK && wrong && !ret->first_bad_line) {
             ret->first_bad_line = line_no;
-            snprintf(ret->first_bad, sizeof ret->first_bad, "%s, near byte %zu", wrong, (size_t)(x.p - text.ptr) + 1);
+            snprintf(ret->first_bad, sizeof ret->first_bad, "%s, near byte %zu", wrong,
+                     (size_t)(x.p - text.ptr) + 1);
         }
     }
     ks_free(x.fields);

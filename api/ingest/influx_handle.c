@@ -38,14 +38,17 @@ static ks_err write_lines(struct ks_http_request *req)
                    (unsigned long long)res.bad, res.first_bad_line, res.first_bad);
     if (ks_slice_is(ks_http_header(req, "Stream-Mode"), "1"))
         return KS_OK;
-    return ks_fail(KS_EPARSE, "partial write: cannot parse line %zu: %s; %llu lines stored, %llu skipped", res.first_bad_line,
-                   res.first_bad, (unsigned long long)res.good, (unsigned long long)res.bad);
+    return ks_fail(KS_EPARSE,
+                   "partial write: cannot parse line %zu: %s; %llu lines stored, %llu skipped",
+                   res.first_bad_line, res.first_bad, (unsigned long long)res.good,
+                   (unsigned long long)res.bad);
 }
 
 /* Some remote write clients are configured with the bare path /write; their content type tells. */
 ks_err ks_influx_write_handle(struct ks_http_request *req)
 {
-    if (ks_slice_has_prefix(ks_http_header(req, "Content-Type"), KS_SLICE_LIT("application/x-protobuf")))
+    if (ks_slice_has_prefix(ks_http_header(req, "Content-Type"),
+                            KS_SLICE_LIT("application/x-protobuf")))
         return ks_remote_write_handle(req);
     return write_lines(req);
 }
@@ -54,7 +57,8 @@ ks_err ks_influx_query_handle(struct ks_http_request *req)
 {
     version_header(req);
     req->resp.content_type = "application/json";
-    ks_buf_str(&req->resp.body, "{\"results\":[{\"statement_id\":0,\"series\":[{\"name\":\"databases\",\"columns\":[\"name\"],"
+    ks_buf_str(&req->resp.body, "{\"results\":[{\"statement_id\":0,\"series\":[{\"name\":"
+                                "\"databases\",\"columns\":[\"name\"],"
                                 "\"values\":[[\"_internal\"]]}]}]}");
     return KS_OK;
 }
@@ -63,7 +67,7 @@ ks_err ks_influx_health_handle(struct ks_http_request *req)
 {
     version_header(req);
     req->resp.content_type = "application/json";
-    ks_buf_str(&req->resp.body,
-               "{\"name\":\"influxdb\", \"message\":\"ready for queries and writes\", \"status\":\"pass\", \"checks\":[]}");
+    ks_buf_str(&req->resp.body, "{\"name\":\"influxdb\", \"message\":\"ready for queries and "
+                                "writes\", \"status\":\"pass\", \"checks\":[]}");
     return KS_OK;
 }

@@ -18,7 +18,7 @@ static KS_STAT(stat_too_many_labels, "vm_rows_ignored_total{reason=\"too_many_la
 static KS_STAT(stat_long_name, "vm_rows_ignored_total{reason=\"too_long_label_name\"}");
 static KS_STAT(stat_long_value, "vm_rows_ignored_total{reason=\"too_long_label_value\"}");
 
-/* --- raw labels --------------------------------------------------------------------------------------------------------- */
+/* --- raw labels --- */
 static size_t varint_size(uint64_t v)
 {
     return v < 128 ? 1 : (size_t)(70 - __builtin_clzll(v)) / 7;
@@ -51,7 +51,8 @@ char *ks_raw_label_put(char *p, struct ks_slice name, struct ks_slice value)
     return p + value.len;
 }
 
-ks_err ks_raw_labels_make(struct ks_arena *arena, const struct ks_label *labels, size_t count, struct ks_slice *ret)
+ks_err ks_raw_labels_make(struct ks_arena *arena, const struct ks_label *labels, size_t count,
+                          struct ks_slice *ret)
 {
     size_t size = 0;
     for (size_t i = 0; i < count; i++)
@@ -111,7 +112,7 @@ bool ks_raw_label_next(struct ks_reader *r, struct ks_label *ret, bool *ret_bad)
     return !r->bad;
 }
 
-/* --- resolving ---------------------------------------------------------------------------------------------------------- */
+/* --- resolving --- */
 static bool is_tenant_label(struct ks_slice name)
 {
     return ks_slice_is(name, "vm_account_id") || ks_slice_is(name, "vm_project_id");
@@ -125,7 +126,8 @@ static ks_err add_label(struct ks_ingest *in, size_t n, struct ks_label l)
 }
 
 /* NULL when within the limits, else the counter of the broken one. */
-static struct ks_stat *over_limit(const struct ks_config *cfg, const struct ks_label *labels, size_t n)
+static struct ks_stat *over_limit(const struct ks_config *cfg, const struct ks_label *labels,
+                                  size_t n)
 {
     size_t present = 0;
     for (size_t i = 0; i < n; i++) {
@@ -135,16 +137,20 @@ static struct ks_stat *over_limit(const struct ks_config *cfg, const struct ks_l
             return &stat_long_value;
         present += labels[i].value.len > 0;
     }
-    return cfg->max_labels_per_series && present > cfg->max_labels_per_series ? &stat_too_many_labels : NULL;
+    return cfg->max_labels_per_series && present > cfg->max_labels_per_series
+               ? &stat_too_many_labels
+               : NULL;
 }
 
-/* name with what Prometheus does not allow as _; colons only in metric names. Borrowed when nothing is to do. */
+/* name with what Prometheus does not allow as _; colons only in metric names. Borrowed when nothing
+ * is to do. */
 static ks_err prometheus_name(struct ks_arena *arena, bool metric, struct ks_slice *s)
 {
     char *out = NULL;
     for (size_t i = 0; i < s->len; i++) {
         char c = s->ptr[i], low = (char)(c | 32);
-        bool fine = (low >= 'a' && low <= 'z') || c == '_' || (metric && c == ':') || (c >= '0' && c <= '9');
+        bool fine = (low >= 'a' && low <= 'z') || c == '_' || (metric && c == ':') ||
+                    (c >= '0' && c <= '9');
         if (fine)
             continue;
         if (!out) {
@@ -198,7 +204,7 @@ static ks_err resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret)
     return KS_OK;
 }
 
-/* --- series ------------------------------------------------------------------------------------------------------------- */
+/* --- series --- */
 static ks_err tenant_of(struct ks_slice raw, struct ks_tenant *ret)
 {
     struct ks_reader r = ks_reader(raw);
@@ -206,8 +212,10 @@ static ks_err tenant_of(struct ks_slice raw, struct ks_tenant *ret)
     bool bad = false;
     *ret = (struct ks_tenant){0};
     while (ks_raw_label_next(&r, &l, &bad)) {
-        bool account = ks_slice_is(l.name, "vm_account_id") || ks_slice_is(l.name, "VictoriaMetrics_AccountID");
-        bool project = ks_slice_is(l.name, "vm_project_id") || ks_slice_is(l.name, "VictoriaMetrics_ProjectID");
+        bool account = ks_slice_is(l.name, "vm_account_id") ||
+                       ks_slice_is(l.name, "VictoriaMetrics_AccountID");
+        bool project = ks_slice_is(l.name, "vm_project_id") ||
+                       ks_slice_is(l.name, "VictoriaMetrics_ProjectID");
         uint64_t v;
         if (!(account || project) || !ks_u64_parse(l.value, &v) || v > UINT32_MAX)
             continue;
@@ -267,13 +275,16 @@ ks_err ks_ingest_spend(struct ks_ingest *in, size_t label_bytes)
     in->label_bytes += label_bytes;
     if (KS_LIKELY(in->label_bytes <= in->label_bytes_max))
         return KS_OK;
-    return ks_fail(KS_ELIMIT, "the labels of this request come to more than %llu MiB; send smaller batches or fewer labels",
+    return ks_fail(KS_ELIMIT,
+                   "the labels of this request come to more than %llu MiB; send smaller batches or "
+                   "fewer labels",
                    (unsigned long long)(in->label_bytes_max >> 20));
 }
 
 ks_err ks_ingest_flush_if_big(struct ks_ingest *in)
 {
-    if (KS_LIKELY(in->batch->series_count < FLUSH_SERIES && in->batch->sample_count < FLUSH_SAMPLES &&
+    if (KS_LIKELY(in->batch->series_count < FLUSH_SERIES &&
+                  in->batch->sample_count < FLUSH_SAMPLES &&
                   in->arena->used_bytes < FLUSH_ARENA_BYTES))
         return KS_OK;
     return ks_ingest_flush(in);
@@ -284,8 +295,8 @@ ks_err ks_ingest_end(struct ks_ingest *in)
     return ks_ingest_flush(in);
 }
 
-void ks_ingest_begin_local(struct ks_app *app, struct ks_scratch *scratch, struct ks_stat *rows_stat,
-                           struct ks_ingest *ret)
+void ks_ingest_begin_local(struct ks_app *app, struct ks_scratch *scratch,
+                           struct ks_stat *rows_stat, struct ks_ingest *ret)
 {
     *ret = (struct ks_ingest){
         .app = app,
@@ -312,7 +323,8 @@ static ks_err read_extra_labels(struct ks_http_request *req, struct ks_ingest *i
             continue;
         const char *eq = v.len ? memchr(v.ptr, '=', v.len) : NULL;
         if (!eq || eq == v.ptr)
-            return ks_fail(KS_EINVAL, "cannot parse extra_label \"%.*s\"; want name=value", KS_SLICE_ARG(v));
+            return ks_fail(KS_EINVAL, "cannot parse extra_label \"%.*s\"; want name=value",
+                           KS_SLICE_ARG(v));
         struct ks_slice name = ks_slice(v.ptr, (size_t)(eq - v.ptr));
         KS_TRY(ks_arena_grow(&req->arena, (void **)&list, &cap, in->extra_count + 1, sizeof *list));
         list[in->extra_count++] = (struct ks_label){name, ks_slice_from(v, name.len + 1)};
@@ -323,7 +335,8 @@ static ks_err read_extra_labels(struct ks_http_request *req, struct ks_ingest *i
     return KS_OK;
 }
 
-ks_err ks_ingest_begin(struct ks_http_request *req, struct ks_stat *rows_stat, struct ks_ingest *ret)
+ks_err ks_ingest_begin(struct ks_http_request *req, struct ks_stat *rows_stat,
+                       struct ks_ingest *ret)
 {
     ks_ingest_begin_local(ks_app_of(req), req->scratch, rows_stat, ret);
     ret->tenant = req->tenant;
@@ -353,7 +366,8 @@ ks_err ks_ingest_body(struct ks_http_request *req, size_t limit, struct ks_slice
         return KS_OK;
     }
     ks_buf_reset(&s->body);
-    KS_TRY(ks_decompress(e, req->body, limit ? limit : ks_app_of(req)->cfg.max_insert_request_bytes, &s->body));
+    KS_TRY(ks_decompress(e, req->body, limit ? limit : ks_app_of(req)->cfg.max_insert_request_bytes,
+                         &s->body));
     *ret = ks_buf_view(&s->body);
     return KS_OK;
 }

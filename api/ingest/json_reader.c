@@ -24,7 +24,9 @@ static bool hex4(struct ks_json *j, uint32_t *ret)
     *ret = 0;
     for (int i = 0; i < 4; i++) {
         char c = *j->p++;
-        int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        int d = c >= '0' && c <= '9'                 ? c - '0'
+                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                     : -1;
         if (d < 0)
             return false;
         *ret = *ret << 4 | (uint32_t)d;
@@ -74,7 +76,8 @@ static bool unicode(struct ks_json *j, char **o)
     return true;
 }
 
-/* A string: borrowed when it has no escapes, else decoded into the arena (never longer than its source). */
+/* A string: borrowed when it has no escapes, else decoded into the arena (never longer than its
+ * source). */
 bool ks_json_string(struct ks_json *j, struct ks_slice *ret)
 {
     if (!ks_json_expect(j, '"'))

@@ -1,7 +1,8 @@
 /*
- * Native histograms as VictoriaMetrics stores them: per histogram name_count, name_sum and, for each bucket that is not empty,
- * name_bucket{vmrange="1.000e+00...1.189e+00"}. Custom bucket bounds (schema -53) are not exponential and are left out,
- * as are negative buckets, which vmrange cannot say; both are counted.
+ * Native histograms as VictoriaMetrics stores them: per histogram name_count, name_sum and, for
+ * each bucket that is not empty, name_bucket{vmrange="1.000e+00...1.189e+00"}. Custom bucket bounds
+ * (schema -53) are not exponential and are left out, as are negative buckets, which vmrange cannot
+ * say; both are counted.
  */
 #include <math.h>
 #include <stdio.h>
@@ -79,7 +80,8 @@ static bool field(struct histogram *h, uint64_t key, const uint8_t **pp, const u
 }
 
 /* The series' raw labels with the name suffixed and possibly a vmrange added. */
-static ks_err derived(struct ks_ingest *in, struct ks_slice raw, const char *suffix, struct ks_slice vmrange)
+static ks_err derived(struct ks_ingest *in, struct ks_slice raw, const char *suffix,
+                      struct ks_slice vmrange)
 {
     size_t size = raw.len + strlen(suffix) + vmrange.len + 64;
     char *out = ks_arena_alloc(in->arena, size), *o = out;
@@ -90,7 +92,8 @@ static ks_err derived(struct ks_ingest *in, struct ks_slice raw, const char *suf
     bool bad = false;
     while (ks_raw_label_next(&r, &l, &bad)) {
         if (ks_slice_eq(l.name, KS_NAME_LABEL)) {
-            struct ks_slice name = ks_arena_printf(in->arena, "%.*s%s", KS_SLICE_ARG(l.value), suffix);
+            struct ks_slice name =
+                ks_arena_printf(in->arena, "%.*s%s", KS_SLICE_ARG(l.value), suffix);
             if (!name.ptr)
                 return ks_arena_err(in->arena);
             l.value = name;
@@ -109,8 +112,8 @@ static ks_err derived(struct ks_ingest *in, struct ks_slice raw, const char *suf
     return ks_ingest_series(in, ks_slice(out, (size_t)(o - out)));
 }
 
-static ks_err bucket(struct ks_ingest *in, struct ks_slice raw, const struct histogram *h, double lower, double upper,
-                     double count)
+static ks_err bucket(struct ks_ingest *in, struct ks_slice raw, const struct histogram *h,
+                     double lower, double upper, double count)
 {
     char text[64];
     int n = snprintf(text, sizeof text, "%.3e...%.3e", lower, upper);
@@ -161,7 +164,8 @@ static bool parse_span(struct ks_slice s, int64_t *ret_offset, uint64_t *ret_len
     return *ret_offset > -100000 && *ret_offset < 100000;
 }
 
-static ks_err positive_buckets(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw, struct histogram *h)
+static ks_err positive_buckets(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                               struct histogram *h)
 {
     double growth = exp2(-(double)h->schema), running = 0, count;
     int64_t index = 0;
@@ -182,20 +186,24 @@ static ks_err positive_buckets(struct ks_ingest *in, const struct ksi_pb *pb, st
         index += offset;
         for (; length; length--, index++) {
             if (++seen > BUCKETS_MAX)
-                return ks_fail(KS_EPARSE, "a native histogram has more than %d buckets", BUCKETS_MAX);
+                return ks_fail(KS_EPARSE, "a native histogram has more than %d buckets",
+                               BUCKETS_MAX);
             if (!next_count(h, &running, &count))
                 return ksi_pb_fail(pb, at, "Histogram.positive_deltas: fewer counts than buckets");
             if (count > 0)
-                KS_TRY(bucket(in, raw, h, exp2((double)(index - 1) * growth), exp2((double)index * growth), count));
+                KS_TRY(bucket(in, raw, h, exp2((double)(index - 1) * growth),
+                              exp2((double)index * growth), count));
         }
     }
     return KS_OK;
 }
 
-ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw, struct ks_slice message)
+ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                        struct ks_slice message)
 {
     const uint8_t *p = (const uint8_t *)message.ptr, *end = p + message.len;
-    struct histogram h = {.deltas = KS_SLICE_LIT(""), .counts = KS_SLICE_LIT(""), .spans_start = p, .spans_end = end};
+    struct histogram h = {
+        .deltas = KS_SLICE_LIT(""), .counts = KS_SLICE_LIT(""), .spans_start = p, .spans_end = end};
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;

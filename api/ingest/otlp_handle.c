@@ -10,8 +10,10 @@
 static KS_STAT(stat_rows, "vm_rows_inserted_total{type=\"opentelemetry\"}");
 static KS_STAT(stat_rejected, "vm_rows_invalid_total{type=\"opentelemetry\"}");
 
-/* ExportMetricsServiceResponse { partial_success { rejected_data_points, error_message } }; empty when all is well. */
-static void answer(struct ks_http_request *req, bool json, uint64_t rejected, struct ks_slice reason)
+/* ExportMetricsServiceResponse { partial_success { rejected_data_points, error_message } }; empty
+ * when all is well. */
+static void answer(struct ks_http_request *req, bool json, uint64_t rejected,
+                   struct ks_slice reason)
 {
     struct ks_buf *out = &req->resp.body;
     req->resp.status = 200;
@@ -19,7 +21,8 @@ static void answer(struct ks_http_request *req, bool json, uint64_t rejected, st
     if (json) {
         ks_buf_str(out, "{\"partialSuccess\":{");
         if (rejected) {
-            ks_buf_printf(out, "\"rejectedDataPoints\":\"%llu\",\"errorMessage\":", (unsigned long long)rejected);
+            ks_buf_printf(out, "\"rejectedDataPoints\":\"%llu\",\"errorMessage\":",
+                          (unsigned long long)rejected);
             ks_buf_json_str(out, reason);
         }
         ks_buf_str(out, "}}");
@@ -63,7 +66,10 @@ ks_err ks_otlp_metrics_handle(struct ks_http_request *req)
     ks_buf_done(&protobuf);
     KS_TRY(err);
     uint64_t rejected = res.rejected_points + in.not_stored;
-    const char *reason = res.rejected_points ? res.first_reason : "samples outside of the retention or over a limit on series or labels";
+    const char *reason =
+        res.rejected_points
+            ? res.first_reason
+            : "samples outside of the retention or over a limit on series or labels";
     ks_stat_add(&stat_rejected, res.rejected_points);
     answer(req, json, rejected, ks_slice_str(reason));
     return KS_OK;

@@ -27,8 +27,8 @@ struct transcoder {
 static ks_err wrong(struct transcoder *t, const char *what, const struct ks_otlp_field *f)
 {
     const struct frame *top = &t->stack[t->depth ? t->depth - 1 : 0];
-    return ks_fail(KS_EPARSE, "malformed JSON: %s in %s%s%s at byte %zu", what, top->message->name, f ? "." : "",
-                   f ? f->name : "", (size_t)(t->j.p - t->start));
+    return ks_fail(KS_EPARSE, "malformed JSON: %s in %s%s%s at byte %zu", what, top->message->name,
+                   f ? "." : "", f ? f->name : "", (size_t)(t->j.p - t->start));
 }
 
 /* time_unix_nano is timeUnixNano. */
@@ -39,7 +39,8 @@ static bool same_name(struct ks_slice key, const char *name)
         bool upper = *name >= 'A' && *name <= 'Z';
         if (upper && i < key.len && key.ptr[i] == '_')
             i++;
-        if (i >= key.len || (key.ptr[i] != *name && !(upper && i && key.ptr[i - 1] == '_' && key.ptr[i] == (*name | 32))))
+        if (i >= key.len || (key.ptr[i] != *name &&
+                             !(upper && i && key.ptr[i - 1] == '_' && key.ptr[i] == (*name | 32))))
             return false;
     }
     return i == key.len;
@@ -101,7 +102,9 @@ static bool real(struct transcoder *t, double *ret)
 static int digit(enum ks_otlp_type type, char c)
 {
     if (type == KS_OTLP_HEX)
-        return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        return c >= '0' && c <= '9'                 ? c - '0'
+               : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                    : -1;
     return c >= 'A' && c <= 'Z'   ? c - 'A'
            : c >= 'a' && c <= 'z' ? c - 'a' + 26
            : c >= '0' && c <= '9' ? c - '0' + 52
@@ -195,7 +198,8 @@ static void put_length(struct ks_buf *out, size_t at)
         out->ptr[at + i] = (char)((len & 0x7f) | (i + 1 < LENGTH_BYTES ? 0x80 : 0));
 }
 
-static ks_err push(struct transcoder *t, const struct ks_otlp_message *message, const struct ks_otlp_field *array)
+static ks_err push(struct transcoder *t, const struct ks_otlp_message *message,
+                   const struct ks_otlp_field *array)
 {
     if (t->depth == DEPTH_MAX)
         return wrong(t, "nested too deeply", array);
@@ -218,7 +222,8 @@ static ks_err value(struct transcoder *t, const struct ks_otlp_field *f, bool in
     if (null(t))
         return KS_OK;
     if (f->repeated && !in_array)
-        return ks_json_expect(&t->j, '[') ? push(t, t->stack[t->depth - 1].message, f) : wrong(t, "want an array", f);
+        return ks_json_expect(&t->j, '[') ? push(t, t->stack[t->depth - 1].message, f)
+                                          : wrong(t, "want an array", f);
     if (f->type != KS_OTLP_MESSAGE)
         return scalar(t, f) ? KS_OK : wrong(t, "malformed value", f);
     if (!ks_json_expect(&t->j, '{'))
@@ -253,8 +258,8 @@ static ks_err step(struct transcoder *t)
     return value(t, f, false);
 }
 
-ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_message *message, struct ks_arena *arena,
-                                struct ks_buf *out)
+ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_message *message,
+                                struct ks_arena *arena, struct ks_buf *out)
 {
     struct transcoder t;
     t.j = (struct ks_json){json.ptr, json.ptr + json.len, arena};
@@ -275,51 +280,86 @@ ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_messa
     return t.j.p == t.j.end ? KS_OK : wrong(&t, "text behind the object", NULL);
 }
 
-/* --- the messages of metrics -------------------------------------------------------------------------------------------- */
+/* --- the messages of metrics --- */
 #define M(name) static const struct ks_otlp_message name
-#define F(...)  (const struct ks_otlp_field[]) { __VA_ARGS__, {0} }
-#define ONE(text, number, type)         {text, number, KS_OTLP_##type, false, NULL}
-#define MANY(text, number, type)        {text, number, KS_OTLP_##type, true, NULL}
-#define SUB(text, number, message)      {text, number, KS_OTLP_MESSAGE, false, &message}
-#define SUBS(text, number, message)     {text, number, KS_OTLP_MESSAGE, true, &message}
+#define F(...)                                                                                     \
+    (const struct ks_otlp_field[])                                                                 \
+    {                                                                                              \
+        __VA_ARGS__,                                                                               \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define ONE(text, number, type)                                                                    \
+    {                                                                                              \
+        text, number, KS_OTLP_##type, false, NULL                                                  \
+    }
+#define MANY(text, number, type)                                                                   \
+    {                                                                                              \
+        text, number, KS_OTLP_##type, true, NULL                                                   \
+    }
+#define SUB(text, number, message)                                                                 \
+    {                                                                                              \
+        text, number, KS_OTLP_MESSAGE, false, &message                                             \
+    }
+#define SUBS(text, number, message)                                                                \
+    {                                                                                              \
+        text, number, KS_OTLP_MESSAGE, true, &message                                              \
+    }
 
 M(key_value);
 M(any_value);
 M(array_value) = {"ArrayValue", F(SUBS("values", 1, any_value))};
 M(kvlist_value) = {"KeyValueList", F(SUBS("values", 1, key_value))};
-M(any_value) = {"AnyValue", F(ONE("stringValue", 1, STRING), ONE("boolValue", 2, BOOL), ONE("intValue", 3, VARINT),
-                              ONE("doubleValue", 4, DOUBLE), SUB("arrayValue", 5, array_value),
+M(any_value) = {"AnyValue", F(ONE("stringValue", 1, STRING), ONE("boolValue", 2, BOOL),
+                              ONE("intValue", 3, VARINT), ONE("doubleValue", 4, DOUBLE),
+                              SUB("arrayValue", 5, array_value),
                               SUB("kvlistValue", 6, kvlist_value), ONE("bytesValue", 7, BASE64))};
 M(key_value) = {"KeyValue", F(ONE("key", 1, STRING), SUB("value", 2, any_value))};
 M(resource) = {"Resource", F(SUBS("attributes", 1, key_value))};
 M(scope) = {"InstrumentationScope",
             F(ONE("name", 1, STRING), ONE("version", 2, STRING), SUBS("attributes", 3, key_value))};
 M(number_point) = {"NumberDataPoint",
-                   F(SUBS("attributes", 7, key_value), ONE("startTimeUnixNano", 2, FIXED64), ONE("timeUnixNano", 3, FIXED64),
-                     ONE("asDouble", 4, DOUBLE), ONE("asInt", 6, FIXED64), ONE("flags", 8, VARINT))};
+                   F(SUBS("attributes", 7, key_value), ONE("startTimeUnixNano", 2, FIXED64),
+                     ONE("timeUnixNano", 3, FIXED64), ONE("asDouble", 4, DOUBLE),
+                     ONE("asInt", 6, FIXED64), ONE("flags", 8, VARINT))};
 M(histogram_point) = {"HistogramDataPoint",
-                      F(SUBS("attributes", 9, key_value), ONE("startTimeUnixNano", 2, FIXED64), ONE("timeUnixNano", 3, FIXED64),
-                        ONE("count", 4, FIXED64), ONE("sum", 5, DOUBLE), MANY("bucketCounts", 6, FIXED64),
-                        MANY("explicitBounds", 7, DOUBLE), ONE("flags", 10, VARINT), ONE("min", 11, DOUBLE), ONE("max", 12, DOUBLE))};
+                      F(SUBS("attributes", 9, key_value), ONE("startTimeUnixNano", 2, FIXED64),
+                        ONE("timeUnixNano", 3, FIXED64), ONE("count", 4, FIXED64),
+                        ONE("sum", 5, DOUBLE), MANY("bucketCounts", 6, FIXED64),
+                        MANY("explicitBounds", 7, DOUBLE), ONE("flags", 10, VARINT),
+                        ONE("min", 11, DOUBLE), ONE("max", 12, DOUBLE))};
 M(buckets) = {"Buckets", F(ONE("offset", 1, SINT), MANY("bucketCounts", 2, VARINT))};
-M(exponential_point) = {"ExponentialHistogramDataPoint",
-                        F(SUBS("attributes", 1, key_value), ONE("startTimeUnixNano", 2, FIXED64), ONE("timeUnixNano", 3, FIXED64),
-                          ONE("count", 4, FIXED64), ONE("sum", 5, DOUBLE), ONE("scale", 6, SINT), ONE("zeroCount", 7, FIXED64),
-                          SUB("positive", 8, buckets), SUB("negative", 9, buckets), ONE("flags", 10, VARINT),
-                          ONE("min", 12, DOUBLE), ONE("max", 13, DOUBLE), ONE("zeroThreshold", 14, DOUBLE))};
+M(exponential_point) = {
+    "ExponentialHistogramDataPoint",
+    F(SUBS("attributes", 1, key_value), ONE("startTimeUnixNano", 2, FIXED64),
+      ONE("timeUnixNano", 3, FIXED64), ONE("count", 4, FIXED64), ONE("sum", 5, DOUBLE),
+      ONE("scale", 6, SINT), ONE("zeroCount", 7, FIXED64), SUB("positive", 8, buckets),
+      SUB("negative", 9, buckets), ONE("flags", 10, VARINT), ONE("min", 12, DOUBLE),
+      ONE("max", 13, DOUBLE), ONE("zeroThreshold", 14, DOUBLE))};
 M(quantile) = {"ValueAtQuantile", F(ONE("quantile", 1, DOUBLE), ONE("value", 2, DOUBLE))};
 M(summary_point) = {"SummaryDataPoint",
-                    F(SUBS("attributes", 7, key_value), ONE("startTimeUnixNano", 2, FIXED64), ONE("timeUnixNano", 3, FIXED64),
-                      ONE("count", 4, FIXED64), ONE("sum", 5, DOUBLE), SUBS("quantileValues", 6, quantile), ONE("flags", 8, VARINT))};
+                    F(SUBS("attributes", 7, key_value), ONE("startTimeUnixNano", 2, FIXED64),
+                      ONE("timeUnixNano", 3, FIXED64), ONE("count", 4, FIXED64),
+                      ONE("sum", 5, DOUBLE), SUBS("quantileValues", 6, quantile),
+                      ONE("flags", 8, VARINT))};
 M(gauge) = {"Gauge", F(SUBS("dataPoints", 1, number_point))};
-M(sum) = {"Sum", F(SUBS("dataPoints", 1, number_point), ONE("aggregationTemporality", 2, SKIPPED), ONE("isMonotonic", 3, BOOL))};
-M(histogram) = {"Histogram", F(SUBS("dataPoints", 1, histogram_point), ONE("aggregationTemporality", 2, SKIPPED))};
-M(exponential) = {"ExponentialHistogram", F(SUBS("dataPoints", 1, exponential_point), ONE("aggregationTemporality", 2, SKIPPED))};
+M(sum) = {"Sum", F(SUBS("dataPoints", 1, number_point), ONE("aggregationTemporality", 2, SKIPPED),
+                   ONE("isMonotonic", 3, BOOL))};
+M(histogram) = {"Histogram", F(SUBS("dataPoints", 1, histogram_point),
+                               ONE("aggregationTemporality", 2, SKIPPED))};
+M(exponential) = {"ExponentialHistogram", F(SUBS("dataPoints", 1, exponential_point),
+                                            ONE("aggregationTemporality", 2, SKIPPED))};
 M(summary) = {"Summary", F(SUBS("dataPoints", 1, summary_point))};
-M(metric) = {"Metric", F(ONE("name", 1, STRING), ONE("description", 2, STRING), ONE("unit", 3, STRING), SUB("gauge", 5, gauge),
-                         SUB("sum", 7, sum), SUB("histogram", 9, histogram), SUB("exponentialHistogram", 10, exponential),
-                         SUB("summary", 11, summary), SUBS("metadata", 12, key_value))};
-M(scope_metrics) = {"ScopeMetrics", F(SUB("scope", 1, scope), SUBS("metrics", 2, metric), ONE("schemaUrl", 3, STRING))};
+M(metric) = {"Metric",
+             F(ONE("name", 1, STRING), ONE("description", 2, STRING), ONE("unit", 3, STRING),
+               SUB("gauge", 5, gauge), SUB("sum", 7, sum), SUB("histogram", 9, histogram),
+               SUB("exponentialHistogram", 10, exponential), SUB("summary", 11, summary),
+               SUBS("metadata", 12, key_value))};
+M(scope_metrics) = {"ScopeMetrics", F(SUB("scope", 1, scope), SUBS("metrics", 2, metric),
+                                      ONE("schemaUrl", 3, STRING))};
 M(resource_metrics) = {"ResourceMetrics",
-                       F(SUB("resource", 1, resource), SUBS("scopeMetrics", 2, scope_metrics), ONE("schemaUrl", 3, STRING))};
-const struct ks_otlp_message ks_otlp_metrics_request = {"request", F(SUBS("resourceMetrics", 1, resource_metrics))};
+                       F(SUB("resource", 1, resource), SUBS("scopeMetrics", 2, scope_metrics),
+                         ONE("schemaUrl", 3, STRING))};
+const struct ks_otlp_message ks_otlp_metrics_request = {
+    "request", F(SUBS("resourceMetrics", 1, resource_metrics))};

@@ -1,7 +1,8 @@
 /*
- * OTLP's JSON turned into its protobuf, so that one decoder serves both. Driven by tables of messages and fields. As the protocol
- * asks: 64-bit integers as numbers or strings, bytes of ids in hex, other bytes in base64, unknown keys and nulls stepped over, both
- * spellings of keys (timeUnixNano, time_unix_nano).
+ * OTLP's JSON turned into its protobuf, so that one decoder serves both. Driven by tables of
+ * messages and fields. As the protocol asks: 64-bit integers as numbers or strings, bytes of ids in
+ * hex, other bytes in base64, unknown keys and nulls stepped over, both spellings of keys
+ * (timeUnixNano, time_unix_nano).
  */
 #ifndef KS_API_INGEST_OTLP_JSON_H
 #define KS_API_INGEST_OTLP_JSON_H
@@ -38,8 +39,10 @@ struct ks_otlp_message {
 /* The request body of /v1/metrics. */
 extern const struct ks_otlp_message ks_otlp_metrics_request;
 
-/* Appends the protobuf; arena is for strings with escapes. KS_EPARSE names the field and the byte. */
-KS_NODISCARD ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_message *message,
+/* Appends the protobuf; arena is for strings with escapes. KS_EPARSE names the field and the byte.
+ */
+KS_NODISCARD ks_err ks_otlp_json_to_protobuf(struct ks_slice json,
+                                             const struct ks_otlp_message *message,
                                              struct ks_arena *arena, struct ks_buf *out);
 
 #endif

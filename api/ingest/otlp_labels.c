@@ -48,14 +48,16 @@ static bool any_value(struct ks_slice message, struct ksi_field *ret)
     *ret = (struct ksi_field){0};
     while (ksi_next(&m, &f)) {
         uint64_t k = f.key;
-        if (k == KSI_BYTES(STRING) || k == KSI_VARINT(BOOL) || k == KSI_VARINT(INT) || k == KSI_FIXED64(DOUBLE) ||
-            k == KSI_BYTES(ARRAY) || k == KSI_BYTES(KVLIST) || k == KSI_BYTES(BYTES))
+        if (k == KSI_BYTES(STRING) || k == KSI_VARINT(BOOL) || k == KSI_VARINT(INT) ||
+            k == KSI_FIXED64(DOUBLE) || k == KSI_BYTES(ARRAY) || k == KSI_BYTES(KVLIST) ||
+            k == KSI_BYTES(BYTES))
             *ret = f;
     }
     return !m.bad;
 }
 
-static bool key_value(struct ks_slice message, struct ks_slice *ret_key, struct ksi_field *ret_value)
+static bool key_value(struct ks_slice message, struct ks_slice *ret_key,
+                      struct ksi_field *ret_value)
 {
     struct ksi_message m = ksi_message(message, "KeyValue");
     struct ksi_field f;
@@ -88,8 +90,9 @@ static void scalar(struct ks_buf *out, const struct ksi_field *v, bool json)
         ks_buf_i64_dec(out, (int64_t)v->number);
         break;
     case DOUBLE:
-        ks_buf_add(out, text, json ? ks_f64_format_g(text, ks_f64_from_bits(v->number))
-                                   : ks_f64_format_fixed(text, ks_f64_from_bits(v->number)));
+        ks_buf_add(out, text,
+                   json ? ks_f64_format_g(text, ks_f64_from_bits(v->number))
+                        : ks_f64_format_fixed(text, ks_f64_from_bits(v->number)));
         break;
     case BYTES:
         ks_buf_str(out, json ? "\"" : "");
@@ -151,7 +154,8 @@ static bool to_json(const struct ksi_field *value, struct ks_buf *out)
 }
 
 /* One pair; a list of pairs in it is pushed. */
-static bool pair(struct ksi_otlp_labels *l, struct ks_slice message, struct frame *stack, size_t *depth, size_t prefix_len)
+static bool pair(struct ksi_otlp_labels *l, struct ks_slice message, struct frame *stack,
+                 size_t *depth, size_t prefix_len)
 {
     struct ks_slice key;
     struct ksi_field v;
@@ -165,7 +169,8 @@ static bool pair(struct ksi_otlp_labels *l, struct ks_slice message, struct fram
         if (*depth == DEPTH_MAX)
             return false;
         ks_buf_byte(&l->key, '.');
-        stack[(*depth)++] = (struct frame){ksi_message(v.bytes, "KeyValueList"), true, true, l->key.len};
+        stack[(*depth)++] =
+            (struct frame){ksi_message(v.bytes, "KeyValueList"), true, true, l->key.len};
         return true;
     }
     ks_buf_reset(&l->value);
@@ -197,7 +202,8 @@ ks_err ksi_otlp_attribute(struct ksi_otlp_labels *l, struct ks_slice message, co
         /* A nested list has written its own keys behind this prefix, never before it. */
     }
     if (!ok)
-        return ksi_pb_fail(l->pb, (const uint8_t *)message.ptr, "KeyValue (malformed or nested too deeply)");
+        return ksi_pb_fail(l->pb, (const uint8_t *)message.ptr,
+                           "KeyValue (malformed or nested too deeply)");
     KS_TRY(ks_buf_status(&l->key));
     KS_TRY(ks_buf_status(&l->value));
     return ks_buf_status(&l->raw);

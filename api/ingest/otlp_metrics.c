@@ -44,18 +44,19 @@ static ks_err malformed(const struct otlp *x, const struct ksi_message *m)
 static void reject(struct otlp *x, const char *why)
 {
     if (!x->res->rejected_points++)
-        snprintf(x->res->first_reason, sizeof x->res->first_reason, "metric %.*s: %s", (int)(x->name.len < 80 ? x->name.len : 80),
-                 x->name.len ? x->name.ptr : "", why);
+        snprintf(x->res->first_reason, sizeof x->res->first_reason, "metric %.*s: %s",
+                 (int)(x->name.len < 80 ? x->name.len : 80), x->name.len ? x->name.ptr : "", why);
 }
 
-/* --- samples ------------------------------------------------------------------------------------------------------------ */
+/* --- samples --- */
 /* The point's labels, one more, and the name with a suffix. */
-static ks_err push(struct otlp *x, const struct point *p, const char *suffix, const char *label, struct ks_slice label_value,
-                   double value)
+static ks_err push(struct otlp *x, const struct point *p, const char *suffix, const char *label,
+                   struct ks_slice label_value, double value)
 {
     struct ks_slice base = ks_buf_view(&x->l.raw), more = ks_slice_str(label);
     size_t suffix_len = strlen(suffix), name_len = x->full_name.len + suffix_len;
-    size_t size = base.len + ks_raw_label_size(8, name_len) + (more.len ? ks_raw_label_size(more.len, label_value.len) : 0);
+    size_t size = base.len + ks_raw_label_size(8, name_len) +
+                  (more.len ? ks_raw_label_size(more.len, label_value.len) : 0);
     KS_TRY(ks_ingest_spend(x->in, size));
     char *out = ks_arena_alloc(x->in->arena, size + name_len), *o = out, *name = out + size;
     if (!out)
@@ -69,7 +70,8 @@ static ks_err push(struct otlp *x, const struct point *p, const char *suffix, co
         o = ks_raw_label_put(o, more, label_value);
     o = ks_raw_label_put(o, KS_NAME_LABEL, ks_slice(name, name_len));
     KS_TRY(ks_ingest_series(x->in, ks_slice(out, (size_t)(o - out))));
-    KS_TRY(ks_ingest_sample(x->in, (int64_t)(p->time_ns / 1000000), p->flags & 1 ? ks_stale_nan() : value));
+    KS_TRY(ks_ingest_sample(x->in, (int64_t)(p->time_ns / 1000000),
+                            p->flags & 1 ? ks_stale_nan() : value));
     return ks_ingest_flush_if_big(x->in);
 }
 
@@ -114,10 +116,12 @@ static ks_err histogram_samples(struct otlp *x, const struct point *p)
 
 static size_t e3_text(char *out, size_t size, double v)
 {
-    return (size_t)(isinf(v) ? snprintf(out, size, "%sInf", v > 0 ? "+" : "-") : snprintf(out, size, "%.3e", v));
+    return (size_t)(isinf(v) ? snprintf(out, size, "%sInf", v > 0 ? "+" : "-")
+                             : snprintf(out, size, "%.3e", v));
 }
 
-static ks_err vmrange(struct otlp *x, const struct point *p, double lower, double upper, uint64_t count)
+static ks_err vmrange(struct otlp *x, const struct point *p, double lower, double upper,
+                      uint64_t count)
 {
     char text[96];
     size_t n = e3_text(text, 40, lower);
@@ -127,7 +131,8 @@ static ks_err vmrange(struct otlp *x, const struct point *p, double lower, doubl
     return push(x, p, "_bucket", "vmrange", ks_slice(text, n), (double)count);
 }
 
-static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ksi_field *f, size_t *n);
+static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
+                          size_t *n);
 
 /* One side of an exponential histogram. */
 static ks_err buckets(struct otlp *x, const struct point *p, struct ks_slice message, bool negative)
@@ -144,12 +149,14 @@ static ks_err buckets(struct otlp *x, const struct point *p, struct ks_slice mes
     }
     if (m.bad)
         return malformed(x, &m);
-    double ratio = exp2(-(double)p->scale), base = exp2(ratio), bound = exp2((double)offset * ratio);
+    double ratio = exp2(-(double)p->scale), base = exp2(ratio),
+           bound = exp2((double)offset * ratio);
     for (size_t i = 0; i < n; i++) {
         if (!x->counts[i])
             continue;
         double lower = bound * pow(base, (double)i), upper = lower * base;
-        KS_TRY(negative ? vmrange(x, p, -upper, -lower, x->counts[i]) : vmrange(x, p, lower, upper, x->counts[i]));
+        KS_TRY(negative ? vmrange(x, p, -upper, -lower, x->counts[i])
+                        : vmrange(x, p, lower, upper, x->counts[i]));
     }
     return KS_OK;
 }
@@ -191,9 +198,11 @@ static ks_err quantiles(struct otlp *x, const struct point *p, struct ks_slice m
     return KS_OK; /* the message was walked before: not bad */
 }
 
-/* --- points ------------------------------------------------------------------------------------------------------------- */
-/* bucket_counts of either histogram: one, or many packed as fixed64 or varints (told by the message). */
-static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ksi_field *f, size_t *n)
+/* --- points --- */
+/* bucket_counts of either histogram: one, or many packed as fixed64 or varints (told by the
+ * message). */
+static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
+                          size_t *n)
 {
     bool fixed = m->name[0] == 'H';
     const uint8_t *p = (const uint8_t *)f->bytes.ptr, *end = p + f->bytes.len;
@@ -202,7 +211,8 @@ static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ks
         x->counts[(*n)++] = f->number;
         return KS_OK;
     }
-    KS_TRY(ks_array_reserve((void **)&x->counts, &x->count_cap, *n + (fixed ? f->bytes.len / 8 : f->bytes.len), sizeof *x->counts));
+    KS_TRY(ks_array_reserve((void **)&x->counts, &x->count_cap,
+                            *n + (fixed ? f->bytes.len / 8 : f->bytes.len), sizeof *x->counts));
     while (p < end) {
         uint64_t v;
         if (fixed && end - p >= 8) {
@@ -228,7 +238,8 @@ static ks_err read_bounds(struct otlp *x, const struct ksi_field *f, size_t *n)
     return KS_OK;
 }
 
-static ks_err number_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f, struct point *p)
+static ks_err number_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
+                           struct point *p)
 {
     if (f->key == KSI_FIXED64(4))
         p->value = ks_f64_from_bits(f->number);
@@ -254,7 +265,8 @@ static bool count_or_sum(const struct ksi_field *f, struct point *p)
     return true;
 }
 
-static ks_err histogram_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f, struct point *p)
+static ks_err histogram_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
+                              struct point *p)
 {
     if (count_or_sum(f, p))
         return KS_OK;
@@ -265,7 +277,8 @@ static ks_err histogram_field(struct otlp *x, struct ksi_message *m, const struc
     return KS_OK;
 }
 
-static ks_err exponential_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f, struct point *p)
+static ks_err exponential_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
+                                struct point *p)
 {
     if (count_or_sum(f, p))
         return KS_OK;
@@ -282,7 +295,8 @@ static ks_err exponential_field(struct otlp *x, struct ksi_message *m, const str
     return KS_OK;
 }
 
-static ks_err summary_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f, struct point *p)
+static ks_err summary_field(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
+                            struct point *p)
 {
     count_or_sum(f, p);
     return KS_OK;
@@ -300,14 +314,16 @@ static const struct kind {
     const char *name, *point_name;
     unsigned attributes, flags; /* fields of its points */
     unsigned type;
-    ks_err (*field)(struct otlp *x, struct ksi_message *m, const struct ksi_field *f, struct point *p);
+    ks_err (*field)(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
+                    struct point *p);
     ks_err (*samples)(struct otlp *x, const struct point *p);
 } kinds[] = {
     {5, "Gauge", "NumberDataPoint", 7, 8, KS_TYPE_GAUGE, number_field, number_samples},
     {7, "Sum", "NumberDataPoint", 7, 8, KS_TYPE_GAUGE, number_field, number_samples},
-    {9, "Histogram", "HistogramDataPoint", 9, 10, KS_TYPE_HISTOGRAM, histogram_field, histogram_samples},
-    {10, "ExponentialHistogram", "ExponentialHistogramDataPoint", 1, 10, KS_TYPE_HISTOGRAM, exponential_field,
-     exponential_samples},
+    {9, "Histogram", "HistogramDataPoint", 9, 10, KS_TYPE_HISTOGRAM, histogram_field,
+     histogram_samples},
+    {10, "ExponentialHistogram", "ExponentialHistogramDataPoint", 1, 10, KS_TYPE_HISTOGRAM,
+     exponential_field, exponential_samples},
     {11, "Summary", "SummaryDataPoint", 7, 8, KS_TYPE_SUMMARY, summary_field, summary_samples},
 };
 
@@ -349,7 +365,7 @@ static ks_err points(struct otlp *x, const struct kind *k, struct ks_slice messa
     return m.bad ? malformed(x, &m) : KS_OK;
 }
 
-/* --- metrics, scopes, resources ----------------------------------------------------------------------------------------- */
+/* --- metrics, scopes, resources --- */
 static bool is_monotonic(struct ks_slice message)
 {
     struct ksi_message m = ksi_message(message, "Sum");
@@ -386,7 +402,10 @@ static ks_err metric(struct otlp *x, struct ks_slice message)
     x->type = KS_TYPE_UNKNOWN;
     while (ksi_next(&m, &f)) {
         const struct kind *k = kind_of(&f);
-        struct ks_slice *text = f.key == KSI_BYTES(1) ? &x->name : f.key == KSI_BYTES(2) ? &x->help : f.key == KSI_BYTES(3) ? &x->unit : NULL;
+        struct ks_slice *text = f.key == KSI_BYTES(1)   ? &x->name
+                                : f.key == KSI_BYTES(2) ? &x->help
+                                : f.key == KSI_BYTES(3) ? &x->unit
+                                                        : NULL;
         if (text)
             *text = f.bytes;
         else if (k)
@@ -404,7 +423,8 @@ static ks_err metric(struct otlp *x, struct ks_slice message)
             KS_TRY(points(x, k, f.bytes));
     }
     if (x->in->app->metadata && x->type != KS_TYPE_UNKNOWN) {
-        struct ks_metadata md = {x->in->tenant, x->type, ks_buf_view(&x->full_name), x->help, x->unit};
+        struct ks_metadata md = {x->in->tenant, x->type, ks_buf_view(&x->full_name), x->help,
+                                 x->unit};
         ks_metadata_put(x->in->app->metadata, &md);
     }
     return KS_OK;
@@ -444,7 +464,8 @@ static ks_err resource(struct otlp *x, struct ks_slice message)
 typedef ks_err (*part_fn)(struct otlp *x, struct ks_slice message);
 
 /* A message whose field 1 gives labels to the messages in its fields 2, wherever it stands. */
-static ks_err labelled(struct otlp *x, struct ks_slice message, const char *name, part_fn head, part_fn body)
+static ks_err labelled(struct otlp *x, struct ks_slice message, const char *name, part_fn head,
+                       part_fn body)
 {
     struct ksi_message m = ksi_message(message, name);
     struct ksi_field f;

@@ -24,19 +24,43 @@ void ksi_otlp_label_name(struct ks_slice name, struct ks_buf *out)
     else if (underscore && !second)
         ks_buf_str(out, "key");
     for (size_t i = 0; i < name.len; i++)
-        ks_buf_byte(out, is_letter(name.ptr[i]) || is_digit(name.ptr[i]) ? (uint8_t)name.ptr[i] : '_');
+        ks_buf_byte(out,
+                    is_letter(name.ptr[i]) || is_digit(name.ptr[i]) ? (uint8_t)name.ptr[i] : '_');
 }
 
 static const struct {
     const char *unit, *word;
-} units[] = {
-    {"d", "days"},         {"h", "hours"},        {"min", "minutes"},    {"s", "seconds"},      {"ms", "milliseconds"},
-    {"us", "microseconds"}, {"ns", "nanoseconds"}, {"By", "bytes"},       {"KiBy", "kibibytes"}, {"MiBy", "mebibytes"},
-    {"GiBy", "gibibytes"}, {"TiBy", "tibibytes"}, {"KBy", "kilobytes"},  {"MBy", "megabytes"},  {"GBy", "gigabytes"},
-    {"TBy", "terabytes"},  {"m", "meters"},       {"V", "volts"},        {"A", "amperes"},      {"J", "joules"},
-    {"W", "watts"},        {"g", "grams"},        {"Cel", "celsius"},    {"Hz", "hertz"},       {"1", ""},
-    {"%", "percent"},
-}, per_units[] = {{"s", "second"}, {"m", "minute"}, {"h", "hour"}, {"d", "day"}, {"w", "week"}, {"mo", "month"}, {"y", "year"}};
+} units[] =
+    {
+        {"d", "days"},
+        {"h", "hours"},
+        {"min", "minutes"},
+        {"s", "seconds"},
+        {"ms", "milliseconds"},
+        {"us", "microseconds"},
+        {"ns", "nanoseconds"},
+        {"By", "bytes"},
+        {"KiBy", "kibibytes"},
+        {"MiBy", "mebibytes"},
+        {"GiBy", "gibibytes"},
+        {"TiBy", "tibibytes"},
+        {"KBy", "kilobytes"},
+        {"MBy", "megabytes"},
+        {"GBy", "gigabytes"},
+        {"TBy", "terabytes"},
+        {"m", "meters"},
+        {"V", "volts"},
+        {"A", "amperes"},
+        {"J", "joules"},
+        {"W", "watts"},
+        {"g", "grams"},
+        {"Cel", "celsius"},
+        {"Hz", "hertz"},
+        {"1", ""},
+        {"%", "percent"},
+},
+  per_units[] = {{"s", "second"}, {"m", "minute"}, {"h", "hour"}, {"d", "day"},
+                 {"w", "week"},   {"mo", "month"}, {"y", "year"}};
 
 /* The words of a name, in order. */
 struct words {
@@ -110,7 +134,8 @@ static void move_to_end(struct words *x, struct ks_slice w)
     add(x, w);
 }
 
-void ksi_otlp_metric_name(struct ks_slice name, struct ks_slice unit, bool counter, bool gauge, struct ks_buf *out)
+void ksi_otlp_metric_name(struct ks_slice name, struct ks_slice unit, bool counter, bool gauge,
+                          struct ks_buf *out)
 {
     struct words x = {.count = 0};
     split(&x, name);

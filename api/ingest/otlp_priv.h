@@ -6,7 +6,7 @@
 
 /* One field of a message, whatever its type. */
 struct ksi_field {
-    uint64_t key; /* number << 3 | wire type */
+    uint64_t key;    /* number << 3 | wire type */
     uint64_t number; /* varint, fixed64, fixed32 */
     struct ks_slice bytes;
     const uint8_t *at;
@@ -62,17 +62,21 @@ static inline bool ksi_next(struct ksi_message *m, struct ksi_field *ret)
 
 /* Label bytes in the making. */
 struct ksi_otlp_labels {
-    struct ks_buf raw;  /* raw labels (api/ingest/ingest.h) */
+    struct ks_buf raw;        /* raw labels (api/ingest/ingest.h) */
     struct ks_buf key, value; /* scratch */
-    bool prometheus;    /* label names as Prometheus' rules have them */
+    bool prometheus;          /* label names as Prometheus' rules have them */
     const struct ksi_pb *pb;
 };
 
-/* Adds attribute messages (KeyValue) as labels called prefix + key; lists of pairs give a label each, arrays are JSON. */
-KS_NODISCARD ks_err ksi_otlp_attribute(struct ksi_otlp_labels *l, struct ks_slice message, const char *prefix);
+/* Adds attribute messages (KeyValue) as labels called prefix + key; lists of pairs give a label
+ * each, arrays are JSON. */
+KS_NODISCARD ks_err ksi_otlp_attribute(struct ksi_otlp_labels *l, struct ks_slice message,
+                                       const char *prefix);
 void ksi_otlp_label(struct ksi_otlp_labels *l, struct ks_slice name, struct ks_slice value);
-/* Replaces *out by the label or metric name that Prometheus' rules make: unit and _total appended. */
+/* Replaces *out by the label or metric name that Prometheus' rules make: unit and _total appended.
+ */
 void ksi_otlp_label_name(struct ks_slice name, struct ks_buf *out);
-void ksi_otlp_metric_name(struct ks_slice name, struct ks_slice unit, bool counter, bool gauge, struct ks_buf *out);
+void ksi_otlp_metric_name(struct ks_slice name, struct ks_slice unit, bool counter, bool gauge,
+                          struct ks_buf *out);
 
 #endif

@@ -18,10 +18,11 @@ static KS_STAT(stat_exemplars, "kofstore_exemplars_received_total");
 static KS_STAT(stat_histograms, "kofstore_native_histograms_received_total");
 
 /*
- * The sample nearly every client sends: value (9 bytes), then a timestamp of 6 varint bytes (1971 to 2109). Reads it with two
- * loads; false sends it down the slow path.
+ * The sample nearly every client sends: value (9 bytes), then a timestamp of 6 varint bytes (1971
+ * to 2109). Reads it with two loads; false sends it down the slow path.
  */
-static inline bool fast_sample(const uint8_t *p, const uint8_t *body_end, struct ks_write_sample *ret)
+static inline bool fast_sample(const uint8_t *p, const uint8_t *body_end,
+                               struct ks_write_sample *ret)
 {
     if (body_end - p < 20 || p[0] != 16 || p[1] != 0x09 || p[10] != 0x10)
         return false;
@@ -29,13 +30,15 @@ static inline bool fast_sample(const uint8_t *p, const uint8_t *body_end, struct
     memcpy(&x, p + 11, 8);
     if ((x & 0x808080808080u) != 0x8080808080u)
         return false;
-    ret->time_ms = (int64_t)((x & 0x7f) | (x >> 1 & 0x7f << 7) | (x >> 2 & 0x7full << 14) | (x >> 3 & 0x7full << 21) |
-                             (x >> 4 & 0x7full << 28) | (x >> 5 & 0x7full << 35));
+    ret->time_ms =
+        (int64_t)((x & 0x7f) | (x >> 1 & 0x7f << 7) | (x >> 2 & 0x7full << 14) |
+                  (x >> 3 & 0x7full << 21) | (x >> 4 & 0x7full << 28) | (x >> 5 & 0x7full << 35));
     memcpy(&ret->value, p + 2, 8);
     return true;
 }
 
-ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_t *p, const uint8_t *end)
+ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_t *p,
+                     const uint8_t *end)
 {
     double value = 0;
     uint64_t time = 0;
@@ -60,7 +63,8 @@ ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_
 }
 
 /* Labels that do not lie in one run are brought together: rare, and it keeps `raw` one slice. */
-static ks_err gather_labels(struct ks_ingest *in, const uint8_t *p, const uint8_t *end, struct ks_slice *ret)
+static ks_err gather_labels(struct ks_ingest *in, const uint8_t *p, const uint8_t *end,
+                            struct ks_slice *ret)
 {
     char *out = ks_arena_alloc(in->arena, (size_t)(end - p) + 1), *o = out;
     if (!out)
@@ -80,7 +84,8 @@ static ks_err gather_labels(struct ks_ingest *in, const uint8_t *p, const uint8_
 }
 
 /* Exemplar: labels (1), value (2), timestamp (3). */
-static ks_err exemplar_v1(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw, struct ks_slice msg)
+static ks_err exemplar_v1(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                          struct ks_slice msg)
 {
     const uint8_t *p = (const uint8_t *)msg.ptr, *start = p, *end = p + msg.len;
     struct ks_exemplar x = {.series_raw = raw, .tenant = in->tenant};
@@ -116,8 +121,9 @@ struct series_parts {
 };
 
 /*
- * The label lengths of the series before. Neighbours in a request are twins: walking by the remembered lengths and only checking
- * them keeps the next address from waiting for the load before it, which is most of the cost of a plain walk.
+ * The label lengths of the series before. Neighbours in a request are twins: walking by the
+ * remembered lengths and only checking them keeps the next address from waiting for the load before
+ * it, which is most of the cost of a plain walk.
  */
 enum { SHAPE_MAX = 64 };
 struct shape {
@@ -125,7 +131,8 @@ struct shape {
     unsigned count;
 };
 
-/* Steps over label fields shorter than 128 bytes; returns where the run of them ends. Corrects the shape as it goes. */
+/* Steps over label fields shorter than 128 bytes; returns where the run of them ends. Corrects the
+ * shape as it goes. */
 static inline const uint8_t *walk_labels(struct shape *sh, const uint8_t *p, const uint8_t *end)
 {
     unsigned i = 0;
@@ -148,8 +155,8 @@ static inline const uint8_t *walk_labels(struct shape *sh, const uint8_t *p, con
     return p;
 }
 
-static ks_err walk_series(const struct ksi_pb *pb, struct shape *sh, const uint8_t *p, const uint8_t *end,
-                          struct series_parts *ret)
+static ks_err walk_series(const struct ksi_pb *pb, struct shape *sh, const uint8_t *p,
+                          const uint8_t *end, struct series_parts *ret)
 {
     struct series_parts s = {0};
     const uint8_t *raw = p, *raw_end = walk_labels(sh, p, end);
@@ -194,8 +201,8 @@ static ks_err walk_series(const struct ksi_pb *pb, struct shape *sh, const uint8
 }
 
 /* The samples between p and end; other fields are stepped over (they were checked). */
-static ks_err take_samples(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_t *p, const uint8_t *end,
-                           const uint8_t *body_end)
+static ks_err take_samples(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_t *p,
+                           const uint8_t *end, const uint8_t *body_end)
 {
     while (p < end) {
         struct ks_write_sample x;
@@ -219,8 +226,8 @@ static ks_err take_samples(struct ks_ingest *in, const struct ksi_pb *pb, const 
 }
 
 /* Exemplars and native histograms: rare, so by a second walk. */
-static ks_err take_rest(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw, const uint8_t *p,
-                        const uint8_t *end)
+static ks_err take_rest(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                        const uint8_t *p, const uint8_t *end)
 {
     while (p < end) {
         uint64_t key = 0;
@@ -241,8 +248,8 @@ static ks_err take_rest(struct ks_ingest *in, const struct ksi_pb *pb, struct ks
     return KS_OK;
 }
 
-static ks_err time_series(struct ks_ingest *in, const struct ksi_pb *pb, struct shape *sh, const uint8_t *p,
-                          const uint8_t *end, const uint8_t *body_end)
+static ks_err time_series(struct ks_ingest *in, const struct ksi_pb *pb, struct shape *sh,
+                          const uint8_t *p, const uint8_t *end, const uint8_t *body_end)
 {
     struct series_parts s;
     KS_TRY(walk_series(pb, sh, p, end, &s));
@@ -250,8 +257,8 @@ static ks_err time_series(struct ks_ingest *in, const struct ksi_pb *pb, struct 
         KS_TRY(gather_labels(in, p, end, &s.raw));
     if (KS_LIKELY(s.samples)) {
         KS_TRY(ks_ingest_series(in, s.raw));
-        KS_TRY(take_samples(in, pb, s.scattered_samples ? p : s.first_sample, s.scattered_samples ? end : s.samples_end,
-                            body_end));
+        KS_TRY(take_samples(in, pb, s.scattered_samples ? p : s.first_sample,
+                            s.scattered_samples ? end : s.samples_end, body_end));
     }
     if (KS_UNLIKELY(s.exemplars || s.histograms))
         KS_TRY(take_rest(in, pb, s.raw, p, end));
@@ -268,7 +275,10 @@ static ks_err metadata(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_
         const uint8_t *at = p;
         uint64_t key = 0;
         bool ok = ksi_pb_varint(&p, end, &key);
-        struct ks_slice *field = key == 0x12 ? &m.name : key == 0x22 ? &m.help : key == 0x2a ? &m.unit : NULL;
+        struct ks_slice *field = key == 0x12   ? &m.name
+                                 : key == 0x22 ? &m.help
+                                 : key == 0x2a ? &m.unit
+                                               : NULL;
         if (ok && key == 0x08)
             ok = ksi_pb_varint(&p, end, &type);
         else if (ok && field)
@@ -311,10 +321,11 @@ ks_err ks_remote_write_v1(struct ks_ingest *in, struct ks_slice body)
     return KS_OK;
 }
 
-/* --- the handler -------------------------------------------------------------------------------------------------------- */
+/* --- the handler --- */
 /*
- * Clients and proxies mislabel the body: VictoriaMetrics' own protocol is zstd, Prometheus' is snappy, and each falls back to the
- * other. An uncompressed body is taken when the header says identity.
+ * Clients and proxies mislabel the body: VictoriaMetrics' own protocol is zstd, Prometheus' is
+ * snappy, and each falls back to the other. An uncompressed body is taken when the header says
+ * identity.
  */
 static ks_err decode_body(struct ks_http_request *req, struct ks_slice *ret)
 {
@@ -334,7 +345,8 @@ static ks_err decode_body(struct ks_http_request *req, struct ks_slice *ret)
         char first[256];
         snprintf(first, sizeof first, "%s", ks_err_text());
         ks_buf_reset(&s->body);
-        err = ks_decompress(e == KS_ENC_SNAPPY ? KS_ENC_ZSTD : KS_ENC_SNAPPY, req->body, limit, &s->body);
+        err = ks_decompress(e == KS_ENC_SNAPPY ? KS_ENC_ZSTD : KS_ENC_SNAPPY, req->body, limit,
+                            &s->body);
         if (err == KS_EPARSE)
             err = ks_fail(KS_EPARSE, "%s", first);
     }
@@ -342,7 +354,8 @@ static ks_err decode_body(struct ks_http_request *req, struct ks_slice *ret)
     return err;
 }
 
-/* 2.0 announces itself in the content type: application/x-protobuf;proto=io.prometheus.write.v2.Request */
+/* 2.0 announces itself in the content type:
+ * application/x-protobuf;proto=io.prometheus.write.v2.Request */
 static ks_err protocol_version(struct ks_http_request *req, int *ret)
 {
     struct ks_slice type = ks_http_header(req, "Content-Type");

@@ -12,7 +12,8 @@ struct ksi_pb {
 
 static inline ks_err ksi_pb_fail(const struct ksi_pb *pb, const uint8_t *at, const char *field)
 {
-    return ks_fail(KS_EPARSE, "malformed protobuf: field %s at byte %zu", field, (size_t)(at - pb->start));
+    return ks_fail(KS_EPARSE, "malformed protobuf: field %s at byte %zu", field,
+                   (size_t)(at - pb->start));
 }
 
 /* Varint with its bounds; false when cut or too long. */
@@ -73,11 +74,14 @@ static inline bool ksi_pb_skip(const uint8_t **pp, const uint8_t *end, uint64_t 
 }
 
 /* A Sample message (the same in 1.0 and 2.0). */
-ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_t *p, const uint8_t *end);
+ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_t *p,
+                     const uint8_t *end);
 /*
- * A Histogram message (the same fields in 1.0 and 2.0) becomes VictoriaMetrics' series: name_count, name_sum and
- * name_bucket{vmrange="lower...upper"}. Starts series of its own. raw: the series' raw labels.
+ * A Histogram message (the same fields in 1.0 and 2.0) becomes VictoriaMetrics' series: name_count,
+ * name_sum and name_bucket{vmrange="lower...upper"}. Starts series of its own. raw: the series' raw
+ * labels.
  */
-ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw, struct ks_slice message);
+ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                        struct ks_slice message);
 
 #endif

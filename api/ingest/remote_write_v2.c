@@ -1,6 +1,6 @@
 /*
- * Remote write 2.0: label references into a symbol table. The references are turned into raw labels, so a series has the
- * same key whichever version brought it.
+ * Remote write 2.0: label references into a symbol table. The references are turned into raw
+ * labels, so a series has the same key whichever version brought it.
  */
 #include "api/app.h"
 #include "api/exemplars.h"
@@ -8,7 +8,8 @@
 #include "api/metadata.h"
 #include "base/stats.h"
 
-/* Where each symbol's length prefix stands in the body: 4 bytes per symbol, whatever the client claims. */
+/* Where each symbol's length prefix stands in the body: 4 bytes per symbol, whatever the client
+ * claims. */
 struct symbols {
     const uint8_t *body, *end;
     uint32_t *offsets;
@@ -18,7 +19,8 @@ struct symbols {
 static ks_err symbol(const struct symbols *t, uint64_t ref, struct ks_slice *ret)
 {
     if (ref >= t->count)
-        return ks_fail(KS_EPARSE, "symbol reference %llu is out of range: %zu symbols", (unsigned long long)ref, t->count);
+        return ks_fail(KS_EPARSE, "symbol reference %llu is out of range: %zu symbols",
+                       (unsigned long long)ref, t->count);
     const uint8_t *p = t->body + t->offsets[ref];
     bool ok = ksi_pb_bytes(&p, t->end, ret);
     KS_ASSERT(ok); /* checked when the table was made */
@@ -48,7 +50,8 @@ static ks_err scan_symbols(const struct ksi_pb *pb, struct symbols *t, bool fill
 }
 
 /* A packed list of references, in pairs name and value, as raw labels. */
-static ks_err refs_to_raw(struct ks_ingest *in, const struct symbols *t, struct ks_slice refs, struct ks_slice *ret)
+static ks_err refs_to_raw(struct ks_ingest *in, const struct symbols *t, struct ks_slice refs,
+                          struct ks_slice *ret)
 {
     const uint8_t *start = (const uint8_t *)refs.ptr, *end = start + refs.len;
     size_t size = 0;
@@ -59,7 +62,9 @@ static ks_err refs_to_raw(struct ks_ingest *in, const struct symbols *t, struct 
             uint64_t a, b;
             struct ks_slice name, value;
             if (!ksi_pb_varint(&p, end, &a) || !ksi_pb_varint(&p, end, &b))
-                return ks_fail(KS_EPARSE, "malformed protobuf: field TimeSeries.labels_refs: want pairs of references");
+                return ks_fail(
+                    KS_EPARSE,
+                    "malformed protobuf: field TimeSeries.labels_refs: want pairs of references");
             KS_TRY(symbol(t, a, &name));
             KS_TRY(symbol(t, b, &value));
             if (pass)
@@ -75,7 +80,8 @@ static ks_err refs_to_raw(struct ks_ingest *in, const struct symbols *t, struct 
 }
 
 /* labels_refs may be packed (0x0a) or one by one (0x08): brought together as packed. */
-static ks_err collect_refs(struct ks_ingest *in, const uint8_t *p, const uint8_t *end, struct ks_slice *ret)
+static ks_err collect_refs(struct ks_ingest *in, const uint8_t *p, const uint8_t *end,
+                           struct ks_slice *ret)
 {
     char *out = ks_arena_alloc(in->arena, (size_t)(end - p) + 1), *o = out;
     if (!out)
@@ -99,8 +105,8 @@ static ks_err collect_refs(struct ks_ingest *in, const uint8_t *p, const uint8_t
     return KS_OK;
 }
 
-static ks_err exemplar_v2(struct ks_ingest *in, const struct ksi_pb *pb, const struct symbols *t, struct ks_slice raw,
-                          struct ks_slice msg)
+static ks_err exemplar_v2(struct ks_ingest *in, const struct ksi_pb *pb, const struct symbols *t,
+                          struct ks_slice raw, struct ks_slice msg)
 {
     const uint8_t *p = (const uint8_t *)msg.ptr, *start = p, *end = p + msg.len;
     struct ks_exemplar x = {.series_raw = raw, .tenant = in->tenant};
@@ -129,8 +135,8 @@ static ks_err exemplar_v2(struct ks_ingest *in, const struct ksi_pb *pb, const s
 }
 
 /* Metadata: type (1), help_ref (3), unit_ref (4); the name is the series'. */
-static ks_err metadata_v2(struct ks_ingest *in, const struct ksi_pb *pb, const struct symbols *t, struct ks_slice raw,
-                          struct ks_slice msg)
+static ks_err metadata_v2(struct ks_ingest *in, const struct ksi_pb *pb, const struct symbols *t,
+                          struct ks_slice raw, struct ks_slice msg)
 {
     const uint8_t *p = (const uint8_t *)msg.ptr, *end = p + msg.len;
     uint64_t type = 0, help = 0, unit = 0;
@@ -157,8 +163,10 @@ static ks_err metadata_v2(struct ks_ingest *in, const struct ksi_pb *pb, const s
     return KS_OK;
 }
 
-/* Checks the structure and tells whether there are samples; *ret_rest: anything besides labels and samples. */
-static ks_err check_series(const struct ksi_pb *pb, const uint8_t *p, const uint8_t *end, bool *ret_samples)
+/* Checks the structure and tells whether there are samples; *ret_rest: anything besides labels and
+ * samples. */
+static ks_err check_series(const struct ksi_pb *pb, const uint8_t *p, const uint8_t *end,
+                           bool *ret_samples)
 {
     *ret_samples = false;
     while (p < end) {
@@ -171,7 +179,8 @@ static ks_err check_series(const struct ksi_pb *pb, const uint8_t *p, const uint
     return KS_OK;
 }
 
-static ks_err time_series_v2(struct ks_ingest *in, const struct ksi_pb *pb, const struct symbols *t, struct ks_slice msg)
+static ks_err time_series_v2(struct ks_ingest *in, const struct ksi_pb *pb, const struct symbols *t,
+                             struct ks_slice msg)
 {
     const uint8_t *start = (const uint8_t *)msg.ptr, *end = start + msg.len;
     bool samples;
@@ -232,8 +241,9 @@ ks_err ks_remote_write_v2(struct ks_ingest *in, struct ks_slice body)
     struct ksi_pb pb = {p};
     struct ks_arena table; /* not in->arena: that one is reset by flushes */
     ks_arena_init(&table, (size_t)512 << 20);
-    ks_err err = body.len > UINT32_MAX ? ks_fail(KS_ETOOBIG, "a remote write 2.0 body is limited to 4 GiB")
-                                       : scan_symbols(&pb, &t, false);
+    ks_err err = body.len > UINT32_MAX
+                     ? ks_fail(KS_ETOOBIG, "a remote write 2.0 body is limited to 4 GiB")
+                     : scan_symbols(&pb, &t, false);
     if (err == KS_OK && t.count) {
         t.offsets = ks_arena_array(&table, t.count, sizeof *t.offsets);
         err = t.offsets ? scan_symbols(&pb, &t, true) : ks_arena_err(&table);

@@ -1,4 +1,5 @@
-/* /metrics: registered counters, the engine's state and the server's, under VictoriaMetrics' names. */
+/* /metrics: registered counters, the engine's state and the server's, under VictoriaMetrics' names.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -17,8 +18,8 @@ static void app_metrics(struct ks_app *app, struct ks_buf *out)
     /* Dashboards find the cluster's roles by these prefixes; one program plays all of them. */
     static const char *const roles[] = {"vminsert", "vmselect", "vmstorage"};
     for (size_t i = 0; i < 3; i++)
-        ks_buf_printf(out, "vm_app_version{version=\"%s-kofstore-%s\", short_version=\"v%s\"} 1\n", roles[i], KS_VERSION,
-                      KS_VERSION);
+        ks_buf_printf(out, "vm_app_version{version=\"%s-kofstore-%s\", short_version=\"v%s\"} 1\n",
+                      roles[i], KS_VERSION, KS_VERSION);
     ks_stats_line_f64(out, "process_start_time_seconds", start);
     ks_stats_line_f64(out, "vm_app_start_timestamp", (double)(app->started_ms / 1000));
     ks_stats_line_f64(out, "vm_app_uptime_seconds", now - start);
@@ -47,7 +48,8 @@ static void lane_metrics(struct ks_app *app, struct ks_buf *out)
     static const struct {
         enum ks_http_lane lane;
         const char *name;
-    } lanes[] = {{KS_LANE_INSERT, "vm_concurrent_insert"}, {KS_LANE_SELECT, "vm_concurrent_select"}};
+    } lanes[] = {{KS_LANE_INSERT, "vm_concurrent_insert"},
+                 {KS_LANE_SELECT, "vm_concurrent_select"}};
     struct ks_http_lane_stats st;
     for (size_t i = 0; i < 2; i++) {
         char name[80];
@@ -72,8 +74,11 @@ static void lane_metrics(struct ks_app *app, struct ks_buf *out)
     struct {
         const char *name;
         uint64_t v;
-    } tcp[] = {{"conns", c.conns}, {"accepts_total", c.accepts_total}, {"read_bytes_total", c.read_bytes_total},
-               {"written_bytes_total", c.written_bytes_total}, {"errors_total", 0}};
+    } tcp[] = {{"conns", c.conns},
+               {"accepts_total", c.accepts_total},
+               {"read_bytes_total", c.read_bytes_total},
+               {"written_bytes_total", c.written_bytes_total},
+               {"errors_total", 0}};
     for (size_t i = 0; i < 5; i++) {
         char name[96];
         snprintf(name, sizeof name, "vm_tcplistener_%s%s", tcp[i].name, label);
@@ -111,7 +116,8 @@ static void engine_metrics(struct ks_app *app, struct ks_buf *out)
         {"vm_cache_entries{type=\"storage/hour_metric_ids\"}", st.active_series},
         {"vm_new_timeseries_created_total", st.series_created_total},
         {"vm_rows_added_to_storage_total", st.rows_added_total},
-        {"vm_rows_received_by_storage_total", st.rows_added_total + st.rows_too_old_total + st.rows_too_new_total},
+        {"vm_rows_received_by_storage_total",
+         st.rows_added_total + st.rows_too_old_total + st.rows_too_new_total},
         {"vm_rows_ignored_total{reason=\"small_timestamp\"}", st.rows_too_old_total},
         {"vm_rows_ignored_total{reason=\"big_timestamp\"}", st.rows_too_new_total},
         {"vm_rows{type=\"storage/inmemory\"}", st.head_samples},
@@ -170,7 +176,7 @@ static bool count_snapshot(void *arg, const char *name)
     return true;
 }
 
-/* --- order -------------------------------------------------------------------------------------------------------------- */
+/* --- order --- */
 struct metric_line {
     struct ks_slice key, line;
     size_t order;
@@ -183,7 +189,8 @@ static int by_key(const void *pa, const void *pb)
     return c ? c : (a->order > b->order) - (a->order < b->order);
 }
 
-/* Sorted, and each series once (the first writer wins): a strict parser drops the whole page over a duplicate. */
+/* Sorted, and each series once (the first writer wins): a strict parser drops the whole page over a
+ * duplicate. */
 static ks_err write_sorted(struct ks_slice text, struct ks_buf *out)
 {
     struct metric_line *lines = NULL;

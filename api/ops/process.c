@@ -47,12 +47,16 @@ static void memory(struct ks_buf *out)
     uint64_t anon = number_after(text, "RssAnon:") << 10;
     ks_stats_line_u64(out, "process_virtual_memory_bytes", number_after(text, "VmSize:") << 10);
     ks_stats_line_u64(out, "process_resident_memory_bytes", number_after(text, "VmRSS:") << 10);
-    ks_stats_line_u64(out, "process_resident_memory_peak_bytes", number_after(text, "VmHWM:") << 10);
+    ks_stats_line_u64(out, "process_resident_memory_peak_bytes",
+                      number_after(text, "VmHWM:") << 10);
     ks_stats_line_u64(out, "process_resident_memory_anon_bytes", anon);
-    ks_stats_line_u64(out, "process_resident_memory_file_bytes", number_after(text, "RssFile:") << 10);
-    ks_stats_line_u64(out, "process_resident_memory_shared_bytes", number_after(text, "RssShmem:") << 10);
+    ks_stats_line_u64(out, "process_resident_memory_file_bytes",
+                      number_after(text, "RssFile:") << 10);
+    ks_stats_line_u64(out, "process_resident_memory_shared_bytes",
+                      number_after(text, "RssShmem:") << 10);
     ks_stats_line_u64(out, "process_num_threads", number_after(text, "Threads:"));
-    /* Dashboards and the operator's page know the Go names: threads and anonymous memory are what a C program has for them. */
+    /* Dashboards and the operator's page know the Go names: threads and anonymous memory are what a
+     * C program has for them. */
     ks_stats_line_u64(out, "go_goroutines", number_after(text, "Threads:"));
     ks_stats_line_u64(out, "go_memstats_heap_alloc_bytes", anon);
     ks_stats_line_u64(out, "go_memstats_heap_inuse_bytes", anon);

@@ -1,4 +1,5 @@
-/* The operator's endpoints: health, metrics, maintenance, snapshots, and what a browser asks for. */
+/* The operator's endpoints: health, metrics, maintenance, snapshots, and what a browser asks for.
+ */
 #include <stdio.h>
 
 #include "api/ops/ops.h"
@@ -59,15 +60,16 @@ static ks_err nothing(struct ks_http_request *req)
 static ks_err index_page(struct ks_http_request *req)
 {
     req->resp.content_type = "text/html; charset=utf-8";
-    ks_buf_str(&req->resp.body, "<!doctype html><title>kofstore</title><h2>kofstore</h2><ul>"
-                                "<li><a href=\"metrics\">metrics</a><li><a href=\"flags\">flags</a>"
-                                "<li><a href=\"api/v1/status/tsdb\">series statistics</a>"
-                                "<li><a href=\"api/v1/status/top_queries\">top queries</a>"
-                                "<li><a href=\"api/v1/status/active_queries\">active queries</a></ul>\n");
+    ks_buf_str(&req->resp.body,
+               "<!doctype html><title>kofstore</title><h2>kofstore</h2><ul>"
+               "<li><a href=\"metrics\">metrics</a><li><a href=\"flags\">flags</a>"
+               "<li><a href=\"api/v1/status/tsdb\">series statistics</a>"
+               "<li><a href=\"api/v1/status/top_queries\">top queries</a>"
+               "<li><a href=\"api/v1/status/active_queries\">active queries</a></ul>\n");
     return KS_OK;
 }
 
-/* --- maintenance ---------------------------------------------------------------------------------------------------------- */
+/* --- maintenance --- */
 static ks_err force_flush(struct ks_http_request *req)
 {
     ks_log(KS_LOG_INFO, "api", "flush requested");
@@ -197,17 +199,26 @@ static ks_err snapshot_delete_all(struct ks_http_request *req)
     return snapshot_ok(req);
 }
 
-#define R(pattern, methods, lane, flags, auth, handler, help)                                                          \
-    {KS_AREA_ROOT, pattern, methods, KS_LANE_##lane, flags, KS_AUTH_##auth, handler, NULL, help, {0}}
+#define R(pattern, methods, lane, flags, auth, handler, help)                                      \
+    {                                                                                              \
+        KS_AREA_ROOT, pattern, methods, KS_LANE_##lane, flags, KS_AUTH_##auth, handler, NULL,      \
+            help,                                                                                  \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
 
 static struct ks_route routes[] = {
     R("", KS_METHODS_READ, DIRECT, KS_ROUTE_HIDDEN, BASIC, index_page, "links"),
-    R("health", KS_METHODS_READ, DIRECT, 0, OPEN, health, "200 OK while serving, 503 once a shutdown has begun"),
+    R("health", KS_METHODS_READ, DIRECT, 0, OPEN, health,
+      "200 OK while serving, 503 once a shutdown has begun"),
     R("-/healthy", KS_METHODS_READ, DIRECT, 0, OPEN, healthy, "the same in Prometheus' words"),
     R("-/ready", KS_METHODS_READ, DIRECT, 0, OPEN, ready, "ready for requests"),
-    R("-/reload", KS_METHODS_READ, DIRECT, 0, RELOAD, nothing, "accepted; there is nothing to reload yet"),
+    R("-/reload", KS_METHODS_READ, DIRECT, 0, RELOAD, nothing,
+      "accepted; there is nothing to reload yet"),
     R("ping", KS_METHODS_READ, DIRECT, 0, OPEN, ping, "204, for Influx clients"),
-    R("metrics", KS_METHODS_READ, OPS, 0, METRICS, ks_ops_metrics, "own metrics in Prometheus text"),
+    R("metrics", KS_METHODS_READ, OPS, 0, METRICS, ks_ops_metrics,
+      "own metrics in Prometheus text"),
     R("flags", KS_METHODS_READ, OPS, 0, FLAGS, flags, "flags in effect, secrets masked"),
     R("robots.txt", KS_METHODS_READ, DIRECT, KS_ROUTE_HIDDEN, OPEN, robots, ""),
     R("favicon.ico", KS_METHODS_READ, DIRECT, KS_ROUTE_HIDDEN, OPEN, nothing, ""),
@@ -215,12 +226,17 @@ static struct ks_route routes[] = {
       "writes everything in memory to parts and returns when done"),
     R("internal/force_merge", KS_METHODS_READ, OPS, 0, FORCE_MERGE, force_merge,
       "merges parts; partition_prefix=YYYY_MM[_DD] narrows it"),
-    R("internal/resetRollupResultCache", KS_METHODS_READ, OPS, 0, RESET_CACHE, nothing, "forgets cached query results"),
-    R("snapshot/create", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_create, "makes a snapshot (hard links) to copy from"),
+    R("internal/resetRollupResultCache", KS_METHODS_READ, OPS, 0, RESET_CACHE, nothing,
+      "forgets cached query results"),
+    R("snapshot/create", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_create,
+      "makes a snapshot (hard links) to copy from"),
     R("snapshot/list", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_list, "names of the snapshots"),
-    R("snapshot/delete", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_delete, "removes snapshot=NAME"),
-    R("snapshot/delete_all", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_delete_all, "removes all snapshots"),
-    R("api/v1/admin/tsdb/snapshot", KS_METHODS_READ, OPS, 0, SNAPSHOT, prometheus_snapshot, "makes a snapshot, Prometheus' answer"),
+    R("snapshot/delete", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_delete,
+      "removes snapshot=NAME"),
+    R("snapshot/delete_all", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_delete_all,
+      "removes all snapshots"),
+    R("api/v1/admin/tsdb/snapshot", KS_METHODS_READ, OPS, 0, SNAPSHOT, prometheus_snapshot,
+      "makes a snapshot, Prometheus' answer"),
 };
 
 const struct ks_route_table ks_routes_ops = {routes, sizeof routes / sizeof *routes};

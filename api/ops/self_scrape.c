@@ -69,8 +69,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-ks_err ks_self_scrape_start(struct ks_app *app, int64_t interval_ms, const char *job, const char *instance,
-                            struct ks_self_scrape **ret)
+ks_err ks_self_scrape_start(struct ks_app *app, int64_t interval_ms, const char *job,
+                            const char *instance, struct ks_self_scrape **ret)
 {
     struct ks_self_scrape *s = ks_zalloc(sizeof *s);
     if (!s)

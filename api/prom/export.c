@@ -1,4 +1,5 @@
-/* export (jsonl, prometheus, promapi) and federate. Streamed: memory is one series, whatever the answer's size. */
+/* export (jsonl, prometheus, promapi) and federate. Streamed: memory is one series, whatever the
+ * answer's size. */
 #include <math.h>
 #include <stdio.h>
 
@@ -20,8 +21,8 @@ static void json_value(struct ks_buf *out, double v)
         ks_buf_f64(out, v);
 }
 
-static void jsonl_line(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant, const int64_t *times,
-                       const double *values, size_t n)
+static void jsonl_line(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant,
+                       const int64_t *times, const double *values, size_t n)
 {
     ks_buf_str(out, "{\"metric\":");
     ks_prom_json_labels(out, labels, tenant);
@@ -60,7 +61,8 @@ static bool plain_name(struct ks_slice s, bool metric)
 {
     for (size_t i = 0; i < s.len; i++) {
         char c = s.ptr[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (metric && c == ':');
+        bool letter =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (metric && c == ':');
         if (!letter && !(i && c >= '0' && c <= '9'))
             return false;
     }
@@ -96,7 +98,8 @@ static void prom_labels(struct ks_buf *out, struct ks_slice labels, const struct
         sep = ",";
     }
     if (tenant) {
-        ks_buf_printf(out, "%svm_account_id=\"%u\",vm_project_id=\"%u\"", sep, tenant->account, tenant->project);
+        ks_buf_printf(out, "%svm_account_id=\"%u\",vm_project_id=\"%u\"", sep, tenant->account,
+                      tenant->project);
         sep = ",";
     }
     if (!*sep && name.len)
@@ -105,7 +108,8 @@ static void prom_labels(struct ks_buf *out, struct ks_slice labels, const struct
         ks_buf_byte(out, '}');
 }
 
-static void prom_line(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant, int64_t ms, double v)
+static void prom_line(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant,
+                      int64_t ms, double v)
 {
     prom_labels(out, labels, tenant);
     ks_buf_byte(out, ' ');
@@ -117,7 +121,8 @@ static void prom_line(struct ks_buf *out, struct ks_slice labels, const struct k
 
 enum format { JSONL, PROMETHEUS, PROMAPI };
 
-struct export {
+struct export
+{
     struct ks_prom_ctx ctx;
     struct ks_sink sink;
     enum format format;
@@ -125,8 +130,8 @@ struct export {
     size_t written; /* series */
 };
 
-static ks_err export_series(struct export *x, struct ks_slice labels, const struct ks_tenant *tenant,
-                            const struct ks_samples *s)
+static ks_err export_series(struct export *x, struct ks_slice labels,
+                            const struct ks_tenant *tenant, const struct ks_samples *s)
 {
     struct ks_buf *out = x->sink.out;
     if (x->format == PROMAPI) {
@@ -165,7 +170,8 @@ static ks_err export_set(struct export *x, struct ks_series_set *set, int64_t st
         if (err == KS_OK)
             err = ks_series_read(set, i, start, end, &samples);
         if (err == KS_OK && samples.count)
-            err = export_series(x, ks_series_set_labels(set, i), x->ctx.req->multitenant ? &t : NULL, &samples);
+            err = export_series(x, ks_series_set_labels(set, i),
+                                x->ctx.req->multitenant ? &t : NULL, &samples);
     }
     ks_samples_done(&samples);
     return err;
@@ -176,14 +182,15 @@ static ks_err format_of(struct ks_http_request *req, enum format *ret)
     struct ks_slice f = ks_http_arg(req, "format");
     *ret = ks_slice_is(f, "prometheus") ? PROMETHEUS : ks_slice_is(f, "promapi") ? PROMAPI : JSONL;
     if (f.len && *ret == JSONL && !ks_slice_is(f, "jsonl") && !ks_slice_is(f, "json"))
-        return ks_fail(KS_EINVAL, "unknown format \"%.*s\"; want jsonl, prometheus or promapi", KS_SLICE_ARG(f));
+        return ks_fail(KS_EINVAL, "unknown format \"%.*s\"; want jsonl, prometheus or promapi",
+                       KS_SLICE_ARG(f));
     return KS_OK;
 }
 
 ks_err ks_prom_export(struct ks_http_request *req)
 {
-    static const char *const types[] = {"application/stream+json; charset=utf-8", "text/plain; charset=utf-8",
-                                        "application/json"};
+    static const char *const types[] = {"application/stream+json; charset=utf-8",
+                                        "text/plain; charset=utf-8", "application/json"};
     struct export x = {.sink = {req, &req->resp.body}};
     struct ks_select_opts sel;
     struct ks_series_set *set;
@@ -232,8 +239,8 @@ ks_err ks_prom_federate(struct ks_http_request *req)
         size_t last = samples.count - 1;
         /* A series that has ended is not there. */
         if (!ks_is_stale_nan(samples.values[last]))
-            prom_line(&req->resp.body, ks_series_set_labels(set, i), req->multitenant ? &t : NULL, samples.times[last],
-                      samples.values[last]);
+            prom_line(&req->resp.body, ks_series_set_labels(set, i), req->multitenant ? &t : NULL,
+                      samples.times[last], samples.values[last]);
     }
     ks_samples_done(&samples);
     ks_series_set_free(set);

@@ -8,7 +8,8 @@
 
 static KS_STAT(stat_nan, "kofstore_export_native_nan_samples_total");
 
-struct export {
+struct export
+{
     struct ks_prom_ctx ctx;
     struct ks_sink sink;
     int64_t start, end;
@@ -19,8 +20,8 @@ struct export {
 };
 
 /* Writes one series that has samples. */
-typedef ks_err (*series_fn)(struct export *x, struct ks_slice labels, const struct ks_tenant *tenant,
-                            const struct ks_samples *s);
+typedef ks_err (*series_fn)(struct export *x, struct ks_slice labels,
+                            const struct ks_tenant *tenant, const struct ks_samples *s);
 
 static ks_err each_series(struct export *x, series_fn fn)
 {
@@ -36,7 +37,8 @@ static ks_err each_series(struct export *x, series_fn fn)
         if (err == KS_OK)
             err = ks_series_read(set, i, x->start, x->end, &samples);
         if (err == KS_OK && samples.count)
-            err = fn(x, ks_series_set_labels(set, i), x->ctx.req->multitenant ? &t : NULL, &samples);
+            err =
+                fn(x, ks_series_set_labels(set, i), x->ctx.req->multitenant ? &t : NULL, &samples);
     }
     ks_samples_done(&samples);
     ks_series_set_free(set);
@@ -52,7 +54,7 @@ static ks_err begin(struct ks_http_request *req, struct export *x)
     return ks_http_arg_time_ms(req, "end", x->ctx.now_ms, &x->end);
 }
 
-/* --- native ------------------------------------------------------------------------------------------------------------- */
+/* --- native --- */
 static void put_be32(struct ks_buf *out, uint32_t v)
 {
     uint8_t b[4];
@@ -73,10 +75,12 @@ static void put_part(struct ks_buf *out, const struct ks_buf *part)
     ks_buf_slice(out, ks_buf_view(part));
 }
 
-static void put_name(struct export *x, struct ks_slice labels, const struct ks_tenant *tenant, struct ks_buf *out)
+static void put_name(struct export *x, struct ks_slice labels, const struct ks_tenant *tenant,
+                     struct ks_buf *out)
 {
     char account[24], project[24];
-    struct ks_label extra[2] = {{KS_SLICE_LIT("vm_account_id"), {account, 0}}, {KS_SLICE_LIT("vm_project_id"), {project, 0}}};
+    struct ks_label extra[2] = {{KS_SLICE_LIT("vm_account_id"), {account, 0}},
+                                {KS_SLICE_LIT("vm_project_id"), {project, 0}}};
     if (tenant) {
         extra[0].value.len = ks_u64_format(account, tenant->account);
         extra[1].value.len = ks_u64_format(project, tenant->project);
@@ -86,8 +90,8 @@ static void put_name(struct export *x, struct ks_slice labels, const struct ks_t
     put_part(out, &x->part);
 }
 
-static ks_err native_series(struct export *x, struct ks_slice labels, const struct ks_tenant *tenant,
-                            const struct ks_samples *s)
+static ks_err native_series(struct export *x, struct ks_slice labels,
+                            const struct ks_tenant *tenant, const struct ks_samples *s)
 {
     for (size_t i = 0; i < s->count;) {
         size_t used;
@@ -122,7 +126,7 @@ ks_err ks_prom_export_native(struct ks_http_request *req)
     return ks_sink_drain(&x.sink, true);
 }
 
-/* --- csv ---------------------------------------------------------------------------------------------------------------- */
+/* --- csv --- */
 struct csv_field {
     enum { FIELD_VALUE, FIELD_TIME, FIELD_LABEL } kind;
     struct ks_slice name;
@@ -149,13 +153,16 @@ static ks_err read_fields(struct export *x, struct ks_slice format)
     struct ks_http_request *req = x->ctx.req;
     size_t cap = 0;
     if (!format.len)
-        return ks_fail(KS_EINVAL, "missing \"format\" arg; for example format=__name__,job,__value__,__timestamp__:unix_s");
+        return ks_fail(KS_EINVAL, "missing \"format\" arg; for example "
+                                  "format=__name__,job,__value__,__timestamp__:unix_s");
     for (bool more = true; more;) {
         const char *comma = format.len ? memchr(format.ptr, ',', format.len) : NULL;
-        struct ks_slice text = ks_slice(format.ptr, comma ? (size_t)(comma - format.ptr) : format.len);
+        struct ks_slice text =
+            ks_slice(format.ptr, comma ? (size_t)(comma - format.ptr) : format.len);
         format = ks_slice_from(format, text.len + (comma != NULL));
         more = comma != NULL;
-        KS_TRY(ks_arena_grow(&req->arena, (void **)&x->fields, &cap, x->field_count + 1, sizeof *x->fields));
+        KS_TRY(ks_arena_grow(&req->arena, (void **)&x->fields, &cap, x->field_count + 1,
+                             sizeof *x->fields));
         KS_TRY(field_of(text, &x->fields[x->field_count]));
         ks_buf_str(x->sink.out, x->field_count++ ? "," : "");
         ks_buf_slice(x->sink.out, text);
@@ -164,7 +171,8 @@ static ks_err read_fields(struct export *x, struct ks_slice format)
     return KS_OK;
 }
 
-static void put_label(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant, struct ks_slice name)
+static void put_label(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant,
+                      struct ks_slice name)
 {
     if (tenant && ks_slice_is(name, "vm_account_id"))
         ks_buf_u64_dec(out, tenant->account);
@@ -174,7 +182,8 @@ static void put_label(struct ks_buf *out, struct ks_slice labels, const struct k
         ks_csv_put(out, ks_labels_get(labels, name));
 }
 
-static void put_time(struct ks_buf *out, struct ks_buf *scratch, const struct ks_csv_time *t, int64_t ms)
+static void put_time(struct ks_buf *out, struct ks_buf *scratch, const struct ks_csv_time *t,
+                     int64_t ms)
 {
     if (t->kind != KS_CSV_CUSTOM) {
         ks_csv_time_write(t, ms, out);
@@ -185,7 +194,8 @@ static void put_time(struct ks_buf *out, struct ks_buf *scratch, const struct ks
     ks_csv_put(out, ks_buf_view(scratch));
 }
 
-static ks_err csv_series(struct export *x, struct ks_slice labels, const struct ks_tenant *tenant, const struct ks_samples *s)
+static ks_err csv_series(struct export *x, struct ks_slice labels, const struct ks_tenant *tenant,
+                         const struct ks_samples *s)
 {
     struct ks_buf *out = x->sink.out;
     for (size_t i = 0; i < s->count; i++) {

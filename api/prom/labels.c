@@ -58,7 +58,8 @@ static ks_err write_list(struct ks_http_request *req, struct text_list *l)
     return KS_OK;
 }
 
-static ks_err begin(struct ks_http_request *req, bool match_required, struct ks_prom_ctx *ctx, struct ks_select_opts *sel)
+static ks_err begin(struct ks_http_request *req, bool match_required, struct ks_prom_ctx *ctx,
+                    struct ks_select_opts *sel)
 {
     int64_t start, end;
     KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_labels_duration_ms, ctx));
@@ -83,7 +84,8 @@ ks_err ks_prom_labels(struct ks_http_request *req)
     return write_list(req, &l);
 }
 
-/* Prometheus' U__ escape: _xHEX_ is a code point, __ an underscore. Names that are not so escaped stay as they are. */
+/* Prometheus' U__ escape: _xHEX_ is a code point, __ an underscore. Names that are not so escaped
+ * stay as they are. */
 static ks_err unescape_name(struct ks_http_request *req, struct ks_slice name, struct ks_slice *ret)
 {
     *ret = name;
@@ -143,7 +145,10 @@ static ks_err unescape_name(struct ks_http_request *req, struct ks_slice name, s
 
 static bool add_tenant_value(void *arg, struct ks_tenant t)
 {
-    struct { struct text_list *l; bool project; } *x = arg;
+    struct {
+        struct text_list *l;
+        bool project;
+    } *x = arg;
     char text[16];
     size_t n = ks_u64_format(text, x->project ? t.project : t.account);
     return add_text(x->l, ks_slice(text, n), 1);
@@ -159,7 +164,10 @@ ks_err ks_prom_label_values(struct ks_http_request *req)
     KS_TRY(unescape_name(req, req->param, &name));
     bool account = ks_slice_is(name, "vm_account_id"), project = ks_slice_is(name, "vm_project_id");
     if (req->multitenant && (account || project)) {
-        struct { struct text_list *l; bool project; } x = {&l, project};
+        struct {
+            struct text_list *l;
+            bool project;
+        } x = {&l, project};
         KS_TRY(ks_engine_tenants(ctx.app->engine, sel.min_ms, sel.max_ms, add_tenant_value, &x));
     } else {
         KS_TRY(ks_engine_label_values(ctx.app->engine, &sel, name, add_text, &l));
@@ -194,7 +202,8 @@ static ks_err write_series(struct ks_http_request *req, struct ks_series_set *se
     for (size_t i = 0; i < n && i < limit; i++) {
         if (i)
             ks_buf_byte(&req->resp.body, ',');
-        ks_prom_json_labels(&req->resp.body, refs[i].labels, req->multitenant ? &refs[i].tenant : NULL);
+        ks_prom_json_labels(&req->resp.body, refs[i].labels,
+                            req->multitenant ? &refs[i].tenant : NULL);
     }
     ks_buf_str(&req->resp.body, "]}");
     return KS_OK;

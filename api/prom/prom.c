@@ -9,10 +9,11 @@
 /* A cross product of filters beyond this is an attack or a mistake. */
 enum { SELECTORS_MAX = 4096, DEFAULT_STEP_MS = 300000 };
 
-/* --- filters ------------------------------------------------------------------------------------------------------------ */
+/* --- filters --- */
 /* (a1 OR a2) AND (b1 OR b2) as an OR of ANDs. An empty list stands for "everything". */
-static ks_err cross(struct ks_arena *arena, const struct ks_selector *a, size_t an, const struct ks_selector *b, size_t bn,
-                    struct ks_selector **ret, size_t *ret_count)
+static ks_err cross(struct ks_arena *arena, const struct ks_selector *a, size_t an,
+                    const struct ks_selector *b, size_t bn, struct ks_selector **ret,
+                    size_t *ret_count)
 {
     if (!an || !bn) {
         *ret = (struct ks_selector *)(an ? a : b);
@@ -28,7 +29,8 @@ static ks_err cross(struct ks_arena *arena, const struct ks_selector *a, size_t 
         for (size_t j = 0; j < bn; j++) {
             struct ks_selector *s = &out[i * bn + j];
             s->count = a[i].count + b[j].count;
-            if (!(s->matchers = ks_arena_array(arena, s->count ? s->count : 1, sizeof *s->matchers)))
+            if (!(s->matchers =
+                      ks_arena_array(arena, s->count ? s->count : 1, sizeof *s->matchers)))
                 return ks_arena_err(arena);
             memcpy(s->matchers, a[i].matchers, a[i].count * sizeof *s->matchers);
             memcpy(s->matchers + a[i].count, b[j].matchers, b[j].count * sizeof *s->matchers);
@@ -38,9 +40,10 @@ static ks_err cross(struct ks_arena *arena, const struct ks_selector *a, size_t 
     return KS_OK;
 }
 
-/* The selectors of all arguments called one of the names (and from that origin; -1 any) as one OR-list. */
-static ks_err parse_list(struct ks_http_request *req, const char *name, int in_body, struct ks_selector **ret,
-                         size_t *ret_count)
+/* The selectors of all arguments called one of the names (and from that origin; -1 any) as one
+ * OR-list. */
+static ks_err parse_list(struct ks_http_request *req, const char *name, int in_body,
+                         struct ks_selector **ret, size_t *ret_count)
 {
     struct ks_selector *list = NULL;
     size_t n = 0, cap = 0;
@@ -71,10 +74,13 @@ static ks_err extra_labels(struct ks_http_request *req, struct ks_selector *ret)
             continue;
         const char *eq = v.len ? memchr(v.ptr, '=', v.len) : NULL;
         if (!eq || eq == v.ptr)
-            return ks_fail(KS_EINVAL, "cannot parse extra_label \"%.*s\"; want name=value", KS_SLICE_ARG(v));
+            return ks_fail(KS_EINVAL, "cannot parse extra_label \"%.*s\"; want name=value",
+                           KS_SLICE_ARG(v));
         struct ks_slice name = ks_slice(v.ptr, (size_t)(eq - v.ptr));
-        KS_TRY(ks_arena_grow(&req->arena, (void **)&ret->matchers, &cap, ret->count + 1, sizeof *ret->matchers));
-        ret->matchers[ret->count++] = (struct ks_matcher){name, ks_slice_from(v, name.len + 1), KS_MATCH_EQ};
+        KS_TRY(ks_arena_grow(&req->arena, (void **)&ret->matchers, &cap, ret->count + 1,
+                             sizeof *ret->matchers));
+        ret->matchers[ret->count++] =
+            (struct ks_matcher){name, ks_slice_from(v, name.len + 1), KS_MATCH_EQ};
     }
     return KS_OK;
 }
@@ -94,7 +100,8 @@ static ks_err read_filters(struct ks_prom_ctx *ctx)
             struct ks_selector *list;
             size_t n;
             KS_TRY(parse_list(req, names[i], body, &list, &n));
-            KS_TRY(cross(&req->arena, ctx->filters, ctx->filter_count, list, n, &ctx->filters, &ctx->filter_count));
+            KS_TRY(cross(&req->arena, ctx->filters, ctx->filter_count, list, n, &ctx->filters,
+                         &ctx->filter_count));
         }
     return KS_OK;
 }
@@ -108,10 +115,12 @@ ks_err ks_prom_begin(struct ks_http_request *req, int64_t max_duration_ms, struc
     else if (ks_slice_is(dialect, "promql") || ks_slice_is(dialect, "prometheus"))
         req->strict = true;
     else if (dialect.len)
-        return ks_fail(KS_EINVAL, "unknown dialect \"%.*s\"; use metricsql or promql", KS_SLICE_ARG(dialect));
+        return ks_fail(KS_EINVAL, "unknown dialect \"%.*s\"; use metricsql or promql",
+                       KS_SLICE_ARG(dialect));
     else
         req->strict |= ks_app_of(req)->cfg.strict_dialect;
-    *ret = (struct ks_prom_ctx){.req = req, .app = ks_app_of(req), .now_ms = ks_now_ms(), .strict = req->strict};
+    *ret = (struct ks_prom_ctx){
+        .req = req, .app = ks_app_of(req), .now_ms = ks_now_ms(), .strict = req->strict};
     KS_TRY(ks_http_arg_duration_ms(req, "timeout", max_duration_ms, &timeout));
     if (timeout <= 0 || timeout > max_duration_ms)
         timeout = max_duration_ms;
@@ -142,12 +151,14 @@ ks_err ks_prom_and_filters(struct ks_prom_ctx *ctx, const struct ks_selector *li
                            struct ks_select_opts *sel)
 {
     struct ks_selector *all;
-    KS_TRY(cross(&ctx->req->arena, list, count, ctx->filters, ctx->filter_count, &all, &sel->selector_count));
+    KS_TRY(cross(&ctx->req->arena, list, count, ctx->filters, ctx->filter_count, &all,
+                 &sel->selector_count));
     sel->selectors = all;
     return KS_OK;
 }
 
-ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms, int64_t *ret_start, int64_t *ret_end)
+ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms, int64_t *ret_start,
+                          int64_t *ret_end)
 {
     int64_t now = ctx->now_ms / 1000 * 1000;
     KS_TRY(ks_http_arg_time_ms(ctx->req, "end", now, ret_end));
@@ -158,7 +169,8 @@ ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms, int
     return KS_OK;
 }
 
-ks_err ks_prom_strict_time(const struct ks_prom_ctx *ctx, const char *name, int64_t fallback, int64_t *ret)
+ks_err ks_prom_strict_time(const struct ks_prom_ctx *ctx, const char *name, int64_t fallback,
+                           int64_t *ret)
 {
     struct ks_slice v = ks_http_arg(ctx->req, name);
     double seconds;
@@ -174,15 +186,18 @@ ks_err ks_prom_strict_time(const struct ks_prom_ctx *ctx, const char *name, int6
     bool dated = v.len >= 20 && v.ptr[4] == '-';
     if (dated && ks_time_parse_ms(v, ctx->now_ms, ret) == KS_OK)
         return KS_OK;
-    if (ks_slice_has_prefix(v, KS_SLICE_LIT("-292273086-05-16T")) || ks_slice_has_prefix(v, KS_SLICE_LIT("292277025-08-18T"))) {
+    if (ks_slice_has_prefix(v, KS_SLICE_LIT("-292273086-05-16T")) ||
+        ks_slice_has_prefix(v, KS_SLICE_LIT("292277025-08-18T"))) {
         *ret = v.ptr[0] == '-' ? -((int64_t)1 << 54) : (int64_t)1 << 54;
         return KS_OK;
     }
-    return ks_fail(KS_EINVAL, "invalid parameter \"%s\": cannot parse \"%.*s\" to a valid timestamp", name, KS_SLICE_ARG(v));
+    return ks_fail(KS_EINVAL,
+                   "invalid parameter \"%s\": cannot parse \"%.*s\" to a valid timestamp", name,
+                   KS_SLICE_ARG(v));
 }
 
-ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t end_ms, bool match_required,
-                           struct ks_select_opts *ret)
+ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t end_ms,
+                           bool match_required, struct ks_select_opts *ret)
 {
     *ret = (struct ks_select_opts){.min_ms = start_ms, .max_ms = end_ms, .ctx = &ctx->read};
     if (!ctx->req->multitenant) {
@@ -192,12 +207,13 @@ ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t en
     return ks_prom_matchers(ctx, match_required, ret);
 }
 
-/* --- JSON --------------------------------------------------------------------------------------------------------------- */
+/* --- JSON --- */
 void ks_prom_json_begin(struct ks_http_request *req)
 {
     req->resp.content_type = "application/json";
-    ks_buf_str(&req->resp.body, req->cluster_form && !req->strict ? "{\"status\":\"success\",\"isPartial\":false,\"data\":"
-                                                  : "{\"status\":\"success\",\"data\":");
+    ks_buf_str(&req->resp.body, req->cluster_form && !req->strict
+                                    ? "{\"status\":\"success\",\"isPartial\":false,\"data\":"
+                                    : "{\"status\":\"success\",\"data\":");
 }
 
 /* Most label text needs no escape: one look, one copy. */
@@ -220,7 +236,8 @@ static void json_text(struct ks_buf *out, struct ks_slice s)
     out->len += s.len + 2;
 }
 
-void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes, const struct ks_tenant *tenant)
+void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes,
+                         const struct ks_tenant *tenant)
 {
     struct ks_labels_iter it = ks_labels_iter(label_bytes);
     struct ks_label l;
@@ -234,7 +251,8 @@ void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes, const 
         sep = ",";
     }
     if (tenant)
-        ks_buf_printf(out, "%s\"vm_account_id\":\"%u\",\"vm_project_id\":\"%u\"", sep, tenant->account, tenant->project);
+        ks_buf_printf(out, "%s\"vm_account_id\":\"%u\",\"vm_project_id\":\"%u\"", sep,
+                      tenant->account, tenant->project);
     ks_buf_byte(out, '}');
 }
 

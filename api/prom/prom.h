@@ -1,9 +1,11 @@
 /*
- * What the query handlers share: tenants, the filters a proxy imposes, deadlines and limits, and the JSON envelopes.
+ * What the query handlers share: tenants, the filters a proxy imposes, deadlines and limits, and
+ * the JSON envelopes.
  *
- * Filters as access control. Every extra_label is ANDed. extra_filters values form one OR-list per origin (URL or form body) and
- * spelling (extra_filters or extra_filters[]), and these lists are ANDed. With one list that is VictoriaMetrics' rule; a client
- * that adds a list of its own can only narrow what its proxy allowed. (There, all lists are one OR, so it can widen it.)
+ * Filters as access control. Every extra_label is ANDed. extra_filters values form one OR-list per
+ * origin (URL or form body) and spelling (extra_filters or extra_filters[]), and these lists are
+ * ANDed. With one list that is VictoriaMetrics' rule; a client that adds a list of its own can only
+ * narrow what its proxy allowed. (There, all lists are one OR, so it can widen it.)
  */
 #ifndef KS_API_PROM_PROM_H
 #define KS_API_PROM_PROM_H
@@ -22,26 +24,32 @@ struct ks_prom_ctx {
 };
 
 /* Reads tenant, filters and deadline. max_duration_ms bounds the timeout argument. */
-KS_NODISCARD ks_err ks_prom_begin(struct ks_http_request *req, int64_t max_duration_ms, struct ks_prom_ctx *ret);
-/* match[] selectors ANDed with the filters, into sel->selectors. Without match[]: the filters alone, or KS_EINVAL if required. */
-KS_NODISCARD ks_err ks_prom_matchers(struct ks_prom_ctx *ctx, bool required, struct ks_select_opts *sel);
+KS_NODISCARD ks_err ks_prom_begin(struct ks_http_request *req, int64_t max_duration_ms,
+                                  struct ks_prom_ctx *ret);
+/* match[] selectors ANDed with the filters, into sel->selectors. Without match[]: the filters
+ * alone, or KS_EINVAL if required. */
+KS_NODISCARD ks_err ks_prom_matchers(struct ks_prom_ctx *ctx, bool required,
+                                     struct ks_select_opts *sel);
 /* The same for selectors from elsewhere. */
-KS_NODISCARD ks_err ks_prom_and_filters(struct ks_prom_ctx *ctx, const struct ks_selector *list, size_t count,
-                                        struct ks_select_opts *sel);
+KS_NODISCARD ks_err ks_prom_and_filters(struct ks_prom_ctx *ctx, const struct ks_selector *list,
+                                        size_t count, struct ks_select_opts *sel);
 /* start and end with VictoriaMetrics' defaults: end − default_range and now. */
-KS_NODISCARD ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms, int64_t *ret_start,
-                                       int64_t *ret_end);
-/* Prometheus' times: seconds, also negative ones, or RFC 3339. A missing one is the fallback (INT64_MIN: an error). */
-KS_NODISCARD ks_err ks_prom_strict_time(const struct ks_prom_ctx *ctx, const char *name, int64_t fallback, int64_t *ret);
+KS_NODISCARD ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms,
+                                       int64_t *ret_start, int64_t *ret_end);
+/* Prometheus' times: seconds, also negative ones, or RFC 3339. A missing one is the fallback
+ * (INT64_MIN: an error). */
+KS_NODISCARD ks_err ks_prom_strict_time(const struct ks_prom_ctx *ctx, const char *name,
+                                        int64_t fallback, int64_t *ret);
 /* Tenants, read context and time range of a select. */
-KS_NODISCARD ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t end_ms, bool match_required,
-                                        struct ks_select_opts *ret);
+KS_NODISCARD ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t end_ms,
+                                        bool match_required, struct ks_select_opts *ret);
 
-/* --- JSON --------------------------------------------------------------------------------------------------------------- */
+/* --- JSON --- */
 /* {"status":"success","isPartial":false,"data": — the cluster form alone has isPartial. */
 void ks_prom_json_begin(struct ks_http_request *req);
 /* The label object of a series; a multitenant answer adds vm_account_id and vm_project_id. */
-void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes, const struct ks_tenant *tenant);
+void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes,
+                         const struct ks_tenant *tenant);
 /* [1700000000.123,"1.5"] */
 void ks_prom_json_point(struct ks_buf *out, int64_t time_ms, double value);
 

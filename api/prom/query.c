@@ -16,13 +16,15 @@ static bool absent(double v)
     return ks_f64_bits(v) == KS_ABSENT_BITS;
 }
 
-static const struct ks_tenant *shown_tenant(const struct ks_prom_ctx *ctx, const struct ks_promql_series *s)
+static const struct ks_tenant *shown_tenant(const struct ks_prom_ctx *ctx,
+                                            const struct ks_promql_series *s)
 {
     return ctx->req->multitenant ? &s->tenant : NULL;
 }
 
 /* [[t,"v"],…] of a series; the number of points. */
-static size_t write_points(struct ks_buf *out, const struct ks_promql_result *r, const struct ks_promql_series *s)
+static size_t write_points(struct ks_buf *out, const struct ks_promql_result *r,
+                           const struct ks_promql_series *s)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->count; i++) {
@@ -30,12 +32,14 @@ static size_t write_points(struct ks_buf *out, const struct ks_promql_result *r,
             continue;
         if (n++)
             ks_buf_byte(out, ',');
-        ks_prom_json_point(out, s->times ? s->times[i] : r->start_ms + (int64_t)i * r->step_ms, s->values[i]);
+        ks_prom_json_point(out, s->times ? s->times[i] : r->start_ms + (int64_t)i * r->step_ms,
+                           s->values[i]);
     }
     return n;
 }
 
-static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out, const struct ks_promql_result *r)
+static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out,
+                         const struct ks_promql_result *r)
 {
     const char *sep = "";
     ks_buf_byte(out, '[');
@@ -56,7 +60,8 @@ static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out, cons
     ks_buf_byte(out, ']');
 }
 
-static void write_vector(const struct ks_prom_ctx *ctx, struct ks_buf *out, const struct ks_promql_result *r)
+static void write_vector(const struct ks_prom_ctx *ctx, struct ks_buf *out,
+                         const struct ks_promql_result *r)
 {
     const char *sep = "";
     ks_buf_byte(out, '[');
@@ -75,7 +80,8 @@ static void write_vector(const struct ks_prom_ctx *ctx, struct ks_buf *out, cons
     ks_buf_byte(out, ']');
 }
 
-static void write_string_list(struct ks_buf *out, const char *key, const struct ks_slice *list, size_t n)
+static void write_string_list(struct ks_buf *out, const char *key, const struct ks_slice *list,
+                              size_t n)
 {
     if (!n)
         return;
@@ -89,7 +95,8 @@ static void write_string_list(struct ks_buf *out, const char *key, const struct 
 }
 
 /* MetricsQL knows vectors and matrices only; strict PromQL has scalars and strings too. */
-static void write_data(const struct ks_prom_ctx *ctx, struct ks_buf *out, const struct ks_promql_result *r, bool range)
+static void write_data(const struct ks_prom_ctx *ctx, struct ks_buf *out,
+                       const struct ks_promql_result *r, bool range)
 {
     bool matrix = range || r->type == KS_VALUE_MATRIX;
     if (ctx->strict && !range && r->type == KS_VALUE_SCALAR && r->series_count) {
@@ -114,7 +121,8 @@ static void write_data(const struct ks_prom_ctx *ctx, struct ks_buf *out, const 
     ks_buf_byte(out, '}');
 }
 
-static void write_answer(const struct ks_prom_ctx *ctx, const struct ks_promql_result *r, bool range)
+static void write_answer(const struct ks_prom_ctx *ctx, const struct ks_promql_result *r,
+                         bool range)
 {
     struct ks_http_request *req = ctx->req;
     struct ks_buf *out = &req->resp.body;
@@ -127,7 +135,8 @@ static void write_answer(const struct ks_prom_ctx *ctx, const struct ks_promql_r
         req->resp.content_type = "application/stream+json";
     else if (!ctx->strict)
         ks_buf_printf(out, ",\"stats\":{\"seriesFetched\": \"%llu\",\"executionTimeMsec\":%lld}",
-                      (unsigned long long)r->series_fetched, (long long)(ks_mono_us() - req->start_mono_us) / 1000);
+                      (unsigned long long)r->series_fetched,
+                      (long long)(ks_mono_us() - req->start_mono_us) / 1000);
     ks_buf_byte(out, '}');
 }
 
@@ -164,7 +173,8 @@ static ks_err read_options(const struct ks_prom_ctx *ctx, struct ks_promql_reque
     KS_TRY(ks_http_arg_duration_ms(req, "max_lookback", cfg->max_lookback_ms, &q->lookback_ms));
     if (ks_http_arg(req, "lookback_delta").len)
         KS_TRY(ks_http_arg_duration_ms(req, "lookback_delta", 0, &q->lookback_ms));
-    KS_TRY(ks_http_arg_duration_ms(req, "latency_offset", cfg->latency_offset_ms, &q->latency_offset_ms));
+    KS_TRY(ks_http_arg_duration_ms(req, "latency_offset", cfg->latency_offset_ms,
+                                   &q->latency_offset_ms));
     KS_TRY(ks_http_arg_i64(req, "round_digits", 100, &digits));
     q->round_digits = digits < 0 || digits > 100 ? 100 : (int)digits;
     if (ctx->strict)
@@ -185,16 +195,22 @@ static ks_err exec(struct ks_prom_ctx *ctx, struct ks_promql_request *q)
     struct ks_arena arena;
     char text[KS_ERR_TEXT_MAX];
     struct ks_promql_result r = {0};
-    struct ks_query_entry e = {.query = q->query, .remote_addr = ctx->req->remote_addr, .tenant = ctx->req->tenant,
-                               .multitenant = q->multitenant, .start_ms = q->start_ms, .end_ms = q->end_ms,
+    struct ks_query_entry e = {.query = q->query,
+                               .remote_addr = ctx->req->remote_addr,
+                               .tenant = ctx->req->tenant,
+                               .multitenant = q->multitenant,
+                               .start_ms = q->start_ms,
+                               .end_ms = q->end_ms,
                                .step_ms = q->step_ms};
-    ks_arena_init(&arena, app->cfg.max_memory_per_query_bytes ? app->cfg.max_memory_per_query_bytes : (size_t)1 << 30);
+    ks_arena_init(&arena, app->cfg.max_memory_per_query_bytes ? app->cfg.max_memory_per_query_bytes
+                                                              : (size_t)1 << 30);
     ks_query_begin(app->queries, &e);
     ks_err err = ks_promql_exec(app->engine, q, &arena, &r);
     if (err == KS_OK)
         write_answer(ctx, &r, q->range);
     if (err == KS_EPARSE && ctx->strict)
-        err = ks_fail(err, "invalid parameter \"query\": %s", text_copy(ks_err_text(), text, sizeof text));
+        err = ks_fail(err, "invalid parameter \"query\": %s",
+                      text_copy(ks_err_text(), text, sizeof text));
     ks_query_end(app->queries, &e, arena.used_bytes, app->cfg.log_slow_query_ms);
     ks_stat_add(&stat_series_read, r.series_fetched);
     ks_stat_add(&stat_rows_read, r.samples_read);
@@ -226,17 +242,23 @@ static ks_err strict_range(const struct ks_prom_ctx *ctx, struct ks_promql_reque
     KS_TRY(ks_prom_strict_time(ctx, "start", INT64_MIN, &q->start_ms));
     KS_TRY(ks_prom_strict_time(ctx, "end", INT64_MIN, &q->end_ms));
     if (q->end_ms < q->start_ms)
-        return ks_fail(KS_EINVAL, "invalid parameter \"end\": end timestamp must not be before start time");
+        return ks_fail(KS_EINVAL,
+                       "invalid parameter \"end\": end timestamp must not be before start time");
     struct ks_slice step = ks_http_arg(req, "step");
     if (!step.len || ks_http_arg_duration_ms(req, "step", 0, &q->step_ms) != KS_OK)
-        return ks_fail(KS_EINVAL, "invalid parameter \"step\": cannot parse \"%.*s\" to a valid duration",
+        return ks_fail(KS_EINVAL,
+                       "invalid parameter \"step\": cannot parse \"%.*s\" to a valid duration",
                        KS_SLICE_ARG(step));
     if (q->step_ms <= 0)
-        return ks_fail(KS_EINVAL, "invalid parameter \"step\": zero or negative query resolution step widths are not "
-                                  "accepted. Try a positive integer");
+        return ks_fail(
+            KS_EINVAL,
+            "invalid parameter \"step\": zero or negative query resolution step widths are not "
+            "accepted. Try a positive integer");
     if ((q->end_ms - q->start_ms) / q->step_ms > 11000)
-        return ks_fail(KS_EINVAL, "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query "
-                                  "resolution (?step=XX)");
+        return ks_fail(
+            KS_EINVAL,
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query "
+            "resolution (?step=XX)");
     return KS_OK;
 }
 

@@ -7,9 +7,15 @@
 #include "remote_read.pb-c.h"
 
 /* A request is small: some matchers per selector. Chunk type 1 is XOR. */
-enum { REQUEST_BYTES_MAX = 4 << 20, QUERIES_MAX = 1000, MATCHERS_MAX = 1000, XOR = 1, LENGTH_BYTES = 5 };
+enum {
+    REQUEST_BYTES_MAX = 4 << 20,
+    QUERIES_MAX = 1000,
+    MATCHERS_MAX = 1000,
+    XOR = 1,
+    LENGTH_BYTES = 5
+};
 
-/* --- request ------------------------------------------------------------------------------------------------------------ */
+/* --- request --- */
 static void *arena_alloc(void *arena, size_t size)
 {
     return ks_arena_alloc(arena, size);
@@ -31,9 +37,12 @@ static ks_err matcher_of(const KsRead__LabelMatcher *m, struct ks_matcher *ret)
 static ks_err query_of(const KsRead__Query *q, struct ks_arena *arena, struct ks_read_query *ret)
 {
     if (q->n_matchers > MATCHERS_MAX)
-        return ks_fail(KS_EPARSE, "a query of %zu matchers; at most %d are allowed", q->n_matchers, MATCHERS_MAX);
-    *ret = (struct ks_read_query){q->start_timestamp_ms, q->end_timestamp_ms, {NULL, q->n_matchers}};
-    ret->selector.matchers = ks_arena_array(arena, q->n_matchers + 1, sizeof *ret->selector.matchers);
+        return ks_fail(KS_EPARSE, "a query of %zu matchers; at most %d are allowed", q->n_matchers,
+                       MATCHERS_MAX);
+    *ret =
+        (struct ks_read_query){q->start_timestamp_ms, q->end_timestamp_ms, {NULL, q->n_matchers}};
+    ret->selector.matchers =
+        ks_arena_array(arena, q->n_matchers + 1, sizeof *ret->selector.matchers);
     if (!ret->selector.matchers)
         return ks_arena_err(arena);
     for (size_t i = 0; i < q->n_matchers; i++)
@@ -41,16 +50,20 @@ static ks_err query_of(const KsRead__Query *q, struct ks_arena *arena, struct ks
     return KS_OK;
 }
 
-ks_err ks_read_request_parse(struct ks_slice protobuf, struct ks_arena *arena, struct ks_read_request *ret)
+ks_err ks_read_request_parse(struct ks_slice protobuf, struct ks_arena *arena,
+                             struct ks_read_request *ret)
 {
     ProtobufCAllocator alloc = {arena_alloc, arena_free, arena};
-    KsRead__ReadRequest *r = ks_read__read_request__unpack(&alloc, protobuf.len, (const uint8_t *)protobuf.ptr);
+    KsRead__ReadRequest *r =
+        ks_read__read_request__unpack(&alloc, protobuf.len, (const uint8_t *)protobuf.ptr);
     if (!r && arena->err != KS_OK)
         return ks_arena_err(arena);
     if (!r)
-        return ks_fail(KS_EPARSE, "malformed protobuf of a remote read request, %zu bytes", protobuf.len);
+        return ks_fail(KS_EPARSE, "malformed protobuf of a remote read request, %zu bytes",
+                       protobuf.len);
     if (r->n_queries > QUERIES_MAX)
-        return ks_fail(KS_EPARSE, "%zu queries in one request; at most %d are allowed", r->n_queries, QUERIES_MAX);
+        return ks_fail(KS_EPARSE, "%zu queries in one request; at most %d are allowed",
+                       r->n_queries, QUERIES_MAX);
     *ret = (struct ks_read_request){.count = r->n_queries};
     ret->queries = ks_arena_array(arena, r->n_queries + 1, sizeof *ret->queries);
     if (!ret->queries)
@@ -60,7 +73,8 @@ ks_err ks_read_request_parse(struct ks_slice protobuf, struct ks_arena *arena, s
     /* The first of the list that is known; no list means samples. */
     for (size_t i = 0; i < r->n_accepted_response_types; i++) {
         int type = (int)r->accepted_response_types[i];
-        if (type != KS_READ__RESPONSE_TYPE__SAMPLES && type != KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS)
+        if (type != KS_READ__RESPONSE_TYPE__SAMPLES &&
+            type != KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS)
             continue;
         ret->streamed = type == KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS;
         break;
@@ -68,7 +82,7 @@ ks_err ks_read_request_parse(struct ks_slice protobuf, struct ks_arena *arena, s
     return KS_OK;
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------------ */
+/* --- answers --- */
 static size_t varint_len(uint64_t v)
 {
     return v < 128 ? 1 : (size_t)(70 - __builtin_clzll(v)) / 7;
@@ -88,7 +102,8 @@ static void end_field(struct ks_buf *out, size_t start)
     if (ks_buf_status(out) != KS_OK)
         return;
     for (size_t i = 0; i < LENGTH_BYTES; i++, len >>= 7)
-        out->ptr[start - LENGTH_BYTES + i] = (char)((len & 0x7f) | (i + 1 < LENGTH_BYTES ? 0x80 : 0));
+        out->ptr[start - LENGTH_BYTES + i] =
+            (char)((len & 0x7f) | (i + 1 < LENGTH_BYTES ? 0x80 : 0));
 }
 
 static void put_label(struct ks_buf *out, struct ks_slice name, struct ks_slice value)
@@ -111,7 +126,8 @@ static int name_cmp(struct ks_slice a, struct ks_slice b)
 static void put_labels(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant)
 {
     char text[2][24];
-    struct ks_label extra[2] = {{KS_SLICE_LIT("vm_account_id"), {text[0], 0}}, {KS_SLICE_LIT("vm_project_id"), {text[1], 0}}};
+    struct ks_label extra[2] = {{KS_SLICE_LIT("vm_account_id"), {text[0], 0}},
+                                {KS_SLICE_LIT("vm_project_id"), {text[1], 0}}};
     size_t next = tenant ? 0 : 2;
     if (tenant) {
         extra[0].value.len = ks_u64_format(text[0], tenant->account);
@@ -128,8 +144,8 @@ static void put_labels(struct ks_buf *out, struct ks_slice labels, const struct 
         put_label(out, extra[next].name, extra[next].value);
 }
 
-void ks_read_put_series(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant, const int64_t *times,
-                        const double *values, size_t n)
+void ks_read_put_series(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant,
+                        const int64_t *times, const double *values, size_t n)
 {
     size_t series = begin_field(out, 0x0a);
     put_labels(out, labels, tenant);
@@ -165,14 +181,16 @@ static void put_chunk(struct ks_buf *out, const int64_t *times, const double *va
 }
 
 /* Frame: varint length, CRC-32C big-endian, ChunkedReadResponse. */
-ks_err ks_read_put_frame(struct ks_buf *out, struct ks_buf *scratch, struct ks_slice labels, const struct ks_tenant *tenant,
-                         const int64_t *times, const double *values, size_t n, size_t query_index)
+ks_err ks_read_put_frame(struct ks_buf *out, struct ks_buf *scratch, struct ks_slice labels,
+                         const struct ks_tenant *tenant, const int64_t *times, const double *values,
+                         size_t n, size_t query_index)
 {
     ks_buf_reset(scratch);
     size_t series = begin_field(scratch, 0x0a);
     put_labels(scratch, labels, tenant);
     for (size_t i = 0; i < n; i += KS_XOR_CHUNK_SAMPLES)
-        put_chunk(scratch, times + i, values + i, n - i < KS_XOR_CHUNK_SAMPLES ? n - i : KS_XOR_CHUNK_SAMPLES);
+        put_chunk(scratch, times + i, values + i,
+                  n - i < KS_XOR_CHUNK_SAMPLES ? n - i : KS_XOR_CHUNK_SAMPLES);
     end_field(scratch, series);
     ks_buf_byte(scratch, 0x10);
     ks_buf_varint(scratch, query_index);
@@ -185,7 +203,7 @@ ks_err ks_read_put_frame(struct ks_buf *out, struct ks_buf *scratch, struct ks_s
     return ks_buf_status(out);
 }
 
-/* --- the handler -------------------------------------------------------------------------------------------------------- */
+/* --- the handler --- */
 struct reader {
     struct ks_prom_ctx ctx;
     struct ks_sink sink;   /* streamed: the answer */
@@ -193,18 +211,23 @@ struct reader {
     bool streamed;
 };
 
-static ks_err put(struct reader *x, struct ks_slice labels, const struct ks_tenant *tenant, const struct ks_samples *s, size_t query)
+static ks_err put(struct reader *x, struct ks_slice labels, const struct ks_tenant *tenant,
+                  const struct ks_samples *s, size_t query)
 {
     if (!x->streamed) {
         ks_read_put_series(&x->message, labels, tenant, s->times, s->values, s->count);
         if (ks_buf_status(&x->message) == KS_ETOOBIG)
-            return ks_fail(KS_ELIMIT, "the answer exceeds -search.maxMemoryPerQuery (%zu bytes); read less at once, or accept "
-                           "STREAMED_XOR_CHUNKS", x->message.max);
+            return ks_fail(KS_ELIMIT,
+                           "the answer exceeds -search.maxMemoryPerQuery (%zu bytes); read less at "
+                           "once, or accept "
+                           "STREAMED_XOR_CHUNKS",
+                           x->message.max);
         return ks_buf_status(&x->message);
     }
     for (size_t i = 0; i < s->count; i += KS_READ_FRAME_SAMPLES) {
         size_t n = s->count - i < KS_READ_FRAME_SAMPLES ? s->count - i : KS_READ_FRAME_SAMPLES;
-        KS_TRY(ks_read_put_frame(x->sink.out, &x->message, labels, tenant, s->times + i, s->values + i, n, query));
+        KS_TRY(ks_read_put_frame(x->sink.out, &x->message, labels, tenant, s->times + i,
+                                 s->values + i, n, query));
         KS_TRY(ks_sink_drain(&x->sink, false));
     }
     return KS_OK;
@@ -229,7 +252,8 @@ static ks_err read_query(struct reader *x, const struct ks_read_query *q, size_t
         if (err == KS_OK)
             err = ks_series_read(set, i, q->start_ms, q->end_ms, &samples);
         if (err == KS_OK && samples.count)
-            err = put(x, ks_series_set_labels(set, i), req->multitenant ? &t : NULL, &samples, index);
+            err =
+                put(x, ks_series_set_labels(set, i), req->multitenant ? &t : NULL, &samples, index);
     }
     ks_samples_done(&samples);
     ks_series_set_free(set);
@@ -264,9 +288,11 @@ ks_err ks_prom_remote_read(struct ks_http_request *req)
     ks_buf_done(&body); /* the request is in the arena: protobuf-c copies */
     KS_TRY(err);
     x.streamed = r.streamed;
-    ks_buf_init(&x.message, cfg->max_memory_per_query_bytes ? cfg->max_memory_per_query_bytes : KS_BUF_UNLIMITED);
-    req->resp.content_type = x.streamed ? "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
-                                        : "application/x-protobuf";
+    ks_buf_init(&x.message, cfg->max_memory_per_query_bytes ? cfg->max_memory_per_query_bytes
+                                                            : KS_BUF_UNLIMITED);
+    req->resp.content_type =
+        x.streamed ? "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+                   : "application/x-protobuf";
     req->resp.precompressed = true;
     err = read_all(&x, &r);
     if (err == KS_OK && !x.streamed) {

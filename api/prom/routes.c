@@ -60,7 +60,8 @@ static ks_err vmui_timezone(struct ks_http_request *req)
 static ks_err vmui_page(struct ks_http_request *req)
 {
     req->resp.content_type = "text/html; charset=utf-8";
-    ks_buf_str(&req->resp.body, "<!doctype html><title>kofstore</title><p>There is no web interface here; use Grafana with a "
+    ks_buf_str(&req->resp.body, "<!doctype html><title>kofstore</title><p>There is no web "
+                                "interface here; use Grafana with a "
                                 "Prometheus data source at this address.\n");
     return KS_OK;
 }
@@ -85,35 +86,54 @@ static ks_err top_queries(struct ks_http_request *req)
     KS_TRY(ks_http_arg_i64(req, "topN", 20, &top));
     KS_TRY(ks_http_arg_duration_ms(req, "maxLifetime", 10 * KS_MS_MINUTE, &lifetime));
     req->resp.content_type = "application/json";
-    ks_query_log_top_json(ks_app_of(req)->queries, whose(req), top > 0 ? (size_t)top : 20, lifetime, &req->resp.body);
+    ks_query_log_top_json(ks_app_of(req)->queries, whose(req), top > 0 ? (size_t)top : 20, lifetime,
+                          &req->resp.body);
     return KS_OK;
 }
 
-#define ROUTE(area, pattern, methods, flags, auth, handler, help)                                                      \
-    {KS_AREA_##area, pattern, methods, KS_LANE_SELECT, (flags) | KS_ROUTE_PROM_ERRORS, KS_AUTH_##auth, handler, NULL, help, {0}}
+#define ROUTE(area, pattern, methods, flags, auth, handler, help)                                  \
+    {                                                                                              \
+        KS_AREA_##area, pattern, methods, KS_LANE_SELECT, (flags) | KS_ROUTE_PROM_ERRORS,          \
+            KS_AUTH_##auth, handler, NULL, help,                                                   \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
 /* Streams at their clients' pace. */
-#define STREAM(pattern, methods, flags, handler, help)                                                                 \
-    {KS_AREA_SELECT, pattern, methods, KS_LANE_EXPORT, (flags) | KS_ROUTE_PROM_ERRORS, KS_AUTH_BASIC, handler, NULL, help, {0}}
+#define STREAM(pattern, methods, flags, handler, help)                                             \
+    {                                                                                              \
+        KS_AREA_SELECT, pattern, methods, KS_LANE_EXPORT, (flags) | KS_ROUTE_PROM_ERRORS,          \
+            KS_AUTH_BASIC, handler, NULL, help,                                                    \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
 #define EXPORT(pattern, handler, help) STREAM(pattern, KS_METHODS_READ, 0, handler, help)
-#define SELECT(pattern, handler, help) ROUTE(SELECT, pattern, KS_METHODS_READ, 0, BASIC, handler, help)
-#define HIDDEN(pattern, handler) ROUTE(SELECT, pattern, KS_METHODS_READ, KS_ROUTE_HIDDEN, BASIC, handler, "")
+#define SELECT(pattern, handler, help)                                                             \
+    ROUTE(SELECT, pattern, KS_METHODS_READ, 0, BASIC, handler, help)
+#define HIDDEN(pattern, handler)                                                                   \
+    ROUTE(SELECT, pattern, KS_METHODS_READ, KS_ROUTE_HIDDEN, BASIC, handler, "")
 #define DELETES ((1u << KS_POST) | (1u << KS_PUT))
 
 static struct ks_route routes[] = {
-    SELECT("api/v1/query", ks_prom_query, "MetricsQL at one time; a bare range selector gives raw samples"),
+    SELECT("api/v1/query", ks_prom_query,
+           "MetricsQL at one time; a bare range selector gives raw samples"),
     SELECT("api/v1/query_range", ks_prom_query_range, "MetricsQL over a range of times"),
     SELECT("api/v1/series", ks_prom_series, "label sets of the series that match"),
     SELECT("api/v1/series/count", ks_prom_series_count, "number of series"),
     SELECT("api/v1/labels", ks_prom_labels, "label names"),
     SELECT("api/v1/label/{name}/values", ks_prom_label_values, "values of a label"),
     EXPORT("api/v1/export", ks_prom_export, "raw samples; format=jsonl, prometheus or promapi"),
-    EXPORT("api/v1/export/native", ks_prom_export_native, "raw samples in VictoriaMetrics' own blocks"),
-    EXPORT("api/v1/export/csv", ks_prom_export_csv, "raw samples as CSV; format=__name__,label,__value__,__timestamp__:rfc3339"),
+    EXPORT("api/v1/export/native", ks_prom_export_native,
+           "raw samples in VictoriaMetrics' own blocks"),
+    EXPORT("api/v1/export/csv", ks_prom_export_csv,
+           "raw samples as CSV; format=__name__,label,__value__,__timestamp__:rfc3339"),
     STREAM("api/v1/read", (1u << KS_POST), KS_ROUTE_NO_FORM, ks_prom_remote_read,
            "Prometheus remote read: samples, or a stream of XOR chunks"),
     SELECT("federate", ks_prom_federate, "last samples in Prometheus text"),
     SELECT("api/v1/metadata", ks_prom_metadata, "types, help texts and units"),
-    SELECT("api/v1/query_exemplars", ks_prom_exemplars, "exemplars of the series that match the selector"),
+    SELECT("api/v1/query_exemplars", ks_prom_exemplars,
+           "exemplars of the series that match the selector"),
     SELECT("api/v1/format_query", ks_prom_format_query, "the query, laid out"),
     SELECT("api/v1/parse_query", ks_prom_parse_query, "the query's syntax tree"),
     SELECT("api/v1/status/tsdb", ks_prom_status_tsdb, "cardinality statistics of a day"),

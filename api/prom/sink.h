@@ -1,4 +1,5 @@
-/* Collects an answer and sends it in steps; a short answer goes out whole, with its length. For exports. */
+/* Collects an answer and sends it in steps; a short answer goes out whole, with its length. For
+ * exports. */
 #ifndef KS_API_PROM_SINK_H
 #define KS_API_PROM_SINK_H
 

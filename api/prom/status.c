@@ -11,7 +11,7 @@
 #include "base/time.h"
 #include "sys/clock.h"
 
-/* --- status/tsdb ---------------------------------------------------------------------------------------------------------- */
+/* --- status/tsdb --- */
 struct top_entry {
     struct ks_slice name;
     uint64_t value;
@@ -34,8 +34,9 @@ static bool top_add(struct top *t, struct ks_slice name, struct ks_slice value, 
 {
     if (t->count == t->max && t->items[t->count - 1].value >= n)
         return true;
-    struct ks_slice text = value.ptr ? ks_arena_printf(t->arena, "%.*s=%.*s", KS_SLICE_ARG(name), KS_SLICE_ARG(value))
-                                     : ks_arena_dup(t->arena, name);
+    struct ks_slice text =
+        value.ptr ? ks_arena_printf(t->arena, "%.*s=%.*s", KS_SLICE_ARG(name), KS_SLICE_ARG(value))
+                  : ks_arena_dup(t->arena, name);
     if (!text.ptr)
         return false;
     size_t i = t->count < t->max ? t->count++ : t->max - 1;
@@ -71,7 +72,8 @@ static bool on_label(void *arg, struct ks_slice name, uint64_t rows)
 {
     struct tsdb *t = arg;
     t->total_pairs += rows;
-    t->err = ks_arena_grow(t->arena, (void **)&t->label_names, &t->label_cap, t->label_count + 1, sizeof *t->label_names);
+    t->err = ks_arena_grow(t->arena, (void **)&t->label_names, &t->label_cap, t->label_count + 1,
+                           sizeof *t->label_names);
     if (t->err != KS_OK)
         return false;
     struct ks_slice copy = ks_arena_dup(t->arena, name);
@@ -99,7 +101,8 @@ static bool on_value(void *arg, struct ks_slice value, uint64_t rows)
     return ok;
 }
 
-static ks_err tsdb_collect(struct ks_prom_ctx *ctx, const struct ks_select_opts *sel, struct tsdb *t)
+static ks_err tsdb_collect(struct ks_prom_ctx *ctx, const struct ks_select_opts *sel,
+                           struct tsdb *t)
 {
     KS_TRY(ks_engine_label_names(ctx->app->engine, sel, on_label, t));
     KS_TRY(t->err);
@@ -142,8 +145,8 @@ ks_err ks_prom_status_tsdb(struct ks_http_request *req)
     KS_TRY(tsdb_collect(&ctx, &sel, &t));
     ks_prom_json_begin(req);
     struct ks_buf *out = &req->resp.body;
-    ks_buf_printf(out, "{\"totalSeries\":%llu,\"totalLabelValuePairs\":%llu", (unsigned long long)t.total_series,
-                  (unsigned long long)t.total_pairs);
+    ks_buf_printf(out, "{\"totalSeries\":%llu,\"totalLabelValuePairs\":%llu",
+                  (unsigned long long)t.total_series, (unsigned long long)t.total_pairs);
     top_write(out, "seriesCountByMetricName", &t.names);
     top_write(out, "seriesCountByLabelName", &t.labels);
     top_write(out, "seriesCountByFocusLabelValue", &t.focus);
@@ -153,7 +156,7 @@ ks_err ks_prom_status_tsdb(struct ks_http_request *req)
     return KS_OK;
 }
 
-/* --- metadata --------------------------------------------------------------------------------------------------------------- */
+/* --- metadata --- */
 struct metadata_out {
     struct ks_http_request *req;
     size_t limit, names, per_metric;
@@ -198,7 +201,7 @@ ks_err ks_prom_metadata(struct ks_http_request *req)
     return KS_OK;
 }
 
-/* --- exemplars -------------------------------------------------------------------------------------------------------------- */
+/* --- exemplars --- */
 /* A selector's matchers with their expressions compiled, for label sets outside of the index. */
 struct matcher_re {
     const struct ks_matcher *m;
@@ -208,7 +211,8 @@ struct matcher_re {
 static bool matches(const struct matcher_re *m, struct ks_slice labels)
 {
     struct ks_slice v = ks_labels_get(labels, m->m->name);
-    bool hit = m->re ? ks_re_full_match(m->re, v.ptr ? v.ptr : "", v.len) : ks_slice_eq(v, m->m->value);
+    bool hit =
+        m->re ? ks_re_full_match(m->re, v.ptr ? v.ptr : "", v.len) : ks_slice_eq(v, m->m->value);
     return m->m->op == KS_MATCH_NEQ || m->m->op == KS_MATCH_NRE ? !hit : hit;
 }
 
@@ -222,7 +226,7 @@ struct exemplar_query {
         struct ks_slice series, raw;
         double value;
         int64_t time_ms;
-    } *found;
+    } * found;
     size_t count, cap;
     ks_err err;
 };
@@ -244,13 +248,15 @@ static bool on_exemplar(void *arg, const struct ks_exemplar *x)
 {
     struct exemplar_query *q = arg;
     if (x->time_ms < q->start || x->time_ms > q->end ||
-        (!q->req->multitenant && !ks_tenant_eq(x->tenant, q->req->tenant)) || !any_selector(q, x->series_raw))
+        (!q->req->multitenant && !ks_tenant_eq(x->tenant, q->req->tenant)) ||
+        !any_selector(q, x->series_raw))
         return true;
-    q->err = ks_arena_grow(&q->req->arena, (void **)&q->found, &q->cap, q->count + 1, sizeof *q->found);
+    q->err =
+        ks_arena_grow(&q->req->arena, (void **)&q->found, &q->cap, q->count + 1, sizeof *q->found);
     if (q->err != KS_OK)
         return false;
-    struct found f = {ks_arena_dup(&q->req->arena, x->series_raw), ks_arena_dup(&q->req->arena, x->raw), x->value,
-                      x->time_ms};
+    struct found f = {ks_arena_dup(&q->req->arena, x->series_raw),
+                      ks_arena_dup(&q->req->arena, x->raw), x->value, x->time_ms};
     if (!f.series.ptr || !f.raw.ptr) {
         q->err = ks_arena_err(&q->req->arena);
         return false;
@@ -309,7 +315,8 @@ static void write_exemplars(struct ks_http_request *req, struct exemplar_query *
     ks_buf_str(out, q->count ? "]}]}" : "]}");
 }
 
-static ks_err compile(struct ks_http_request *req, const struct ks_select_opts *sel, struct matcher_re **ret, size_t *ret_n)
+static ks_err compile(struct ks_http_request *req, const struct ks_select_opts *sel,
+                      struct matcher_re **ret, size_t *ret_n)
 {
     size_t n = 0, k = 0;
     for (size_t i = 0; i < sel->selector_count; i++)
@@ -325,7 +332,8 @@ static ks_err compile(struct ks_http_request *req, const struct ks_select_opts *
             m[k].m = &sel->selectors[i].matchers[j];
             if (m[k].m->op < KS_MATCH_RE)
                 continue;
-            m[k].re = ks_re_new(m[k].m->value.ptr, m[k].m->value.len, KS_RE_DOT_NL, why, sizeof why);
+            m[k].re =
+                ks_re_new(m[k].m->value.ptr, m[k].m->value.len, KS_RE_DOT_NL, why, sizeof why);
             if (!m[k].re)
                 return ks_fail(KS_EPARSE, "bad regular expression: %s", why);
         }
@@ -333,7 +341,8 @@ static ks_err compile(struct ks_http_request *req, const struct ks_select_opts *
 }
 
 /*
- * query is read as a selector; of any other expression nothing is known to match, and the answer is empty, as VictoriaMetrics' is.
+ * query is read as a selector; of any other expression nothing is known to match, and the answer is
+ * empty, as VictoriaMetrics' is.
  */
 ks_err ks_prom_exemplars(struct ks_http_request *req)
 {
@@ -346,7 +355,8 @@ ks_err ks_prom_exemplars(struct ks_http_request *req)
     struct ks_selector *parsed;
     size_t parsed_count;
     struct ks_slice query = ks_http_arg(req, "query");
-    if (query.len && ks_promql_parse_selector(query, &req->arena, &parsed, &parsed_count) == KS_OK) {
+    if (query.len &&
+        ks_promql_parse_selector(query, &req->arena, &parsed, &parsed_count) == KS_OK) {
         KS_TRY(ks_prom_and_filters(&ctx, parsed, parsed_count, &sel));
         ks_err err = compile(req, &sel, &q.compiled, &n);
         if (err == KS_OK)
@@ -360,7 +370,7 @@ ks_err ks_prom_exemplars(struct ks_http_request *req)
     return KS_OK;
 }
 
-/* --- query texts ------------------------------------------------------------------------------------------------------------ */
+/* --- query texts --- */
 static bool strict(const struct ks_http_request *req)
 {
     return req->strict || ks_slice_is(ks_http_arg(req, "dialect"), "promql");
@@ -370,7 +380,8 @@ ks_err ks_prom_format_query(struct ks_http_request *req)
 {
     struct ks_buf text;
     ks_buf_init(&text, 1 << 20);
-    ks_err err = ks_promql_format(ks_http_arg(req, "query"), strict(req) ? KS_PROMQL_STRICT : KS_METRICSQL, true, &text);
+    ks_err err = ks_promql_format(ks_http_arg(req, "query"),
+                                  strict(req) ? KS_PROMQL_STRICT : KS_METRICSQL, true, &text);
     if (err == KS_OK) {
         req->resp.content_type = "application/json";
         ks_buf_str(&req->resp.body, "{\"status\":\"success\",\"data\":");
@@ -390,19 +401,22 @@ ks_err ks_prom_parse_query(struct ks_http_request *req)
     return KS_OK;
 }
 
-/* --- administration --------------------------------------------------------------------------------------------------------- */
+/* --- administration --- */
 ks_err ks_prom_delete_series(struct ks_http_request *req)
 {
     struct ks_prom_ctx ctx;
     struct ks_select_opts sel;
     uint64_t series = 0;
     if (ks_http_arg(req, "start").len || ks_http_arg(req, "end").len)
-        return ks_fail(KS_EINVAL, "start and end aren't supported: whole series are deleted. Remove these args");
+        return ks_fail(
+            KS_EINVAL,
+            "start and end aren't supported: whole series are deleted. Remove these args");
     KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_status_duration_ms, &ctx));
     KS_TRY(ks_prom_select_opts(&ctx, 0, INT64_MAX, true, &sel));
     KS_TRY(ks_engine_delete(ctx.app->engine, &sel, &series));
-    ks_log(KS_LOG_INFO, "api", "series deleted count=%llu tenant=%u:%u remote=%.*s", (unsigned long long)series,
-           req->tenant.account, req->tenant.project, KS_SLICE_ARG(req->remote_addr));
+    ks_log(KS_LOG_INFO, "api", "series deleted count=%llu tenant=%u:%u remote=%.*s",
+           (unsigned long long)series, req->tenant.account, req->tenant.project,
+           KS_SLICE_ARG(req->remote_addr));
     req->resp.status = 204;
     return KS_OK;
 }

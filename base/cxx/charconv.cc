@@ -18,7 +18,8 @@ extern "C" size_t ks_cxx_f64_parse(const char *p, size_t len, double *out)
     if (r.ec == std::errc::invalid_argument)
         return 0;
     if (r.ec == std::errc::result_out_of_range) {
-        // Overflow or underflow: the caller gets what strtod would give (it has the sign and the magnitude).
+        // Overflow or underflow: the caller gets what strtod would give (it has the sign and the
+        // magnitude).
         *out = v;
         return static_cast<size_t>(r.ptr - p) | KS_CXX_F64_RANGE;
     }

@@ -12,7 +12,8 @@ extern "C" {
 
 /* Shortest digits that read back the same; bytes written, 0 when size is too small. */
 size_t ks_cxx_f64_shortest(char *out, size_t size, double v, int scientific);
-/* Bytes used, 0 when p is no number; the KS_CXX_F64_RANGE bit is added when it is too large or too small. */
+/* Bytes used, 0 when p is no number; the KS_CXX_F64_RANGE bit is added when it is too large or too
+ * small. */
 size_t ks_cxx_f64_parse(const char *p, size_t len, double *out);
 
 #ifdef __cplusplus

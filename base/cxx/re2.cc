@@ -8,10 +8,13 @@
 
 struct ks_re {
     re2::RE2 re;
-    ks_re(re2::StringPiece p, const re2::RE2::Options &o) : re(p, o) {}
+    ks_re(re2::StringPiece p, const re2::RE2::Options &o) : re(p, o)
+    {
+    }
 };
 
-extern "C" struct ks_re *ks_re_new(const char *pattern, size_t len, int flags, char *err, size_t err_size)
+extern "C" struct ks_re *ks_re_new(const char *pattern, size_t len, int flags, char *err,
+                                   size_t err_size)
 {
     re2::RE2::Options o;
     o.set_log_errors(false);
@@ -50,8 +53,8 @@ extern "C" int ks_re_full_match(const struct ks_re *re, const char *s, size_t le
     return re->re.Match(re2::StringPiece(s, len), 0, len, re2::RE2::ANCHOR_BOTH, nullptr, 0);
 }
 
-extern "C" int ks_re_search(const struct ks_re *re, const char *s, size_t len, size_t start, int anchored,
-                            struct ks_re_group *groups, int group_count)
+extern "C" int ks_re_search(const struct ks_re *re, const char *s, size_t len, size_t start,
+                            int anchored, struct ks_re_group *groups, int group_count)
 {
     enum { MAX = 64 };
     re2::StringPiece sub[MAX];
@@ -62,7 +65,8 @@ extern "C" int ks_re_search(const struct ks_re *re, const char *s, size_t len, s
         return 0;
     for (int i = 0; i < group_count; i++) {
         groups[i].start = sub[i].data() ? sub[i].data() - s : -1;
-        groups[i].end = sub[i].data() ? groups[i].start + static_cast<ptrdiff_t>(sub[i].size()) : -1;
+        groups[i].end =
+            sub[i].data() ? groups[i].start + static_cast<ptrdiff_t>(sub[i].size()) : -1;
     }
     return 1;
 }

@@ -21,7 +21,8 @@ void ks_re_free(struct ks_re *re);
 
 /* Whether the whole text matches. */
 int ks_re_full_match(const struct ks_re *re, const char *s, size_t len);
-/* First match at or after start; group 0 is the whole match. `anchored` asks for start..len in full. */
+/* First match at or after start; group 0 is the whole match. `anchored` asks for start..len in
+ * full. */
 int ks_re_search(const struct ks_re *re, const char *s, size_t len, size_t start, int anchored,
                  struct ks_re_group *groups, int group_count);
 int ks_re_group_count(const struct ks_re *re);

@@ -15,7 +15,8 @@ struct pair {
     const char *name, *value;
 };
 
-/* Labels under construction: those of the target, then those of a metric, taken back by restoring `count`. */
+/* Labels under construction: those of the target, then those of a metric, taken back by restoring
+ * `count`. */
 struct label_set {
     struct pair l[LABELS_MAX];
     int count;
@@ -43,7 +44,8 @@ static void reserve(void **p, size_t *cap, size_t need, size_t size)
     }
 }
 
-__attribute__((format(printf, 3, 4))) static void put(struct label_set *s, const char *name, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void put(struct label_set *s, const char *name,
+                                                      const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -103,7 +105,8 @@ static double first_value(enum shape shape, uint64_t *rng)
 {
     switch (shape) {
     case SHAPE_CONST:
-        return ks_rng_below(rng, 3) ? (double)ks_rng_below(rng, 2) : (double)(ks_rng_below(rng, 1 << 20) << 12);
+        return ks_rng_below(rng, 3) ? (double)ks_rng_below(rng, 2)
+                                    : (double)(ks_rng_below(rng, 1 << 20) << 12);
     case SHAPE_COUNTER:
         return (double)ks_rng_below(rng, 1000000);
     case SHAPE_CPU2:
@@ -124,14 +127,17 @@ static double first_value(enum shape shape, uint64_t *rng)
 }
 
 /* One series with the labels of `s`. Series beyond the wanted number are not made. */
-static struct gen_series *emit(struct gen_data *d, const struct label_set *s, const char *metric, enum shape shape)
+static struct gen_series *emit(struct gen_data *d, const struct label_set *s, const char *metric,
+                               enum shape shape)
 {
     static struct gen_series none;
     if (d->series_count == d->series_max)
         return &none;
     reserve((void **)&d->series, &d->series_cap, d->series_count + 1, sizeof *d->series);
     struct gen_series *x = &d->series[d->series_count];
-    *x = (struct gen_series){.labels_at = d->labels_bytes, .shape = (uint8_t)shape, .rng = mix(d->seed, d->series_count)};
+    *x = (struct gen_series){.labels_at = d->labels_bytes,
+                             .shape = (uint8_t)shape,
+                             .rng = mix(d->seed, d->series_count)};
     x->labels_bytes = encode_labels(d, s, metric);
     x->value = first_value(shape, &x->rng);
     x->scale = (double)(1 + ks_rng_below(&x->rng, 1u << ks_rng_below(&x->rng, 14)));
@@ -159,7 +165,8 @@ static void emit_all(struct gen_data *d, struct label_set *s, const struct metri
 }
 
 /* A classic histogram: buckets that grow together, sum and count. */
-static void emit_histogram(struct gen_data *d, struct label_set *s, const char *name, const double *bounds, int count)
+static void emit_histogram(struct gen_data *d, struct label_set *s, const char *name,
+                           const double *bounds, int count)
 {
     char full[3][96];
     snprintf(full[0], sizeof full[0], "%s_bucket", name);
@@ -175,7 +182,8 @@ static void emit_histogram(struct gen_data *d, struct label_set *s, const char *
             put(s, "le", "%g", bounds[i]);
         else if (i == count)
             put(s, "le", "+Inf");
-        struct gen_series *x = emit(d, s, full[i <= count ? 0 : i - count], i == count + 1 ? SHAPE_SUM : SHAPE_BUCKET);
+        struct gen_series *x =
+            emit(d, s, full[i <= count ? 0 : i - count], i == count + 1 ? SHAPE_SUM : SHAPE_BUCKET);
         x->bucket = (uint8_t)(i < count ? i : count);
         x->bucket_count = (uint8_t)(count + 1);
         x->rng = rng, x->idle = (uint8_t)idle, x->scale = scale, x->value = 0;
@@ -183,12 +191,13 @@ static void emit_histogram(struct gen_data *d, struct label_set *s, const char *
     }
 }
 
-/* --- the targets -------------------------------------------------------------------------------------------------------- */
+/* --- the targets --- */
 
 #define NELEM(a) (sizeof(a) / sizeof *(a))
 
-static const char *const apps[] = {"payments", "ledger", "search", "catalog", "checkout", "gateway", "identity", "mailer",
-                                   "reports", "cert-manager", "external-dns", "flux-source", "kcm", "sveltos"};
+static const char *const apps[] = {
+    "payments", "ledger",  "search",       "catalog",      "checkout",    "gateway", "identity",
+    "mailer",   "reports", "cert-manager", "external-dns", "flux-source", "kcm",     "sveltos"};
 
 static const char *app_of(uint32_t pod)
 {
@@ -202,7 +211,8 @@ static void put_pod(struct label_set *s, const struct gen_target *t, uint32_t po
     char tail[6] = "";
     for (int i = 0; i < 5; i++, h /= 27)
         tail[i] = alphabet[h % 27];
-    put(s, "pod", "%s-%u-%08llx-%s", app_of(pod), pod % 97, (unsigned long long)(mix(pod % 97, t->generation) & 0xffffffff), tail);
+    put(s, "pod", "%s-%u-%08llx-%s", app_of(pod), pod % 97,
+        (unsigned long long)(mix(pod % 97, t->generation) & 0xffffffff), tail);
 }
 
 static void put_common(struct label_set *s, const struct gen_target *t, const char *job, int port)
@@ -219,19 +229,28 @@ static void build_node(struct gen_data *d, struct gen_target *t)
 {
     static const char modes[] = "idle iowait irq nice softirq steal system user";
     static const struct metric per_disk[] = {
-        {"node_disk_reads_completed_total", SHAPE_COUNTER, 0, 0},   {"node_disk_writes_completed_total", SHAPE_COUNTER, 0, 0},
-        {"node_disk_read_bytes_total", SHAPE_COUNTER, 0, 0},        {"node_disk_written_bytes_total", SHAPE_COUNTER, 0, 0},
-        {"node_disk_io_time_seconds_total", SHAPE_CPU2, 0, 0},      {"node_disk_io_now", SHAPE_INT, 0, 0}};
+        {"node_disk_reads_completed_total", SHAPE_COUNTER, 0, 0},
+        {"node_disk_writes_completed_total", SHAPE_COUNTER, 0, 0},
+        {"node_disk_read_bytes_total", SHAPE_COUNTER, 0, 0},
+        {"node_disk_written_bytes_total", SHAPE_COUNTER, 0, 0},
+        {"node_disk_io_time_seconds_total", SHAPE_CPU2, 0, 0},
+        {"node_disk_io_now", SHAPE_INT, 0, 0}};
     static const struct metric per_nic[] = {
-        {"node_network_receive_bytes_total", SHAPE_COUNTER, 0, 0},  {"node_network_transmit_bytes_total", SHAPE_COUNTER, 0, 0},
-        {"node_network_receive_packets_total", SHAPE_COUNTER, 0, 0}, {"node_network_receive_errs_total", SHAPE_CONST, 0, 0},
-        {"node_network_up", SHAPE_CONST, 0, 0},                     {"node_network_mtu_bytes", SHAPE_CONST, 0, 0}};
+        {"node_network_receive_bytes_total", SHAPE_COUNTER, 0, 0},
+        {"node_network_transmit_bytes_total", SHAPE_COUNTER, 0, 0},
+        {"node_network_receive_packets_total", SHAPE_COUNTER, 0, 0},
+        {"node_network_receive_errs_total", SHAPE_CONST, 0, 0},
+        {"node_network_up", SHAPE_CONST, 0, 0},
+        {"node_network_mtu_bytes", SHAPE_CONST, 0, 0}};
     static const struct metric rest[] = {
         {"node_load1", SHAPE_GAUGE2, 0, 0},
         {"node_load5", SHAPE_GAUGE2, 0, 0},
-        {"node_filesystem_avail_bytes", SHAPE_BYTES, "mountpoint", "/ /boot /var /run /home /var/lib/kubelet"},
-        {"node_filesystem_size_bytes", SHAPE_CONST, "mountpoint", "/ /boot /var /run /home /var/lib/kubelet"},
-        {"node_filesystem_files_free", SHAPE_INT, "mountpoint", "/ /boot /var /run /home /var/lib/kubelet"},
+        {"node_filesystem_avail_bytes", SHAPE_BYTES, "mountpoint",
+         "/ /boot /var /run /home /var/lib/kubelet"},
+        {"node_filesystem_size_bytes", SHAPE_CONST, "mountpoint",
+         "/ /boot /var /run /home /var/lib/kubelet"},
+        {"node_filesystem_files_free", SHAPE_INT, "mountpoint",
+         "/ /boot /var /run /home /var/lib/kubelet"},
         {"node_memory_MemAvailable_bytes", SHAPE_BYTES, 0, 0},
         {"node_memory_MemFree_bytes", SHAPE_BYTES, 0, 0},
         {"node_memory_MemTotal_bytes", SHAPE_CONST, 0, 0},
@@ -243,7 +262,8 @@ static void build_node(struct gen_data *d, struct gen_target *t)
         {"node_time_seconds", SHAPE_TIME, 0, 0},
         {"node_hwmon_temp_celsius", SHAPE_GAUGE2, "sensor", "temp1 temp2 temp3 temp4"},
         {"node_pressure_cpu_waiting_seconds_total", SHAPE_CPU9, 0, 0},
-        {"node_scrape_collector_duration_seconds", SHAPE_DOUBLE, "collector", "cpu disk netdev meminfo filesystem stat"}};
+        {"node_scrape_collector_duration_seconds", SHAPE_DOUBLE, "collector",
+         "cpu disk netdev meminfo filesystem stat"}};
     struct label_set s = {0};
     put_common(&s, t, "node-exporter", 9100);
     put(&s, "nodename", "ip-10-0-%u-%u", t->node / 250, t->node % 250);
@@ -251,7 +271,8 @@ static void build_node(struct gen_data *d, struct gen_target *t)
     put(&s, "container", "node-exporter");
     put(&s, "endpoint", "metrics");
     put(&s, "service", "kof-collectors-prometheus-node-exporter");
-    put(&s, "pod", "kof-collectors-prometheus-node-exporter-%05x", (unsigned)(mix(t->node, 7) & 0xfffff));
+    put(&s, "pod", "kof-collectors-prometheus-node-exporter-%05x",
+        (unsigned)(mix(t->node, 7) & 0xfffff));
     put(&s, "app_kubernetes_io_name", "prometheus-node-exporter");
     put(&s, "helm_sh_chart", "prometheus-node-exporter-4.45.2");
     int keep = s.count;
@@ -266,7 +287,8 @@ static void build_node(struct gen_data *d, struct gen_target *t)
         emit_all(d, &s, per_disk, NELEM(per_disk));
     }
     for (int i = 0; i < 6; i++, s.count = keep, s.used = used) {
-        put(&s, "device", i ? "cali%05x" : "eth%x", i ? (unsigned)(mix(t->node, (uint64_t)i) & 0xfffff) : 0);
+        put(&s, "device", i ? "cali%05x" : "eth%x",
+            i ? (unsigned)(mix(t->node, (uint64_t)i) & 0xfffff) : 0);
         emit_all(d, &s, per_nic, NELEM(per_nic));
     }
     emit_all(d, &s, rest, NELEM(rest));
@@ -275,25 +297,37 @@ static void build_node(struct gen_data *d, struct gen_target *t)
 static void build_cadvisor(struct gen_data *d, struct gen_target *t)
 {
     static const struct metric per_container[] = {
-        {"container_cpu_usage_seconds_total", SHAPE_CPU9, 0, 0},     {"container_cpu_user_seconds_total", SHAPE_CPU9, 0, 0},
-        {"container_cpu_system_seconds_total", SHAPE_CPU9, 0, 0},    {"container_cpu_cfs_periods_total", SHAPE_COUNTER, 0, 0},
+        {"container_cpu_usage_seconds_total", SHAPE_CPU9, 0, 0},
+        {"container_cpu_user_seconds_total", SHAPE_CPU9, 0, 0},
+        {"container_cpu_system_seconds_total", SHAPE_CPU9, 0, 0},
+        {"container_cpu_cfs_periods_total", SHAPE_COUNTER, 0, 0},
         {"container_cpu_cfs_throttled_periods_total", SHAPE_COUNTER, 0, 0},
-        {"container_memory_working_set_bytes", SHAPE_BYTES, 0, 0},   {"container_memory_rss", SHAPE_BYTES, 0, 0},
-        {"container_memory_cache", SHAPE_BYTES, 0, 0},               {"container_memory_usage_bytes", SHAPE_BYTES, 0, 0},
-        {"container_memory_max_usage_bytes", SHAPE_CONST, 0, 0},     {"container_memory_swap", SHAPE_CONST, 0, 0},
-        {"container_memory_failcnt", SHAPE_CONST, 0, 0},             {"container_oom_events_total", SHAPE_CONST, 0, 0},
-        {"container_spec_cpu_period", SHAPE_CONST, 0, 0},            {"container_spec_cpu_quota", SHAPE_CONST, 0, 0},
-        {"container_spec_cpu_shares", SHAPE_CONST, 0, 0},            {"container_spec_memory_limit_bytes", SHAPE_CONST, 0, 0},
-        {"container_start_time_seconds", SHAPE_CONST, 0, 0},         {"container_last_seen", SHAPE_TIME, 0, 0},
-        {"container_threads", SHAPE_INT, 0, 0},                      {"container_processes", SHAPE_INT, 0, 0},
-        {"container_file_descriptors", SHAPE_INT, 0, 0},             {"container_sockets", SHAPE_INT, 0, 0},
+        {"container_memory_working_set_bytes", SHAPE_BYTES, 0, 0},
+        {"container_memory_rss", SHAPE_BYTES, 0, 0},
+        {"container_memory_cache", SHAPE_BYTES, 0, 0},
+        {"container_memory_usage_bytes", SHAPE_BYTES, 0, 0},
+        {"container_memory_max_usage_bytes", SHAPE_CONST, 0, 0},
+        {"container_memory_swap", SHAPE_CONST, 0, 0},
+        {"container_memory_failcnt", SHAPE_CONST, 0, 0},
+        {"container_oom_events_total", SHAPE_CONST, 0, 0},
+        {"container_spec_cpu_period", SHAPE_CONST, 0, 0},
+        {"container_spec_cpu_quota", SHAPE_CONST, 0, 0},
+        {"container_spec_cpu_shares", SHAPE_CONST, 0, 0},
+        {"container_spec_memory_limit_bytes", SHAPE_CONST, 0, 0},
+        {"container_start_time_seconds", SHAPE_CONST, 0, 0},
+        {"container_last_seen", SHAPE_TIME, 0, 0},
+        {"container_threads", SHAPE_INT, 0, 0},
+        {"container_processes", SHAPE_INT, 0, 0},
+        {"container_file_descriptors", SHAPE_INT, 0, 0},
+        {"container_sockets", SHAPE_INT, 0, 0},
         {"container_fs_reads_bytes_total", SHAPE_COUNTER, "device", "/dev/nvme0n1"},
         {"container_fs_writes_bytes_total", SHAPE_COUNTER, "device", "/dev/nvme0n1"},
         {"container_memory_failures_total", SHAPE_COUNTER, "failure_type", "pgfault pgmajfault"}};
-    static const struct metric per_pod[] = {{"container_network_receive_bytes_total", SHAPE_COUNTER, "interface", "eth0"},
-                                            {"container_network_transmit_bytes_total", SHAPE_COUNTER, "interface", "eth0"},
-                                            {"container_network_receive_packets_total", SHAPE_COUNTER, "interface", "eth0"},
-                                            {"container_network_receive_errors_total", SHAPE_CONST, "interface", "eth0"}};
+    static const struct metric per_pod[] = {
+        {"container_network_receive_bytes_total", SHAPE_COUNTER, "interface", "eth0"},
+        {"container_network_transmit_bytes_total", SHAPE_COUNTER, "interface", "eth0"},
+        {"container_network_receive_packets_total", SHAPE_COUNTER, "interface", "eth0"},
+        {"container_network_receive_errors_total", SHAPE_CONST, "interface", "eth0"}};
     for (uint32_t pod = t->pod; pod < t->pod + NODE_PODS; pod++) {
         struct label_set s = {0};
         put_common(&s, t, "kubelet", 10250);
@@ -303,7 +337,9 @@ static void build_cadvisor(struct gen_data *d, struct gen_target *t)
         put(&s, "namespace", "%s", app_of(pod));
         put_pod(&s, t, pod);
         uint64_t uid = mix(pod, t->generation + 77u);
-        put(&s, "id", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod%016llx.slice", (unsigned long long)uid);
+        put(&s, "id",
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod%016llx.slice",
+            (unsigned long long)uid);
         put(&s, "beta_kubernetes_io_arch", "amd64");
         put(&s, "topology_kubernetes_io_zone", "eu-central-1%c", 'a' + (char)(t->node % 3));
         emit_all(d, &s, per_pod, NELEM(per_pod));
@@ -311,9 +347,10 @@ static void build_cadvisor(struct gen_data *d, struct gen_target *t)
         size_t used = s.used;
         for (uint32_t c = 0; c < 1 + pod % 2; c++, s.count = keep, s.used = used) {
             put(&s, "container", "%s", c ? "istio-proxy" : app_of(pod));
-            put(&s, "image", "registry.example.com/%s/%s:v1.%u.%u", c ? "istio" : "apps", c ? "proxyv2" : app_of(pod), pod % 7,
-                t->generation);
-            put(&s, "name", "%016llx%016llx", (unsigned long long)mix(uid, c), (unsigned long long)mix(uid, c + 9));
+            put(&s, "image", "registry.example.com/%s/%s:v1.%u.%u", c ? "istio" : "apps",
+                c ? "proxyv2" : app_of(pod), pod % 7, t->generation);
+            put(&s, "name", "%016llx%016llx", (unsigned long long)mix(uid, c),
+                (unsigned long long)mix(uid, c + 9));
             emit_all(d, &s, per_container, NELEM(per_container));
         }
     }
@@ -338,7 +375,8 @@ static void build_kube_state(struct gen_data *d, struct gen_target *t)
         put(&s, "service", "kof-collectors-kube-state-metrics");
         put(&s, "namespace", "%s", app_of(pod));
         put_pod(&s, t, pod);
-        put(&s, "uid", "%08x-0000-4000-8000-%012llx", pod, (unsigned long long)(mix(pod, t->generation) >> 16));
+        put(&s, "uid", "%08x-0000-4000-8000-%012llx", pod,
+            (unsigned long long)(mix(pod, t->generation) >> 16));
         put(&s, "app_kubernetes_io_name", "kube-state-metrics");
         put(&s, "app_kubernetes_io_version", "2.15.0");
         put(&s, "helm_sh_chart", "kube-state-metrics-5.31.0");
@@ -348,7 +386,8 @@ static void build_kube_state(struct gen_data *d, struct gen_target *t)
 
 static void build_apiserver(struct gen_data *d, struct gen_target *t)
 {
-    static const double le[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60};
+    static const double le[] = {0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1,  1.25, 1.5, 2,
+                                3,     4,     5,    6,   8,   10,  15,  20,  30, 45,   60};
     static const char *const resources[] = {"pods", "nodes", "leases", "configmaps", "secrets"};
     static const char *const verbs[] = {"GET", "LIST", "WATCH", "PUT"};
     struct label_set s = {0};
@@ -366,8 +405,10 @@ static void build_apiserver(struct gen_data *d, struct gen_target *t)
     for (size_t i = 0; i < 8; i++, s.count = keep, s.used = used) {
         put(&s, "resource", "%s", resources[(i + t->node) % NELEM(resources)]);
         put(&s, "verb", "%s", verbs[i / 2]);
-        emit_histogram(d, &s, i % 2 ? "apiserver_request_duration_seconds" : "apiserver_request_sli_duration_seconds", le,
-                       (int)NELEM(le));
+        emit_histogram(d, &s,
+                       i % 2 ? "apiserver_request_duration_seconds"
+                             : "apiserver_request_sli_duration_seconds",
+                       le, (int)NELEM(le));
     }
 }
 
@@ -394,7 +435,8 @@ static void build_pod(struct gen_data *d, struct gen_target *t)
         {"http_requests_total", SHAPE_COUNTER, "code", "200 201 301 400 404 500 503"},
         {"http_requests_in_flight", SHAPE_INT, 0, 0},
         {"queue_wait_ratio", SHAPE_GAUGE2, "queue", "default high low"}};
-    static const char *const handlers[] = {"/", "/api/v1/orders", "/api/v1/users/{id}", "/healthz", "/metrics"};
+    static const char *const handlers[] = {"/", "/api/v1/orders", "/api/v1/users/{id}", "/healthz",
+                                           "/metrics"};
     struct label_set s = {0};
     put_common(&s, t, "kubernetes-pods", 8080);
     put(&s, "namespace", "%s", app_of(t->pod));
@@ -405,7 +447,8 @@ static void build_pod(struct gen_data *d, struct gen_target *t)
     put(&s, "app_kubernetes_io_part_of", "platform");
     put(&s, "app_kubernetes_io_managed_by", "Helm");
     put(&s, "helm_sh_chart", "%s-1.%u.0", app_of(t->pod), t->pod % 7);
-    put(&s, "pod_template_hash", "%08llx", (unsigned long long)(mix(t->pod % 97, t->generation) & 0xffffffff));
+    put(&s, "pod_template_hash", "%08llx",
+        (unsigned long long)(mix(t->pod % 97, t->generation) & 0xffffffff));
     emit_all(d, &s, common, NELEM(common));
     int keep = s.count;
     size_t used = s.used;
@@ -418,8 +461,8 @@ static void build_pod(struct gen_data *d, struct gen_target *t)
 
 static void build(struct gen_data *d, struct gen_target *t)
 {
-    static void (*const kinds[])(struct gen_data *, struct gen_target *) = {build_node, build_cadvisor, build_kube_state,
-                                                                            build_apiserver, build_pod};
+    static void (*const kinds[])(struct gen_data *, struct gen_target *) = {
+        build_node, build_cadvisor, build_kube_state, build_apiserver, build_pod};
     t->first = (uint32_t)d->series_count;
     kinds[t->kind](d, t);
     t->count = (uint32_t)d->series_count - t->first;
@@ -477,7 +520,7 @@ int gen_churn(struct gen_data *d, struct gen_target *t)
     return 1;
 }
 
-/* --- values ------------------------------------------------------------------------------------------------------------- */
+/* --- values --- */
 
 /* Observations of this scrape; every series of a histogram draws the same. */
 static double observations(struct gen_series *s)
@@ -488,7 +531,9 @@ static double observations(struct gen_series *s)
 static double next_bucket(struct gen_series *s)
 {
     double n = observations(s), seen = ks_rng_double(&s->rng);
-    double share = s->bucket + 1 >= s->bucket_count ? 1 : 1 - 1 / (1 + 0.7 * (s->bucket + 1) * (s->bucket + 1) * (0.5 + seen));
+    double share = s->bucket + 1 >= s->bucket_count
+                       ? 1
+                       : 1 - 1 / (1 + 0.7 * (s->bucket + 1) * (s->bucket + 1) * (0.5 + seen));
     if (s->shape == SHAPE_SUM)
         return s->value += n * (0.02 + 0.3 * seen);
     double more = share >= 1 ? n : (double)(uint64_t)(n * share);

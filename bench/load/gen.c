@@ -17,7 +17,8 @@ struct request {
 struct gen {
     struct gen_data data;
     FILE *out;
-    struct request now, late, late_before; /* late ones of this round, and of the one before, due at the end of this one */
+    struct request now, late, late_before; /* late ones of this round, and of the one before, due at
+                                              the end of this one */
     char *packed;
     size_t packed_cap;
     uint64_t rng;
@@ -46,13 +47,15 @@ static void write_request(struct gen *g, struct request *r, uint32_t late)
     r->samples = 0;
 }
 
-/* The scrape's time: the target's phase, and now and then a few ms more. Shared by all its series. */
+/* The scrape's time: the target's phase, and now and then a few ms more. Shared by all its series.
+ */
 static int64_t scrape_ms(const struct gen *g, uint32_t target, uint32_t round)
 {
     uint64_t s = (uint64_t)target << 32 ^ round ^ g->data.seed;
     uint64_t r = ks_rng_next(&s);
     int64_t jitter = r % 4 ? 0 : (int64_t)(r >> 32) % (r % 16 ? 3 : 40);
-    return g->start_ms + (int64_t)round * g->step_ms + g->data.targets[target].phase_ms * g->step_ms / 15000 + jitter;
+    return g->start_ms + (int64_t)round * g->step_ms +
+           g->data.targets[target].phase_ms * g->step_ms / 15000 + jitter;
 }
 
 /* A TimeSeries with `run` samples. */
@@ -131,11 +134,12 @@ int load_gen(int argc, char **argv)
         put_round(&g);
     if (fclose(g.out) != 0)
         die("cannot write %s", path);
-    printf("{\"series\": %zu, \"new_series\": %llu, \"samples\": %llu, \"label_bytes_per_series\": %.1f, \"constant_share\": %.3f, "
+    printf("{\"series\": %zu, \"new_series\": %llu, \"samples\": %llu, \"label_bytes_per_series\": "
+           "%.1f, \"constant_share\": %.3f, "
            "\"seconds\": %.1f}\n",
            g.data.series_count, (unsigned long long)g.new_series, (unsigned long long)g.samples,
-           (double)first_labels / (double)g.data.series_count, 1 - (double)varying / (double)g.data.series_count,
-           (now_us() - begin) / 1e6);
+           (double)first_labels / (double)g.data.series_count,
+           1 - (double)varying / (double)g.data.series_count, (now_us() - begin) / 1e6);
     gen_data_done(&g.data);
     for (int i = 0; i < 3; i++)
         ks_buf_done(&requests[i]->raw);

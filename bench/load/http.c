@@ -1,8 +1,8 @@
 /* The client's half of HTTP/1.1, as much as the benchmark needs. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -84,7 +84,8 @@ static int more(struct conn *c)
 
 static char *header(struct conn *c, const char *name)
 {
-    for (char *line = c->in.ptr; (line = strstr(line, "\r\n")) && line + 4 <= c->in.ptr + c->body_at; line += 2)
+    for (char *line = c->in.ptr;
+         (line = strstr(line, "\r\n")) && line + 4 <= c->in.ptr + c->body_at; line += 2)
         if (strncasecmp(line + 2, name, strlen(name)) == 0)
             return line + 2 + strlen(name);
     return NULL;

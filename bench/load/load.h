@@ -1,8 +1,10 @@
 /*
- * bench_load: makes remote write requests ahead of time, sends them, and asks queries; prints what it measured. The server's CPU
- * is read from its process clock, so what this program itself burns does not count.
+ * bench_load: makes remote write requests ahead of time, sends them, and asks queries; prints what
+ * it measured. The server's CPU is read from its process clock, so what this program itself burns
+ * does not count.
  *
- * The data file is a run of records: a header, then a snappy-compressed WriteRequest, padded to 8 bytes. Records of a round follow each other.
+ * The data file is a run of records: a header, then a snappy-compressed WriteRequest, padded to 8
+ * bytes. Records of a round follow each other.
  */
 #ifndef KS_BENCH_LOAD_LOAD_H
 #define KS_BENCH_LOAD_LOAD_H
@@ -30,7 +32,7 @@ const char *arg_str(int argc, char **argv, const char *name, const char *or_else
 double arg_num(int argc, char **argv, const char *name, double or_else);
 void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* --- HTTP over one kept connection -------------------------------------------------------------------------------------- */
+/* --- HTTP over one kept connection --- */
 
 struct conn {
     const char *host;
@@ -41,11 +43,12 @@ struct conn {
 
 void conn_init(struct conn *c, const char *host, int port);
 void conn_done(struct conn *c);
-/* Sends the request and reads the whole answer; the status, or 0 when the connection broke (it is opened anew next time). */
+/* Sends the request and reads the whole answer; the status, or 0 when the connection broke (it is
+ * opened anew next time). */
 int conn_call(struct conn *c, const char *head, size_t head_len, const void *body, size_t body_len);
 struct ks_slice conn_body(const struct conn *c);
 
-/* --- clocks ------------------------------------------------------------------------------------------------------------- */
+/* --- clocks --- */
 
 double now_us(void);
 /* CPU time of a process so far in microseconds, 0 if it is gone. */

@@ -21,7 +21,8 @@ const char *arg_str(int argc, char **argv, const char *name, const char *or_else
 {
     size_t n = strlen(name);
     for (int i = 0; i < argc; i++)
-        if (strncmp(argv[i], "--", 2) == 0 && strncmp(argv[i] + 2, name, n) == 0 && argv[i][2 + n] == '=')
+        if (strncmp(argv[i], "--", 2) == 0 && strncmp(argv[i] + 2, name, n) == 0 &&
+            argv[i][2 + n] == '=')
             return argv[i] + 3 + n;
     if (!or_else)
         die("--%s= is missing", name);
@@ -70,14 +71,22 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int, char **);
-    } commands[] = {{"gen", load_gen}, {"send", load_send}, {"query", load_query}, {"tiny", load_tiny}, {"parts", load_parts}};
+    } commands[] = {{"gen", load_gen},
+                    {"send", load_send},
+                    {"query", load_query},
+                    {"tiny", load_tiny},
+                    {"parts", load_parts}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 2, argv + 2);
-    fprintf(stderr, "bench_load gen   --out=FILE --series=N --rounds=R --start-ms=T [--step-ms=15000] [--seed=1] [--batch=2000]\n"
-                    "                 [--run=1 samples of a series per request] [--late=0.02] [--churn=0.0005]\n"
-                    "bench_load send  --file=FILE --addr=HOST:PORT --path=PATH --pid=PID [--from=R] [--to=R] [--conns=2] [--loop=1]\n"
-                    "bench_load query --addr=HOST:PORT --pid=PID --paths=FILE [--save=DIR] [--budget-ms=300] [--max=50]\n"
+    fprintf(stderr, "bench_load gen   --out=FILE --series=N --rounds=R --start-ms=T "
+                    "[--step-ms=15000] [--seed=1] [--batch=2000]\n"
+                    "                 [--run=1 samples of a series per request] [--late=0.02] "
+                    "[--churn=0.0005]\n"
+                    "bench_load send  --file=FILE --addr=HOST:PORT --path=PATH --pid=PID "
+                    "[--from=R] [--to=R] [--conns=2] [--loop=1]\n"
+                    "bench_load query --addr=HOST:PORT --pid=PID --paths=FILE [--save=DIR] "
+                    "[--budget-ms=300] [--max=50]\n"
                     "bench_load tiny  --addr=HOST:PORT --paths=FILE --rate=200 --seconds=10\n");
     return 2;
 }

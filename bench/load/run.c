@@ -34,7 +34,7 @@ static void *need(void *p)
     return p;
 }
 
-/* --- send --------------------------------------------------------------------------------------------------------------- */
+/* --- send --- */
 
 struct sender {
     struct addr addr;
@@ -51,7 +51,8 @@ static void send_one(struct sender *s, struct conn *c, size_t i)
     const struct record *r = s->records[i];
     char head[512];
     int n = snprintf(head, sizeof head,
-                     "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+                     "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: "
+                     "application/x-protobuf\r\nContent-Encoding: snappy\r\n"
                      "X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: %u\r\n\r\n",
                      s->path, s->addr.host, s->addr.port, r->bytes);
     for (int attempt = 0; attempt < 200; attempt++) {
@@ -110,7 +111,8 @@ static void load_records(struct sender *s, const char *path, uint32_t from, uint
 
 int load_send(int argc, char **argv)
 {
-    struct sender s = {.addr = parse_addr(arg_str(argc, argv, "addr", NULL)), .path = arg_str(argc, argv, "path", "/api/v1/write")};
+    struct sender s = {.addr = parse_addr(arg_str(argc, argv, "addr", NULL)),
+                       .path = arg_str(argc, argv, "path", "/api/v1/write")};
     load_records(&s, arg_str(argc, argv, "file", NULL), (uint32_t)arg_num(argc, argv, "from", 0),
                  (uint32_t)arg_num(argc, argv, "to", 4e9));
     int pid = (int)arg_num(argc, argv, "pid", 0), conns = (int)arg_num(argc, argv, "conns", 2);
@@ -126,17 +128,20 @@ int load_send(int argc, char **argv)
         pthread_join(threads[i], NULL);
     double wall = now_us() - begin;
     cpu = cpu_us(pid) - cpu;
-    printf("{\"requests\": %zu, \"samples\": %llu, \"refused\": %llu, \"failed\": %llu, \"retries\": %llu, \"wall_s\": %.3f, "
+    printf("{\"requests\": %zu, \"samples\": %llu, \"refused\": %llu, \"failed\": %llu, "
+           "\"retries\": %llu, \"wall_s\": %.3f, "
            "\"cpu_s\": %.3f, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f}\n",
-           s.count, (unsigned long long)s.samples, (unsigned long long)s.refused, (unsigned long long)s.failed,
-           (unsigned long long)s.retries, wall / 1e6, cpu / 1e6, percentile(s.latency_us, s.count, 0.5) / 1e3,
-           percentile(s.latency_us, s.count, 0.99) / 1e3, percentile(s.latency_us, s.count, 1) / 1e3);
+           s.count, (unsigned long long)s.samples, (unsigned long long)s.refused,
+           (unsigned long long)s.failed, (unsigned long long)s.retries, wall / 1e6, cpu / 1e6,
+           percentile(s.latency_us, s.count, 0.5) / 1e3,
+           percentile(s.latency_us, s.count, 0.99) / 1e3,
+           percentile(s.latency_us, s.count, 1) / 1e3);
     ks_free(s.latency_us);
     ks_free(s.records);
     return s.failed != 0;
 }
 
-/* --- queries ------------------------------------------------------------------------------------------------------------ */
+/* --- queries --- */
 
 struct paths {
     char *text;
@@ -190,7 +195,8 @@ static void save_body(const struct conn *c, const char *dir, size_t i)
     fclose(f);
 }
 
-/* For each path: the first call's time, then repeats for the budget: median time, mean CPU of the server. */
+/* For each path: the first call's time, then repeats for the budget: median time, mean CPU of the
+ * server. */
 int load_query(int argc, char **argv)
 {
     struct addr a = parse_addr(arg_str(argc, argv, "addr", NULL));
@@ -210,15 +216,18 @@ int load_query(int argc, char **argv)
         if (status && *dir)
             save_body(&c, dir, i);
         cpu0 = cpu_us(pid);
-        for (double begin = now_us(); status == 200 && n < max && (n < 3 || now_us() - begin < budget); n++) {
+        for (double begin = now_us();
+             status == 200 && n < max && (n < 3 || now_us() - begin < budget); n++) {
             t0 = now_us();
             get(&c, p.lines[i]);
             us[n] = now_us() - t0;
         }
         double cpu = n ? (cpu_us(pid) - cpu0) / (double)n : 0;
-        printf("{\"status\": %d, \"bytes\": %zu, \"first_ms\": %.3f, \"first_cpu_ms\": %.3f, \"ms\": %.3f, \"cpu_ms\": %.3f, "
+        printf("{\"status\": %d, \"bytes\": %zu, \"first_ms\": %.3f, \"first_cpu_ms\": %.3f, "
+               "\"ms\": %.3f, \"cpu_ms\": %.3f, "
                "\"runs\": %zu}\n",
-               status, bytes, first / 1e3, first_cpu / 1e3, percentile(us, n, 0.5) / 1e3, cpu / 1e3, n);
+               status, bytes, first / 1e3, first_cpu / 1e3, percentile(us, n, 0.5) / 1e3, cpu / 1e3,
+               n);
         fflush(stdout);
     }
     ks_free(us);
@@ -228,7 +237,7 @@ int load_query(int argc, char **argv)
     return 0;
 }
 
-/* --- a steady rate of small queries ------------------------------------------------------------------------------------- */
+/* --- a steady rate of small queries --- */
 
 struct ticker {
     struct addr addr;
@@ -273,9 +282,12 @@ int load_tiny(int argc, char **argv)
             die("no thread");
     for (int i = 0; i < CONNS; i++)
         pthread_join(threads[i], NULL);
-    printf("{\"queries\": %zu, \"failed\": %zu, \"p50_ms\": %.2f, \"p90_ms\": %.2f, \"p99_ms\": %.2f, \"max_ms\": %.2f}\n", t.count,
-           (size_t)t.failed, percentile(t.latency_us, t.count, 0.5) / 1e3, percentile(t.latency_us, t.count, 0.9) / 1e3,
-           percentile(t.latency_us, t.count, 0.99) / 1e3, percentile(t.latency_us, t.count, 1) / 1e3);
+    printf("{\"queries\": %zu, \"failed\": %zu, \"p50_ms\": %.2f, \"p90_ms\": %.2f, \"p99_ms\": "
+           "%.2f, \"max_ms\": %.2f}\n",
+           t.count, (size_t)t.failed, percentile(t.latency_us, t.count, 0.5) / 1e3,
+           percentile(t.latency_us, t.count, 0.9) / 1e3,
+           percentile(t.latency_us, t.count, 0.99) / 1e3,
+           percentile(t.latency_us, t.count, 1) / 1e3);
     ks_free(t.latency_us);
     ks_free(t.paths.text);
     ks_free(t.paths.lines);

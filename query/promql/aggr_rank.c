@@ -11,12 +11,12 @@ struct rank_func {
     bool bottom;
 };
 static const struct rank_func rank_funcs[] = {
-    {KS_FN_AGGR_TOPK, BY_POINT, false},           {KS_FN_AGGR_BOTTOMK, BY_POINT, true},
-    {KS_FN_AGGR_TOPK_MAX, BY_MAX, false},         {KS_FN_AGGR_BOTTOMK_MAX, BY_MAX, true},
-    {KS_FN_AGGR_TOPK_MIN, BY_MIN, false},         {KS_FN_AGGR_BOTTOMK_MIN, BY_MIN, true},
-    {KS_FN_AGGR_TOPK_AVG, BY_AVG, false},         {KS_FN_AGGR_BOTTOMK_AVG, BY_AVG, true},
-    {KS_FN_AGGR_TOPK_MEDIAN, BY_MEDIAN, false},   {KS_FN_AGGR_BOTTOMK_MEDIAN, BY_MEDIAN, true},
-    {KS_FN_AGGR_TOPK_LAST, BY_LAST, false},       {KS_FN_AGGR_BOTTOMK_LAST, BY_LAST, true},
+    {KS_FN_AGGR_TOPK, BY_POINT, false},         {KS_FN_AGGR_BOTTOMK, BY_POINT, true},
+    {KS_FN_AGGR_TOPK_MAX, BY_MAX, false},       {KS_FN_AGGR_BOTTOMK_MAX, BY_MAX, true},
+    {KS_FN_AGGR_TOPK_MIN, BY_MIN, false},       {KS_FN_AGGR_BOTTOMK_MIN, BY_MIN, true},
+    {KS_FN_AGGR_TOPK_AVG, BY_AVG, false},       {KS_FN_AGGR_BOTTOMK_AVG, BY_AVG, true},
+    {KS_FN_AGGR_TOPK_MEDIAN, BY_MEDIAN, false}, {KS_FN_AGGR_BOTTOMK_MEDIAN, BY_MEDIAN, true},
+    {KS_FN_AGGR_TOPK_LAST, BY_LAST, false},     {KS_FN_AGGR_BOTTOMK_LAST, BY_LAST, true},
 };
 
 /* A member of the group and what it is ranked by; the best come last. */
@@ -43,7 +43,8 @@ static int cmp_ranked(const void *pa, const void *pb, void *arg)
 static int cmp_hash(const void *pa, const void *pb)
 {
     const struct ranked *a = pa, *b = pb;
-    return a->hash != b->hash ? (a->hash < b->hash ? -1 : 1) : (a->order > b->order) - (a->order < b->order);
+    return a->hash != b->hash ? (a->hash < b->hash ? -1 : 1)
+                              : (a->order > b->order) - (a->order < b->order);
 }
 
 static size_t int_k(double k, size_t max)
@@ -86,7 +87,8 @@ static double series_key(const struct job *j, enum rank_by by, const double *v)
     }
 }
 
-/* What the chosen series leave over, as one series with the label asked for ("name" or "name=value"). */
+/* What the chosen series leave over, as one series with the label asked for ("name" or
+ * "name=value"). */
 static ks_err remaining_sum(const struct job *j, struct ksi_series *ret)
 {
     struct ksi_query *q = j->ctx->q;
@@ -196,7 +198,8 @@ static ks_err outliers_band(struct job *j, struct ksi_vec *ret)
     for (size_t p = 0; p < j->ctx->points; p++) {
         double lower, upper;
         if (iqr) {
-            double q25 = point_quantile(j, p, 0.25), q75 = point_quantile(j, p, 0.75), w = 1.5 * (q75 - q25);
+            double q25 = point_quantile(j, p, 0.25), q75 = point_quantile(j, p, 0.75),
+                   w = 1.5 * (q75 - q25);
             lower = q25 - w;
             upper = q75 + w;
         } else {
@@ -257,7 +260,8 @@ static const struct rank_func *find_rank(enum ks_promql_func_id id)
 }
 
 /* Which argument holds the series, and k and the remainder's label from the others. */
-static ks_err take_args(struct job *j, struct ksi_vec *args, const struct rank_func *r, struct ksi_vec *in)
+static ks_err take_args(struct job *j, struct ksi_vec *args, const struct rank_func *r,
+                        struct ksi_vec *in)
 {
     size_t n = j->a->arg_count;
     if (j->a->func->id == KS_FN_AGGR_ANY) {
@@ -281,14 +285,15 @@ static ks_err take_args(struct job *j, struct ksi_vec *args, const struct rank_f
     return KS_OK;
 }
 
-ks_err ksi_aggr_rank(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a, struct ksi_vec *args,
-                     struct ksi_vec *ret, bool *ret_mine)
+ks_err ksi_aggr_rank(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
+                     struct ksi_vec *args, struct ksi_vec *ret, bool *ret_mine)
 {
     struct ksi_query *q = ctx->q;
     const struct rank_func *r = find_rank(a->func->id);
     enum ks_promql_func_id id = a->func->id;
-    *ret_mine = r || id == KS_FN_AGGR_ANY || id == KS_FN_AGGR_LIMITK || id == KS_FN_AGGR_OUTLIERSK ||
-                id == KS_FN_AGGR_OUTLIERS_IQR || id == KS_FN_AGGR_OUTLIERS_MAD;
+    *ret_mine = r || id == KS_FN_AGGR_ANY || id == KS_FN_AGGR_LIMITK ||
+                id == KS_FN_AGGR_OUTLIERSK || id == KS_FN_AGGR_OUTLIERS_IQR ||
+                id == KS_FN_AGGR_OUTLIERS_MAD;
     if (!*ret_mine)
         return KS_OK;
     struct job j = {.ctx = ctx, .a = a};
@@ -299,7 +304,8 @@ ks_err ksi_aggr_rank(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *
     ksi_vec_drop_empty(ctx, &in);
     KS_TRY(ksi_group(q, &in, &f, a->limit, &g));
     j.items = ks_arena_array(q->arena, in.count + 1, sizeof *j.items);
-    j.tmp = ks_arena_array(q->arena, (in.count > ctx->points ? in.count : ctx->points) + 1, sizeof *j.tmp);
+    j.tmp = ks_arena_array(q->arena, (in.count > ctx->points ? in.count : ctx->points) + 1,
+                           sizeof *j.tmp);
     if (!j.items || !j.tmp)
         return ks_arena_err(q->arena);
     for (size_t i = 0; i < g.count; i++) {

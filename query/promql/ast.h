@@ -1,9 +1,10 @@
 /*
  * The syntax tree of both dialects (MetricsQL and strict PromQL).
  *
- * Nodes, strings and arrays live in the arena given to ks_promql_parse() and are immutable afterwards; string slices may
- * point into the query text or into the arena, so the text must live as long as the tree. WITH templates are already
- * expanded, names are unescaped, MetricsQL function names are lower case and resolved to the function table.
+ * Nodes, strings and arrays live in the arena given to ks_promql_parse() and are immutable
+ * afterwards; string slices may point into the query text or into the arena, so the text must live
+ * as long as the tree. WITH templates are already expanded, names are unescaped, MetricsQL function
+ * names are lower case and resolved to the function table.
  *
  * Windows, offsets and @ are one node (KS_EXPR_ROLLUP) around any expression:
  *   foo                     SELECTOR
@@ -65,12 +66,14 @@ struct ks_expr_number {
 };
 
 struct ks_expr_selector {
-    /* A series is selected when one of these AND-lists matches in full; 0 lists (MetricsQL {}) select nothing. */
+    /* A series is selected when one of these AND-lists matches in full; 0 lists (MetricsQL {})
+     * select nothing. */
     struct ks_selector *or_lists;
     size_t or_count;
     /*
-     * The metric name that every list demands by __name__="…"; empty when none or not the same. That matcher stands
-     * first in MetricsQL; in strict it stands last, and name is set only for a name written outside of the braces.
+     * The metric name that every list demands by __name__="…"; empty when none or not the same.
+     * That matcher stands first in MetricsQL; in strict it stands last, and name is set only for a
+     * name written outside of the braces.
      */
     struct ks_slice name;
 };
@@ -113,7 +116,8 @@ struct ks_expr_aggregate {
     bool keep_metric_names;
 };
 
-/* X(name, text, precedence, right-associative). Higher binds tighter; unary minus sits between MUL and POW. */
+/* X(name, text, precedence, right-associative). Higher binds tighter; unary minus sits between MUL
+ * and POW. */
 #define KS_BINARY_OPS(X)                                                                           \
     X(DEFAULT, "default", 1, 0)                                                                    \
     X(IF, "if", 2, 0)                                                                              \
@@ -184,9 +188,10 @@ struct ks_expr_parens {
 struct ks_expr {
     enum ks_expr_kind kind;
     enum ks_expr_type type;
-    uint16_t height;     /* 1 for a leaf */
-    uint32_t size;       /* nodes of this tree; WITH may share subtrees, so each sharing counts */
-    uint32_t start, end; /* bytes in the query text; of a WITH template: of the place that uses it */
+    uint16_t height; /* 1 for a leaf */
+    uint32_t size;   /* nodes of this tree; WITH may share subtrees, so each sharing counts */
+    uint32_t start,
+        end; /* bytes in the query text; of a WITH template: of the place that uses it */
     union {
         struct ks_expr_number number;
         struct ks_slice string; /* unescaped */

@@ -1,6 +1,7 @@
 /*
- * The tree as JSON with the node types and (sorted) keys of Prometheus' parse_query. What only MetricsQL has is shown by
- * the nearest Prometheus node: unions as calls, windows on other expressions as subqueries. Thread role: any.
+ * The tree as JSON with the node types and (sorted) keys of Prometheus' parse_query. What only
+ * MetricsQL has is shown by the nearest Prometheus node: unions as calls, windows on other
+ * expressions as subqueries. Thread role: any.
  */
 #include <math.h>
 
@@ -10,7 +11,8 @@
 
 static void node(const struct ks_expr *e, struct ks_buf *out);
 
-static void string_list(const char *key, const struct ks_slice *items, size_t count, struct ks_buf *out)
+static void string_list(const char *key, const struct ks_slice *items, size_t count,
+                        struct ks_buf *out)
 {
     ks_buf_printf(out, "\"%s\":[", key);
     for (size_t i = 0; i < count; i++) {
@@ -44,7 +46,7 @@ static int64_t duration_ms(const struct ks_duration *d)
 
 static void start_or_end(const struct ks_expr_rollup *r, struct ks_buf *out)
 {
-    const char *text = !r                      ? "null"
+    const char *text = !r                     ? "null"
                        : r->at == KS_AT_START ? "\"start\""
                        : r->at == KS_AT_END   ? "\"end\""
                                               : "null";
@@ -122,7 +124,8 @@ static const char *type_of_letter(char c)
     return c == 's' ? "scalar" : c == 't' ? "string" : c == 'm' ? "matrix" : "vector";
 }
 
-/* argTypes and variadic as Prometheus keeps them: the first optional type is listed, variadic counts or is -1. */
+/* argTypes and variadic as Prometheus keeps them: the first optional type is listed, variadic
+ * counts or is -1. */
 static void signature(const struct ks_promql_func *f, struct ks_buf *out)
 {
     int optional = 0;

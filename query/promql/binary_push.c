@@ -1,6 +1,7 @@
 /*
- * Filters for the second side of a binary operator, from the series the first side gave: series that could not find a
- * partner need not be read. A label that all series have, with at most 100 values, makes an = or =~ filter.
+ * Filters for the second side of a binary operator, from the series the first side gave: series
+ * that could not find a partner need not be read. A label that all series have, with at most 100
+ * values, makes an = or =~ filter.
  */
 #include "query/promql/exec_priv.h"
 
@@ -36,7 +37,8 @@ static void add_quoted(struct ks_buf *out, struct ks_slice s)
     }
 }
 
-static ks_err make_matcher(struct ksi_query *q, struct ks_slice name, const struct ksi_map *values, struct ks_matcher *ret)
+static ks_err make_matcher(struct ksi_query *q, struct ks_slice name, const struct ksi_map *values,
+                           struct ks_matcher *ret)
 {
     if (values->count == 1) {
         *ret = (struct ks_matcher){name, values->keys[0], KS_MATCH_EQ};
@@ -50,7 +52,8 @@ static ks_err make_matcher(struct ksi_query *q, struct ks_slice name, const stru
         add_quoted(&b, values->keys[i]);
     }
     ks_err err = ks_buf_status(&b);
-    struct ks_slice text = err == KS_OK ? ks_arena_dup(q->arena, ks_buf_view(&b)) : ks_slice(NULL, 0);
+    struct ks_slice text =
+        err == KS_OK ? ks_arena_dup(q->arena, ks_buf_view(&b)) : ks_slice(NULL, 0);
     ks_buf_done(&b);
     KS_TRY(err);
     *ret = (struct ks_matcher){name, text, KS_MATCH_RE};
@@ -58,8 +61,8 @@ static ks_err make_matcher(struct ksi_query *q, struct ks_slice name, const stru
 }
 
 /* *ret_common false: some series lacks the label or there are too many values. */
-static ks_err collect(struct ksi_query *q, const struct ksi_vec *v, struct ks_slice name, struct ksi_map *values,
-                      bool *ret_common)
+static ks_err collect(struct ksi_query *q, const struct ksi_vec *v, struct ks_slice name,
+                      struct ksi_map *values, bool *ret_common)
 {
     *ret_common = false;
     for (size_t i = 0; i < v->count; i++) {
@@ -75,8 +78,8 @@ static ks_err collect(struct ksi_query *q, const struct ksi_vec *v, struct ks_sl
     return KS_OK;
 }
 
-ks_err ksi_push_filters(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, const struct ksi_vec *first,
-                        struct ksi_ctx *ret)
+ks_err ksi_push_filters(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                        const struct ksi_vec *first, struct ksi_ctx *ret)
 {
     struct ksi_query *q = ctx->q;
     if (!first->count || !ksi_may_push(b))
@@ -103,8 +106,10 @@ ks_err ksi_push_filters(const struct ksi_ctx *ctx, const struct ks_expr_binary *
     return KS_OK;
 }
 
-/* Of filters from outside, an operator lets through those on labels it matches by: its result has them from both sides. */
-ks_err ksi_push_through(const struct ksi_ctx *outer, const struct ks_expr_binary *b, struct ksi_ctx *ret)
+/* Of filters from outside, an operator lets through those on labels it matches by: its result has
+ * them from both sides. */
+ks_err ksi_push_through(const struct ksi_ctx *outer, const struct ks_expr_binary *b,
+                        struct ksi_ctx *ret)
 {
     *ret = *outer;
     ret->push_count = 0;

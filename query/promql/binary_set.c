@@ -5,8 +5,10 @@ struct pair {
     struct ksi_groups left, right;
 };
 
-/* Group of the other side with this key; a lone scalar there stands for every key (default, if, ifnot). */
-static bool by_key(const struct ksi_groups *g, const struct ksi_vec *v, struct ks_slice key, size_t *ret)
+/* Group of the other side with this key; a lone scalar there stands for every key (default, if,
+ * ifnot). */
+static bool by_key(const struct ksi_groups *g, const struct ksi_vec *v, struct ks_slice key,
+                   size_t *ret)
 {
     if (ksi_map_get(&g->map, key, ret))
         return true;
@@ -14,7 +16,8 @@ static bool by_key(const struct ksi_groups *g, const struct ksi_vec *v, struct k
     return g->count == 1 && ksi_vec_is_scalar(v);
 }
 
-static bool any_value(const struct ksi_groups *g, size_t group, const struct ksi_vec *v, size_t point, double *ret)
+static bool any_value(const struct ksi_groups *g, size_t group, const struct ksi_vec *v,
+                      size_t point, double *ret)
 {
     for (size_t i = g->first[group]; i < g->first[group + 1]; i++) {
         double x = v->items[g->members[i]].values[point];
@@ -27,8 +30,8 @@ static bool any_value(const struct ksi_groups *g, size_t group, const struct ksi
 }
 
 /* Points of the left group stay where the right group has (or, with `absent`, has not) a value. */
-static void mask(const struct ksi_ctx *ctx, const struct pair *p, size_t gl, const struct ksi_vec *l, size_t gr,
-                 const struct ksi_vec *r, bool absent)
+static void mask(const struct ksi_ctx *ctx, const struct pair *p, size_t gl,
+                 const struct ksi_vec *l, size_t gr, const struct ksi_vec *r, bool absent)
 {
     double x;
     for (size_t k = 0; k < ctx->points; k++) {
@@ -39,8 +42,8 @@ static void mask(const struct ksi_ctx *ctx, const struct pair *p, size_t gl, con
     }
 }
 
-static void fill_gaps(const struct ksi_ctx *ctx, const struct pair *p, size_t gl, const struct ksi_vec *l, size_t gr,
-                      const struct ksi_vec *r)
+static void fill_gaps(const struct ksi_ctx *ctx, const struct pair *p, size_t gl,
+                      const struct ksi_vec *l, size_t gr, const struct ksi_vec *r)
 {
     double x;
     for (size_t k = 0; k < ctx->points; k++) {
@@ -54,16 +57,16 @@ static void fill_gaps(const struct ksi_ctx *ctx, const struct pair *p, size_t gl
     }
 }
 
-static ks_err push_group(struct ksi_query *q, const struct ksi_groups *g, size_t group, const struct ksi_vec *v,
-                         struct ksi_vec *ret)
+static ks_err push_group(struct ksi_query *q, const struct ksi_groups *g, size_t group,
+                         const struct ksi_vec *v, struct ksi_vec *ret)
 {
     for (size_t i = g->first[group]; i < g->first[group + 1]; i++)
         KS_TRY(ksi_vec_push(q, ret, v->items[g->members[i]]));
     return KS_OK;
 }
 
-static ks_err push_filled(const struct ksi_ctx *ctx, const struct ksi_groups *g, size_t group, const struct ksi_vec *v,
-                          struct ksi_vec *ret)
+static ks_err push_filled(const struct ksi_ctx *ctx, const struct ksi_groups *g, size_t group,
+                          const struct ksi_vec *v, struct ksi_vec *ret)
 {
     for (size_t i = g->first[group]; i < g->first[group + 1]; i++)
         if (!ksi_series_empty(ctx, &v->items[g->members[i]]))
@@ -71,7 +74,8 @@ static ks_err push_filled(const struct ksi_ctx *ctx, const struct ksi_groups *g,
     return KS_OK;
 }
 
-/* A right series gives way point by point to left series of its group, and flows into one with its own labels. */
+/* A right series gives way point by point to left series of its group, and flows into one with its
+ * own labels. */
 static void or_merge(const struct ksi_ctx *ctx, struct ksi_series *l, struct ksi_series *r)
 {
     bool same = ks_slice_eq(l->labels, r->labels);
@@ -84,7 +88,8 @@ static void or_merge(const struct ksi_ctx *ctx, struct ksi_series *l, struct ksi
     }
 }
 
-static ks_err op_or(const struct ksi_ctx *ctx, struct pair *p, struct ksi_vec *l, struct ksi_vec *r, struct ksi_vec *ret)
+static ks_err op_or(const struct ksi_ctx *ctx, struct pair *p, struct ksi_vec *l, struct ksi_vec *r,
+                    struct ksi_vec *ret)
 {
     struct ksi_vec right = {0};
     for (size_t gr = 0; gr < p->right.count; gr++) {
@@ -104,8 +109,8 @@ static ks_err op_or(const struct ksi_ctx *ctx, struct pair *p, struct ksi_vec *l
     return ksi_vec_append(ctx->q, ret, &right);
 }
 
-static ks_err op_default(const struct ksi_ctx *ctx, struct pair *p, struct ksi_vec *l, struct ksi_vec *r,
-                         struct ksi_vec *ret)
+static ks_err op_default(const struct ksi_ctx *ctx, struct pair *p, struct ksi_vec *l,
+                         struct ksi_vec *r, struct ksi_vec *ret)
 {
     if (!l->count) {
         *ret = *r;
@@ -120,8 +125,8 @@ static ks_err op_default(const struct ksi_ctx *ctx, struct pair *p, struct ksi_v
     return KS_OK;
 }
 
-ks_err ksi_binary_set(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, struct ksi_vec *r,
-                      struct ksi_vec *ret)
+ks_err ksi_binary_set(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l,
+                      struct ksi_vec *r, struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     struct ksi_label_filter f = ksi_match_filter(b);
@@ -139,7 +144,8 @@ ks_err ksi_binary_set(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
     for (size_t g = 0; g < p.left.count; g++) {
         size_t other;
         struct ks_slice key = p.left.map.keys[g];
-        bool found = exact ? ksi_map_get(&p.right.map, key, &other) : by_key(&p.right, r, key, &other);
+        bool found =
+            exact ? ksi_map_get(&p.right.map, key, &other) : by_key(&p.right, r, key, &other);
         if (!found && !negative)
             continue;
         if (!found) {

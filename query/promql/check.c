@@ -2,7 +2,8 @@
 #include "base/cxx/re2.h"
 #include "query/promql/parser_priv.h"
 
-/* Patterns of plain characters, dots, stars behind a dot and alternation are valid for sure; most real ones are. */
+/* Patterns of plain characters, dots, stars behind a dot and alternation are valid for sure; most
+ * real ones are. */
 static bool is_simple_pattern(struct ks_slice s)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -36,16 +37,15 @@ ks_err ksi_check_arg_count(struct ksi_parser *p, const struct ks_promql_func *f,
     bool few = count < (size_t)f->min_args;
     bool many = f->max_args >= 0 && count > (size_t)f->max_args;
     if (f->min_args == f->max_args && (few || many))
-        return ksi_error(p, pos, "unexpected number of args to %s(); got %zu; want %d", f->name, count,
-                         f->min_args);
+        return ksi_error(p, pos, "unexpected number of args to %s(); got %zu; want %d", f->name,
+                         count, f->min_args);
     if (few)
-        return ksi_error(p, pos, "not enough args to %s(); got %zu; want at least %d", f->name, count,
-                         f->min_args);
+        return ksi_error(p, pos, "not enough args to %s(); got %zu; want at least %d", f->name,
+                         count, f->min_args);
     if (many)
         return ksi_error(p, pos, "too many args to %s(); got %zu; want at most %d", f->name, count,
                          f->max_args);
-    bool pairs = f->id == KS_FN_LABEL_SET || f->id == KS_FN_LABEL_COPY ||
-                 f->id == KS_FN_LABEL_MOVE;
+    bool pairs = f->id == KS_FN_LABEL_SET || f->id == KS_FN_LABEL_COPY || f->id == KS_FN_LABEL_MOVE;
     if (pairs && count % 2 == 0)
         return ksi_error(p, pos, "the number of string args to %s() must be even; got %zu", f->name,
                          count - 1);
@@ -81,8 +81,9 @@ ks_err ksi_check_implicit(const struct ks_expr *e)
         return e->rollup.at_expr ? ksi_check_implicit(e->rollup.at_expr) : KS_OK;
     case KS_EXPR_CALL:
         if (is_implicit(&e->call))
-            return ks_fail(KS_EINVAL, "query requires implicit conversion and is rejected according "
-                                      "to -search.disableImplicitConversion command-line flag");
+            return ks_fail(KS_EINVAL,
+                           "query requires implicit conversion and is rejected according "
+                           "to -search.disableImplicitConversion command-line flag");
         return check_all(e->call.args, e->call.arg_count);
     case KS_EXPR_AGGREGATE:
         return check_all(e->aggregate.args, e->aggregate.arg_count);

@@ -1,6 +1,6 @@
 /*
- * Types and semantic rules of strict PromQL, checked over the finished tree, children first, so that the first error is
- * the one Prometheus reports. Thread role: any.
+ * Types and semantic rules of strict PromQL, checked over the finished tree, children first, so
+ * that the first error is the one Prometheus reports. Thread role: any.
  */
 #include <stdio.h>
 
@@ -81,7 +81,8 @@ static struct signature read_signature(const char *text)
     return s;
 }
 
-static ks_err check_arg_count(struct ksi_parser *p, const struct ks_expr *e, const struct signature *s)
+static ks_err check_arg_count(struct ksi_parser *p, const struct ks_expr *e,
+                              const struct signature *s)
 {
     const char *name = e->call.func->name;
     size_t n = e->call.arg_count;
@@ -89,8 +90,9 @@ static ks_err check_arg_count(struct ksi_parser *p, const struct ks_expr *e, con
         return ksi_error(p, e->start, "expected %zu argument(s) in call to \"%s\", got %zu", s->min,
                          name, n);
     if (n < s->min)
-        return ksi_error(p, e->start, "expected at least %zu argument(s) in call to \"%s\", got %zu",
-                         s->min, name, n);
+        return ksi_error(p, e->start,
+                         "expected at least %zu argument(s) in call to \"%s\", got %zu", s->min,
+                         name, n);
     if (n > s->max)
         return ksi_error(p, e->start, "expected at most %zu argument(s) in call to \"%s\", got %zu",
                          s->max, name, n);
@@ -102,7 +104,8 @@ static ks_err check_info(struct ksi_parser *p, const struct ks_expr *e)
 {
     struct ks_expr *arg = e->call.args[1];
     if (arg->kind != KS_EXPR_SELECTOR || arg->selector.name.len)
-        return ksi_error(p, arg->start, "expected label selectors only, got vector selector instead");
+        return ksi_error(p, arg->start,
+                         "expected label selectors only, got vector selector instead");
     arg->type = KS_TYPE_VECTOR;
     return KS_OK;
 }

@@ -1,8 +1,9 @@
-/* Walks the syntax tree: one function per kind of node. The tree's height is bounded by the parser. */
+/* Walks the syntax tree: one function per kind of node. The tree's height is bounded by the parser.
+ */
 #include "query/promql/exec_priv.h"
 
-ks_err ksi_ctx_make(struct ksi_query *q, int64_t start_ms, int64_t end_ms, int64_t step_ms, uint64_t max_points,
-                    struct ksi_ctx *ret)
+ks_err ksi_ctx_make(struct ksi_query *q, int64_t start_ms, int64_t end_ms, int64_t step_ms,
+                    uint64_t max_points, struct ksi_ctx *ret)
 {
     KS_ASSERT(step_ms > 0);
     if (end_ms < start_ms)
@@ -10,10 +11,11 @@ ks_err ksi_ctx_make(struct ksi_query *q, int64_t start_ms, int64_t end_ms, int64
     uint64_t points = (uint64_t)(end_ms - start_ms) / (uint64_t)step_ms + 1;
     if (points > max_points)
         return ks_fail(KS_ELIMIT,
-                       "too many points for the given start=%lld, end=%lld and step=%lld: %llu; the maximum number of "
+                       "too many points for the given start=%lld, end=%lld and step=%lld: %llu; "
+                       "the maximum number of "
                        "points is %llu; increase step or -search.%s",
-                       (long long)start_ms, (long long)end_ms, (long long)step_ms, (unsigned long long)points,
-                       (unsigned long long)max_points,
+                       (long long)start_ms, (long long)end_ms, (long long)step_ms,
+                       (unsigned long long)points, (unsigned long long)max_points,
                        max_points == q->max_subquery_points ? "maxPointsSubqueryPerTimeseries"
                                                             : "maxPointsPerTimeseries");
     *ret = (struct ksi_ctx){.q = q,
@@ -35,21 +37,25 @@ const struct ks_expr *ksi_strip(const struct ks_expr *e)
 bool ksi_is_union(const struct ks_expr *e)
 {
     e = ksi_strip(e);
-    return e->kind == KS_EXPR_PARENS || (e->kind == KS_EXPR_CALL && e->call.func->id == KS_FN_UNION);
+    return e->kind == KS_EXPR_PARENS ||
+           (e->kind == KS_EXPR_CALL && e->call.func->id == KS_FN_UNION);
 }
 
 ks_err ksi_arg_scalar(const struct ksi_vec *v, size_t arg, const double **ret)
 {
     if (v->count != 1)
-        return ks_fail(KS_EEXEC, "arg #%zu must contain a single timeseries; got %zu timeseries", arg + 1, v->count);
+        return ks_fail(KS_EEXEC, "arg #%zu must contain a single timeseries; got %zu timeseries",
+                       arg + 1, v->count);
     *ret = v->items[0].values;
     return KS_OK;
 }
 
-ks_err ksi_arg_string(const struct ksi_ctx *ctx, const struct ksi_vec *v, size_t arg, struct ks_slice *ret)
+ks_err ksi_arg_string(const struct ksi_ctx *ctx, const struct ksi_vec *v, size_t arg,
+                      struct ks_slice *ret)
 {
     if (v->count != 1)
-        return ks_fail(KS_EEXEC, "arg #%zu must contain a single timeseries; got %zu timeseries", arg + 1, v->count);
+        return ks_fail(KS_EEXEC, "arg #%zu must contain a single timeseries; got %zu timeseries",
+                       arg + 1, v->count);
     if (!ksi_series_empty(ctx, &v->items[0]))
         return ks_fail(KS_EEXEC, "arg #%zu contains non-string timeseries", arg + 1);
     *ret = ks_labels_get(v->items[0].labels, KS_NAME_LABEL);
@@ -67,7 +73,9 @@ ks_err ksi_arg_int(const struct ksi_vec *v, size_t arg, int64_t *ret)
 
 ks_err ksi_want_args(size_t got, size_t want)
 {
-    return got == want ? KS_OK : ks_fail(KS_EEXEC, "unexpected number of args; got %zu; want %zu", got, want);
+    return got == want
+               ? KS_OK
+               : ks_fail(KS_EEXEC, "unexpected number of args; got %zu; want %zu", got, want);
 }
 
 static ks_err eval_number(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
@@ -90,8 +98,10 @@ static ks_err eval_unary(const struct ksi_ctx *ctx, const struct ks_expr *e, str
     return ctx->q->strict ? ksi_check_labelsets(ctx, ret) : KS_OK;
 }
 
-/* Series of all arguments, of equal labels the first; plain scalars are all kept, for q == (1, 2, 3). */
-static ks_err eval_union(const struct ksi_ctx *ctx, struct ks_expr *const *items, size_t count, struct ksi_vec *ret)
+/* Series of all arguments, of equal labels the first; plain scalars are all kept, for q == (1, 2,
+ * 3). */
+static ks_err eval_union(const struct ksi_ctx *ctx, struct ks_expr *const *items, size_t count,
+                         struct ksi_vec *ret)
 {
     *ret = (struct ksi_vec){0};
     if (!count)
@@ -159,8 +169,9 @@ static bool passes_filters(const struct ks_expr_call *c)
 ks_err ksi_eval_transform(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
 {
     static const ksi_transform_fn families[] = {
-        ksi_transform_math,         ksi_transform_source,    ksi_transform_label, ksi_transform_label_filter,
-        ksi_transform_histogram,    ksi_transform_range,     ksi_transform_sort,
+        ksi_transform_math,         ksi_transform_source,    ksi_transform_label,
+        ksi_transform_label_filter, ksi_transform_histogram, ksi_transform_range,
+        ksi_transform_sort,
     };
     struct ksi_call c = {.ctx = ctx, .call = &e->call, .arg_count = e->call.arg_count};
     if (c.call->func->id == KS_FN_UNION)
@@ -168,7 +179,8 @@ ks_err ksi_eval_transform(const struct ksi_ctx *ctx, const struct ks_expr *e, st
     c.args = ks_arena_array(ctx->q->arena, c.arg_count + 1, sizeof *c.args);
     if (!c.args)
         return ks_arena_err(ctx->q->arena);
-    size_t evaluated = c.call->func->id == KS_FN_INFO ? 1 : c.arg_count; /* info's second argument is a pattern */
+    size_t evaluated =
+        c.call->func->id == KS_FN_INFO ? 1 : c.arg_count; /* info's second argument is a pattern */
     for (size_t i = 0; i < evaluated; i++)
         KS_TRY(ksi_eval(ctx, e->call.args[i], &c.args[i]));
     if (ctx->q->strict) {

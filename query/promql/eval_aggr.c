@@ -76,7 +76,8 @@ void ksi_acc_add(enum ks_promql_func_id func, struct ksi_acc *a, const double *v
     }
 }
 
-void ksi_acc_merge(enum ks_promql_func_id func, struct ksi_acc *a, const struct ksi_acc *b, size_t points)
+void ksi_acc_merge(enum ks_promql_func_id func, struct ksi_acc *a, const struct ksi_acc *b,
+                   size_t points)
 {
     const double *v = b->values;
     double *o = a->values;
@@ -108,8 +109,8 @@ void ksi_acc_finish(enum ks_promql_func_id func, struct ksi_acc *a, size_t point
                 a->values[i] = pow(a->values[i], 1 / a->counts[i]);
 }
 
-static ks_err aggr_simple(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a, struct ksi_vec *in,
-                          struct ksi_vec *ret)
+static ks_err aggr_simple(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
+                          struct ksi_vec *in, struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     struct ksi_label_filter f = ksi_aggr_filter(a);
@@ -133,12 +134,13 @@ static ks_err aggr_simple(const struct ksi_ctx *ctx, const struct ks_expr_aggreg
 }
 
 /* Of the filters a join found, an aggregate lets through those on labels it keeps. */
-static ks_err inner_ctx(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a, struct ksi_ctx *ret)
+static ks_err inner_ctx(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
+                        struct ksi_ctx *ret)
 {
     *ret = *ctx;
     ret->push_count = 0;
-    if (!ctx->push_count || a->grouping == KS_GROUP_NONE || a->func->id == KS_FN_AGGR_COUNT_VALUES ||
-        a->func->id == KS_FN_AGGR_QUANTILES || a->limit)
+    if (!ctx->push_count || a->grouping == KS_GROUP_NONE ||
+        a->func->id == KS_FN_AGGR_COUNT_VALUES || a->func->id == KS_FN_AGGR_QUANTILES || a->limit)
         return KS_OK;
     struct ks_matcher *keep = ks_arena_array(ctx->q->arena, ctx->push_count, sizeof *keep);
     if (!keep)

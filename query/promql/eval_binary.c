@@ -1,12 +1,13 @@
 /*
- * Binary operators between scalars and vectors: matching of series, joins, fills, and the point-by-point work.
- * Set operators and default/if/ifnot are in binary_set.c.
+ * Binary operators between scalars and vectors: matching of series, joins, fills, and the
+ * point-by-point work. Set operators and default/if/ifnot are in binary_set.c.
  */
 #include "query/promql/exec_priv.h"
 
 struct ksi_label_filter ksi_match_filter(const struct ks_expr_binary *b)
 {
-    struct ksi_label_filter f = {.names = b->match_labels, .count = b->match_label_count, .mode = KSI_DROP};
+    struct ksi_label_filter f = {
+        .names = b->match_labels, .count = b->match_label_count, .mode = KSI_DROP};
     if (b->matching == KS_MATCHING_ON)
         f.mode = KSI_KEEP;
     f.drop_name = !b->keep_metric_names;
@@ -18,7 +19,7 @@ static bool keeps_name(const struct ks_expr_binary *b)
     return (ks_op_is_comparison(b->op) && !b->return_bool) || b->keep_metric_names;
 }
 
-/* --- one point ------------------------------------------------------------------------------------------------------ */
+/* --- one point --- */
 static bool compare(enum ks_binary_op op, double a, double b)
 {
     switch (op) {
@@ -69,8 +70,9 @@ static double one_point(const struct ks_expr_binary *b, enum ks_binary_op op, do
     return compare(op, x, y) ? x : NAN;
 }
 
-static void run_points(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, enum ks_binary_op op, const double *l,
-                       const double *r, double *out, bool drop_nan_right)
+static void run_points(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                       enum ks_binary_op op, const double *l, const double *r, double *out,
+                       bool drop_nan_right)
 {
     bool plain = !drop_nan_right && !b->has_fill_left && !b->has_fill_right;
     switch (plain ? op : KS_OP_COUNT) {
@@ -104,13 +106,14 @@ static void run_points(const struct ksi_ctx *ctx, const struct ks_expr_binary *b
     }
 }
 
-/* --- matching ------------------------------------------------------------------------------------------------------- */
+/* --- matching --- */
 bool ksi_merge_disjoint(const struct ksi_ctx *ctx, double *dst, const double *src)
 {
     size_t overlaps = 0;
     for (size_t i = 0; i < ctx->points; i++)
         overlaps += !isnan(src[i]) && !isnan(dst[i]);
-    /* Staleness may make neighbours in time overlap by a point or two; one or two points in all tell nothing. */
+    /* Staleness may make neighbours in time overlap by a point or two; one or two points in all
+     * tell nothing. */
     if (overlaps > 2 || ctx->points <= 2)
         return false;
     for (size_t i = 0; i < ctx->points; i++)
@@ -136,24 +139,29 @@ static const char *matching_text(const struct match *m)
     struct ksi_query *q = m->ctx->q;
     if (m->b->matching == KS_MATCHING_NONE)
         return "";
-    struct ks_slice s = ks_arena_dup(q->arena, m->b->matching == KS_MATCHING_ON ? KS_SLICE_LIT("on (")
-                                                                                : KS_SLICE_LIT("ignoring ("));
+    struct ks_slice s =
+        ks_arena_dup(q->arena, m->b->matching == KS_MATCHING_ON ? KS_SLICE_LIT("on (")
+                                                                : KS_SLICE_LIT("ignoring ("));
     for (size_t i = 0; i < m->b->match_label_count && s.ptr; i++)
-        s = ks_arena_printf(q->arena, "%s%s%.*s", s.ptr, i ? ", " : "", KS_SLICE_ARG(m->b->match_labels[i]));
+        s = ks_arena_printf(q->arena, "%s%s%.*s", s.ptr, i ? ", " : "",
+                            KS_SLICE_ARG(m->b->match_labels[i]));
     s = ks_arena_printf(q->arena, "%s)", s.ptr ? s.ptr : "");
     return s.ptr ? s.ptr : "";
 }
 
-static ks_err duplicate(const struct match *m, const char *side, struct ks_slice a, struct ks_slice b)
+static ks_err duplicate(const struct match *m, const char *side, struct ks_slice a,
+                        struct ks_slice b)
 {
     struct ksi_query *q = m->ctx->q;
     struct ks_slice ta = ksi_labels_text(q, a, false), tb = ksi_labels_text(q, b, false);
     return ks_fail(KS_EEXEC, "duplicate time series on the %s side of `%s %s`: %.*s and %.*s", side,
-                   ks_binary_op_text[m->b->op], matching_text(m), KS_SLICE_ARG(ta), KS_SLICE_ARG(tb));
+                   ks_binary_op_text[m->b->op], matching_text(m), KS_SLICE_ARG(ta),
+                   KS_SLICE_ARG(tb));
 }
 
 /* Members of a group folded into their first, when they do not overlap in time. */
-static ks_err single(const struct match *m, const char *side, const struct side *s, size_t g, struct ksi_series *ret)
+static ks_err single(const struct match *m, const char *side, const struct side *s, size_t g,
+                     struct ksi_series *ret)
 {
     const size_t *at = s->groups.members + s->groups.first[g];
     size_t n = s->groups.first[g + 1] - s->groups.first[g];
@@ -196,7 +204,8 @@ static ks_err join_labels(const struct match *m, struct ks_slice *labels, struct
         for (size_t i = 0; i < b->join_label_count; i++) {
             struct ks_slice name = b->join_labels[i];
             if (b->join_prefix.len && !ks_slice_eq(name, KS_NAME_LABEL))
-                name = ks_arena_printf(q->arena, "%.*s%.*s", KS_SLICE_ARG(b->join_prefix), KS_SLICE_ARG(name));
+                name = ks_arena_printf(q->arena, "%.*s%.*s", KS_SLICE_ARG(b->join_prefix),
+                                       KS_SLICE_ARG(name));
             KS_TRY(ksi_labels_set(q, labels, name, ks_labels_get(from, b->join_labels[i])));
         }
         return KS_OK;
@@ -209,15 +218,18 @@ static ks_err join_labels(const struct match *m, struct ks_slice *labels, struct
             continue;
         struct ks_slice name = l.name;
         if (b->join_prefix.len)
-            name = ks_arena_printf(q->arena, "%.*s%.*s", KS_SLICE_ARG(b->join_prefix), KS_SLICE_ARG(name));
+            name = ks_arena_printf(q->arena, "%.*s%.*s", KS_SLICE_ARG(b->join_prefix),
+                                   KS_SLICE_ARG(name));
         KS_TRY(ksi_labels_set(q, labels, name, l.value));
     }
     return KS_OK;
 }
 
-/* Each series of the many side with the one side's; several on the one side must differ by the labels they bring. */
-static ks_err join_group(struct match *m, const struct side *many, size_t gm, const struct side *one, size_t go,
-                         const char *one_name, struct ksi_vec *out_many, struct ksi_vec *out_one)
+/* Each series of the many side with the one side's; several on the one side must differ by the
+ * labels they bring. */
+static ks_err join_group(struct match *m, const struct side *many, size_t gm,
+                         const struct side *one, size_t go, const char *one_name,
+                         struct ksi_vec *out_many, struct ksi_vec *out_one)
 {
     struct ksi_query *q = m->ctx->q;
     for (size_t i = many->groups.first[gm]; i < many->groups.first[gm + 1]; i++) {
@@ -253,11 +265,13 @@ static ks_err join_group(struct match *m, const struct side *many, size_t gm, co
 }
 
 /* A series without points that stands for the missing side of a group. */
-static ks_err add_filler(struct match *m, struct side *s, const struct side *other, size_t go, size_t *ret_g)
+static ks_err add_filler(struct match *m, struct side *s, const struct side *other, size_t go,
+                         size_t *ret_g)
 {
     struct ksi_query *q = m->ctx->q;
     struct ksi_label_filter f = ksi_match_filter(m->b);
-    const struct ksi_series *src = &other->vec->items[other->groups.members[other->groups.first[go]]];
+    const struct ksi_series *src =
+        &other->vec->items[other->groups.members[other->groups.first[go]]];
     struct ksi_series x = {.tenant = src->tenant, .values = ksi_grid(m->ctx, NAN)};
     if (!x.values)
         return ks_arena_err(q->arena);
@@ -333,7 +347,7 @@ static ks_err match_groups(struct match *m)
     return KS_OK;
 }
 
-/* --- the operator --------------------------------------------------------------------------------------------------- */
+/* --- the operator --- */
 bool ksi_is_scalar_expr(const struct ks_expr *e)
 {
     e = ksi_strip(e);
@@ -382,8 +396,8 @@ static bool has_value(const struct ksi_vec *list, double v, size_t i)
 }
 
 /* q == (1, 2, 3) and q != (1, 2, 3). */
-static ks_err list_match(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, struct ksi_vec *r,
-                         struct ksi_vec *ret)
+static ks_err list_match(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                         struct ksi_vec *l, struct ksi_vec *r, struct ksi_vec *ret)
 {
     if (ksi_is_union(b->lhs)) {
         struct ksi_vec *t = l;
@@ -416,8 +430,8 @@ static enum ks_binary_op mirrored(enum ks_binary_op op)
     }
 }
 
-static ks_err apply(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, struct ksi_vec *r,
-                    struct ksi_vec *ret)
+static ks_err apply(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l,
+                    struct ksi_vec *r, struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     bool cmp = ks_op_is_comparison(b->op);
@@ -427,7 +441,8 @@ static ks_err apply(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, s
         ksi_vec_drop_empty(ctx, l);
         ksi_vec_drop_empty(ctx, r);
     }
-    if ((!l->count && !r->count) || (!l->count && !b->has_fill_left) || (!r->count && !b->has_fill_right))
+    if ((!l->count && !r->count) || (!l->count && !b->has_fill_left) ||
+        (!r->count && !b->has_fill_right))
         return KS_OK;
     bool drop_right = cmp && is_vector_comparison(b->rhs);
     bool free_form = b->matching == KS_MATCHING_NONE && b->join == KS_JOIN_NONE;
@@ -451,18 +466,19 @@ static ks_err apply(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, s
         double *out = ks_arena_array(q->arena, ctx->points, sizeof *out);
         if (!out)
             return ks_arena_err(q->arena);
-        run_points(ctx, b, b->op, m.out_left.items[i].values, m.out_right.items[i].values, out, drop_right);
+        run_points(ctx, b, b->op, m.out_left.items[i].values, m.out_right.items[i].values, out,
+                   drop_right);
         ret->items[i].values = out;
     }
     return KS_OK;
 }
 
 /*
- * Both sides; the one that usually has fewer series first, to narrow the other. *ret_done: one side is empty and so is the
- * result.
+ * Both sides; the one that usually has fewer series first, to narrow the other. *ret_done: one side
+ * is empty and so is the result.
  */
-static ks_err eval_sides(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, struct ksi_vec *r,
-                         bool *ret_done)
+static ks_err eval_sides(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                         struct ksi_vec *l, struct ksi_vec *r, bool *ret_done)
 {
     bool right_first = b->op == KS_OP_AND || b->op == KS_OP_IF;
     struct ksi_vec *first = right_first ? r : l, *second = right_first ? l : r;
@@ -483,7 +499,8 @@ ks_err ksi_eval_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, struc
     struct ks_expr_binary b = e->binary;
     /* `5 < q` filters q: the vector's values are what the user wants to see. */
     const struct ks_expr *lhs = ksi_strip(b.lhs), *rhs = ksi_strip(b.rhs);
-    bool lead = lhs->kind == KS_EXPR_NUMBER || (lhs->kind == KS_EXPR_CALL && lhs->call.func->id == KS_FN_TIME);
+    bool lead = lhs->kind == KS_EXPR_NUMBER ||
+                (lhs->kind == KS_EXPR_CALL && lhs->call.func->id == KS_FN_TIME);
     if (!ctx->q->strict && ks_op_is_comparison(b.op) && lead && rhs->kind != KS_EXPR_NUMBER) {
         struct ks_expr *t = b.lhs;
         b.lhs = b.rhs;

@@ -1,10 +1,11 @@
 /*
  * Rollups over selectors and subqueries, and aggregates pushed down to them.
  *
- * Series of a selector are cut into chunks of neighbours whose size depends on the query alone. Workers of the pool take
- * chunks; a chunk writes its own part of the output grids, or, under an aggregate, its own accumulators in an arena of its
- * own. Accumulators are merged in chunk order, so a floating sum does not depend on scheduling. A query of one chunk never
- * leaves the calling thread.
+ * Series of a selector are cut into chunks of neighbours whose size depends on the query alone.
+ * Workers of the pool take chunks; a chunk writes its own part of the output grids, or, under an
+ * aggregate, its own accumulators in an arena of its own. Accumulators are merged in chunk order,
+ * so a floating sum does not depend on scheduling. A query of one chunk never leaves the calling
+ * thread.
  */
 #include <stdio.h>
 
@@ -26,7 +27,7 @@ struct plan {
     bool has_at;
 };
 
-/* --- planning ------------------------------------------------------------------------------------------------------- */
+/* --- planning --- */
 static ks_err plan_at(const struct ksi_ctx *ctx, struct plan *p)
 {
     const struct ks_expr_rollup *m = p->mod;
@@ -40,7 +41,9 @@ static ks_err plan_at(const struct ksi_ctx *ctx, struct plan *p)
     c.push_count = 0;
     KS_TRY(ksi_eval(&c, m->at_expr, &v));
     if (v.count != 1)
-        return ks_fail(KS_EEXEC, "`@` modifier must return a single series; it returns %zu series instead", v.count);
+        return ks_fail(KS_EEXEC,
+                       "`@` modifier must return a single series; it returns %zu series instead",
+                       v.count);
     double at = NAN;
     for (size_t i = 0; i < ctx->points && isnan(at); i++)
         at = v.items[0].values[i];
@@ -62,7 +65,8 @@ static ks_err plan_arg(const struct ksi_ctx *ctx, const struct ks_expr *arg, str
         KS_TRY(ks_duration_resolve(&p->mod->window, ctx->step_ms, positive, &p->cfg.window_ms));
         KS_TRY(ks_duration_resolve(&p->mod->offset, ctx->step_ms, false, &p->cfg.offset_ms));
         if (p->cfg.window_ms < 0)
-            return ks_fail(KS_EEXEC, "unexpected negative window: %lldms", (long long)p->cfg.window_ms);
+            return ks_fail(KS_EEXEC, "unexpected negative window: %lldms",
+                           (long long)p->cfg.window_ms);
         if (p->mod->at != KS_AT_NONE)
             KS_TRY(plan_at(ctx, p));
         p->subquery = ks_rollup_is_subquery(p->mod);
@@ -81,7 +85,8 @@ static ks_err plan_grid(const struct ksi_ctx *ctx, struct plan *p)
     p->cfg.strict = ctx->q->strict;
     p->cfg.subquery = p->subquery;
     p->cfg.start_ms = p->has_at ? p->at_ms : ctx->start_ms;
-    p->cfg.end_ms = p->has_at ? p->at_ms : ctx->start_ms + (int64_t)(ctx->points - 1) * ctx->step_ms;
+    p->cfg.end_ms =
+        p->has_at ? p->at_ms : ctx->start_ms + (int64_t)(ctx->points - 1) * ctx->step_ms;
     p->cfg.step_ms = ctx->step_ms;
     p->cfg.lookback_delta_ms = req->lookback_ms;
     if (p->cfg.strict && !p->cfg.window_ms)
@@ -111,7 +116,8 @@ static ks_err plan_names(const struct ksi_ctx *ctx, const struct ks_expr *e, str
     return KS_OK;
 }
 
-static ks_err plan_scalar_arg(const struct ksi_ctx *ctx, const struct ks_expr *e, size_t index, struct ks_rollup_arg *ret)
+static ks_err plan_scalar_arg(const struct ksi_ctx *ctx, const struct ks_expr *e, size_t index,
+                              struct ks_rollup_arg *ret)
 {
     struct ksi_vec v;
     const double *s;
@@ -126,12 +132,14 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
     enum ks_promql_func_id id = c->func->id;
     size_t at = c->func->rollup_arg < 0 ? c->arg_count - 1 : (size_t)c->func->rollup_arg;
     if (ctx->q->strict)
-        for (at = 0; at + 1 < c->arg_count && c->func->strict_args[at] != 'm' && c->func->strict_args[at] != 'v';)
+        for (at = 0; at + 1 < c->arg_count && c->func->strict_args[at] != 'm' &&
+                     c->func->strict_args[at] != 'v';)
             at++;
     if (!c->arg_count || at >= c->arg_count)
-        return ks_fail(KS_EEXEC, "expecting at least %zu args to \"%s\"; got %zu args", at + 1, c->func->name,
-                       c->arg_count);
-    *p = (struct plan){.cfg = {.func = id}, .keep_name = c->keep_metric_names || c->func->keeps_name};
+        return ks_fail(KS_EEXEC, "expecting at least %zu args to \"%s\"; got %zu args", at + 1,
+                       c->func->name, c->arg_count);
+    *p = (struct plan){.cfg = {.func = id},
+                       .keep_name = c->keep_metric_names || c->func->keeps_name};
     if (ctx->q->strict)
         p->keep_name = id == KS_FN_LAST_OVER_TIME;
     p->first_arg = c->args[0];
@@ -142,7 +150,8 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
     struct ksi_ctx plain = *ctx;
     plain.push_count = 0;
     KS_TRY(plan_arg(ctx, c->args[at], p));
-    /* Arguments that vary are taken at the evaluation's own points, also under @ (one value then). */
+    /* Arguments that vary are taken at the evaluation's own points, also under @ (one value then).
+     */
     for (size_t i = 0; i < c->arg_count; i++) {
         const struct ks_expr *a = ksi_strip(c->args[i]);
         if (i == at)
@@ -151,7 +160,8 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
             KS_TRY(plan_names(ctx, a, p));
         else if (a->kind == KS_EXPR_STRING)
             p->cfg.text = a->string;
-        else if ((i == 0 && (id == KS_FN_QUANTILES_OVER_TIME || id == KS_FN_COUNT_VALUES_OVER_TIME)) ||
+        else if ((i == 0 &&
+                  (id == KS_FN_QUANTILES_OVER_TIME || id == KS_FN_COUNT_VALUES_OVER_TIME)) ||
                  (id >= KS_FN_ROLLUP && id <= KS_FN_ROLLUP_SCRAPE_INTERVAL))
             return ks_fail(KS_EEXEC, "arg #%zu of \"%s\" must be a string", i + 1, c->func->name);
         else
@@ -164,7 +174,7 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
     return plan_grid(ctx, p);
 }
 
-/* --- running -------------------------------------------------------------------------------------------------------- */
+/* --- running --- */
 /* What a worker needs of its own. */
 struct worker {
     struct ks_samples samples;
@@ -220,10 +230,12 @@ static ks_err run_series(struct run *r, struct worker *w, size_t i, double *out)
         return ks_rollup_run_source(&r->plan->cfg, &src, &w->samples, &w->scratch, out, NULL);
     }
     KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
-    return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count, &w->scratch, out);
+    return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count,
+                         &w->scratch, out);
 }
 
-static ks_err chunk_group(struct run *r, struct chunk *c, size_t i, char **key, size_t *key_cap, struct ksi_acc **ret)
+static ks_err chunk_group(struct run *r, struct chunk *c, size_t i, char **key, size_t *key_cap,
+                          struct ksi_acc **ret)
 {
     struct ks_slice labels = r->ctx->q->src->labels(r->set, i);
     if (r->ctx->q->req->multitenant && !(r->filter.mode == KSI_KEEP && r->filter.count == 0))
@@ -252,7 +264,8 @@ static ks_err chunk_group(struct run *r, struct chunk *c, size_t i, char **key, 
     return KS_OK;
 }
 
-static ks_err run_chunk_inner(struct run *r, struct chunk *c, struct worker *w, size_t from, size_t to)
+static ks_err run_chunk_inner(struct run *r, struct chunk *c, struct worker *w, size_t from,
+                              size_t to)
 {
     char *key = NULL;
     size_t key_cap = 0;
@@ -297,7 +310,8 @@ static void run_chunk(void *arg, size_t index)
     ks_rollup_scratch_done(&w.scratch);
 }
 
-/* Chunk size by the query alone: about 64 chunks, but no chunk so small that a worker's start costs more than its work. */
+/* Chunk size by the query alone: about 64 chunks, but no chunk so small that a worker's start costs
+ * more than its work. */
 static size_t pick_chunk_size(const struct run *r)
 {
     int64_t span = r->max_ms - r->min_ms;
@@ -315,7 +329,8 @@ static ks_err run_all(struct run *r)
     r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
     if (!r->chunks)
         return ks_arena_err(q->arena);
-    size_t left = q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
+    size_t left =
+        q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
     for (size_t i = 0; i < chunks; i++)
         ks_arena_init(&r->chunks[i].arena, left / (chunks < 4 ? chunks : 4) + 65536);
     if (chunks == 1)
@@ -351,11 +366,15 @@ static ks_err memory_check(const struct run *r, size_t series)
     if (bytes <= (double)(q->arena->cap_bytes - q->arena->used_bytes))
         return KS_OK;
     return ks_fail(KS_ELIMIT,
-                   "not enough memory for processing %zu data points across %zu time series with %zu points in each time "
-                   "series according to -search.maxMemoryPerQuery=%zu; requested memory: %.0f bytes; possible solutions "
-                   "are: reducing the number of matching time series; increasing `step` query arg (step=%gs); increasing "
+                   "not enough memory for processing %zu data points across %zu time series with "
+                   "%zu points in each time "
+                   "series according to -search.maxMemoryPerQuery=%zu; requested memory: %.0f "
+                   "bytes; possible solutions "
+                   "are: reducing the number of matching time series; increasing `step` query arg "
+                   "(step=%gs); increasing "
                    "-search.maxMemoryPerQuery",
-                   series * r->points, series, r->points, q->max_memory_bytes, bytes, (double)r->ctx->step_ms / 1e3);
+                   series * r->points, series, r->points, q->max_memory_bytes, bytes,
+                   (double)r->ctx->step_ms / 1e3);
 }
 
 /* One value under @ stands for all points of the query's grid. */
@@ -373,11 +392,13 @@ static ks_err expand_at(const struct ksi_ctx *ctx, const struct plan *p, struct 
 }
 
 /* Rollups with several outputs per series, on the calling thread. */
-static ks_err push_multi(const struct ksi_ctx *ctx, const struct plan *p, struct worker *w, struct ks_slice labels,
-                         struct ks_tenant tenant, const struct ks_samples *s, struct ksi_vec *ret)
+static ks_err push_multi(const struct ksi_ctx *ctx, const struct plan *p, struct worker *w,
+                         struct ks_slice labels, struct ks_tenant tenant,
+                         const struct ks_samples *s, struct ksi_vec *ret)
 {
     struct ks_rollup_outputs outs;
-    KS_TRY(ks_rollup_run_multi(&p->cfg, s->times, s->values, s->count, &w->scratch, ctx->q->arena, &outs));
+    KS_TRY(ks_rollup_run_multi(&p->cfg, s->times, s->values, s->count, &w->scratch, ctx->q->arena,
+                               &outs));
     for (size_t i = 0; i < outs.count; i++) {
         struct ksi_series x = {.labels = labels, .tenant = tenant, .values = outs.items[i].values};
         if (!p->keep_name)
@@ -402,7 +423,8 @@ static ks_err rollup_selector_multi(struct run *r, struct ksi_vec *ret)
         if (err == KS_OK)
             err = q->src->read(r->set, i, r->min_ms, r->max_ms, &w.samples);
         if (err == KS_OK)
-            err = push_multi(r->ctx, r->plan, &w, labels, q->src->tenant(r->set, i), &w.samples, ret);
+            err =
+                push_multi(r->ctx, r->plan, &w, labels, q->src->tenant(r->set, i), &w.samples, ret);
     }
     ks_samples_done(&w.samples);
     ks_rollup_scratch_done(&w.scratch);
@@ -416,7 +438,8 @@ static bool ends_with(struct ks_slice s, const char *end)
 }
 
 /* Strict: rate() of something that does not look like a counter. */
-static ks_err annotate_counter(struct ksi_query *q, const struct plan *p, const struct ksi_series *s, size_t points)
+static ks_err annotate_counter(struct ksi_query *q, const struct plan *p,
+                               const struct ksi_series *s, size_t points)
 {
     static const char *const ends[] = {"_total", "_sum", "_count", "_bucket"};
     struct ks_slice name = ks_labels_get(s->labels, KS_NAME_LABEL), type;
@@ -435,13 +458,15 @@ static ks_err annotate_counter(struct ksi_query *q, const struct plan *p, const 
     const struct ks_expr *at = p->subquery ? &query_start : p->written;
     if (!q->req->type_and_unit_labels)
         return ksi_inform(q, at,
-                          "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"%.*s\"",
+                          "metric might not be a counter, name does not end in "
+                          "_total/_sum/_count/_bucket: \"%.*s\"",
                           KS_SLICE_ARG(name));
     type = ks_labels_get(s->labels, KS_SLICE_LIT("__type__"));
     if (ks_slice_is(type, "counter"))
         return KS_OK;
     return ksi_inform(q, at,
-                      "metric might not be a counter, __type__ label is not set to \"counter\", got \"%.*s\": \"%.*s\"",
+                      "metric might not be a counter, __type__ label is not set to \"counter\", "
+                      "got \"%.*s\": \"%.*s\"",
                       KS_SLICE_ARG(type), KS_SLICE_ARG(name));
 }
 
@@ -495,7 +520,7 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct plan *p, s
     return KS_OK;
 }
 
-/* --- subqueries ----------------------------------------------------------------------------------------------------- */
+/* --- subqueries --- */
 static int64_t floor_to(int64_t v, int64_t step)
 {
     int64_t rest = v % step;
@@ -505,7 +530,8 @@ static int64_t floor_to(int64_t v, int64_t step)
 static ks_err subquery_ctx(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_ctx *ret)
 {
     struct ksi_query *q = ctx->q;
-    int64_t step = 0, from = p->cfg.start_ms - p->cfg.offset_ms, to = p->cfg.end_ms - p->cfg.offset_ms;
+    int64_t step = 0, from = p->cfg.start_ms - p->cfg.offset_ms,
+            to = p->cfg.end_ms - p->cfg.offset_ms;
     if (p->mod && p->mod->step.set)
         KS_TRY(ks_duration_resolve(&p->mod->step, ctx->step_ms, false, &step));
     if (step < 0)
@@ -560,7 +586,8 @@ static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct plan *p, s
         }
         struct ksi_series x = in.items[i];
         x.values = ks_arena_array(q->arena, points, sizeof *x.values);
-        err = x.values ? ks_rollup_run(&p->cfg, s.times, s.values, s.count, &w.scratch, x.values) : ks_arena_err(q->arena);
+        err = x.values ? ks_rollup_run(&p->cfg, s.times, s.values, s.count, &w.scratch, x.values)
+                       : ks_arena_err(q->arena);
         if (err == KS_OK && q->strict)
             err = annotate_counter(q, p, &x, points);
         if (err == KS_OK && !p->keep_name)
@@ -609,7 +636,8 @@ static ks_err plan_default(const struct ksi_ctx *ctx, const struct ks_expr *e, s
     return plan_grid(ctx, p);
 }
 
-ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
+ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                               struct ksi_vec *ret)
 {
     struct plan p;
     KS_TRY(plan_default(ctx, e, &p));
@@ -617,10 +645,11 @@ ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *
 }
 
 /*
- * predict_linear(m[5m] @ t, s): the window is pinned, but the forecast starts at each point of the evaluation. Points are
- * run one by one, with the offset that leads from each to the pinned window.
+ * predict_linear(m[5m] @ t, s): the window is pinned, but the forecast starts at each point of the
+ * evaluation. Points are run one by one, with the offset that leads from each to the pinned window.
  */
-static ks_err predict_pinned(const struct ksi_ctx *ctx, const struct plan *pinned, struct ksi_vec *ret)
+static ks_err predict_pinned(const struct ksi_ctx *ctx, const struct plan *pinned,
+                             struct ksi_vec *ret)
 {
     int64_t to = pinned->at_ms - pinned->cfg.offset_ms;
     struct ksi_ctx one = *ctx;
@@ -655,7 +684,8 @@ ks_err ksi_eval_rollup_call(const struct ksi_ctx *ctx, const struct ks_expr *e, 
     return run_plan(ctx, &p, ret);
 }
 
-ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *selector, struct ksi_vec *ret)
+ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *selector,
+                           struct ksi_vec *ret)
 {
     struct plan p = {.cfg = {.func = KS_FN_TIMESTAMP}, .keep_name = true};
     KS_TRY(plan_arg(ctx, selector, &p));
@@ -663,7 +693,8 @@ ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *sele
     return run_plan(ctx, &p, ret);
 }
 
-ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_ctx *ret_grid, struct ksi_vec *ret)
+ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                         struct ksi_ctx *ret_grid, struct ksi_vec *ret)
 {
     struct plan p;
     KS_TRY(plan_default(ctx, e, &p));
@@ -671,7 +702,7 @@ ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e, str
     return ksi_eval(ret_grid, p.arg, ret);
 }
 
-/* --- aggregates pushed down ----------------------------------------------------------------------------------------- */
+/* --- aggregates pushed down --- */
 static ks_err merge_chunks(struct run *r, struct ksi_vec *ret)
 {
     struct ksi_query *q = r->ctx->q;
@@ -695,7 +726,8 @@ static ks_err merge_chunks(struct run *r, struct ksi_vec *ret)
             }
             KS_TRY(ks_arena_grow(q->arena, (void **)&acc, &cap, at + 1, sizeof *acc));
             acc[at].values = ks_arena_array(q->arena, r->points, sizeof(double));
-            acc[at].counts = from->counts ? ks_arena_array(q->arena, r->points, sizeof(double)) : NULL;
+            acc[at].counts =
+                from->counts ? ks_arena_array(q->arena, r->points, sizeof(double)) : NULL;
             if (!acc[at].values || (from->counts && !acc[at].counts))
                 return ks_arena_err(q->arena);
             memcpy(acc[at].values, from->values, r->points * sizeof(double));
@@ -710,17 +742,20 @@ static ks_err merge_chunks(struct run *r, struct ksi_vec *ret)
     return KS_OK;
 }
 
-ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a, struct ksi_vec *ret,
-                                bool *ret_done)
+ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
+                                struct ksi_vec *ret, bool *ret_done)
 {
     *ret_done = false;
-    if (a->arg_count != 1 || !ksi_acc_supports(a->func->id) || ctx->q->strict || ctx->q->req->multitenant)
+    if (a->arg_count != 1 || !ksi_acc_supports(a->func->id) || ctx->q->strict ||
+        ctx->q->req->multitenant)
         return KS_OK;
     const struct ks_expr *e = ksi_strip(a->args[0]);
     struct plan p;
     if (e->kind == KS_EXPR_CALL && e->call.func->kind == KS_FUNC_ROLLUP) {
-        size_t at = e->call.func->rollup_arg < 0 ? e->call.arg_count - 1 : (size_t)e->call.func->rollup_arg;
-        if (!e->call.arg_count || at >= e->call.arg_count || e->call.func->id == KS_FN_ABSENT_OVER_TIME)
+        size_t at =
+            e->call.func->rollup_arg < 0 ? e->call.arg_count - 1 : (size_t)e->call.func->rollup_arg;
+        if (!e->call.arg_count || at >= e->call.arg_count ||
+            e->call.func->id == KS_FN_ABSENT_OVER_TIME)
             return KS_OK;
         const struct ks_expr *in = ksi_strip(e->call.args[at]);
         if (in->kind == KS_EXPR_ROLLUP && !ks_rollup_is_subquery(&in->rollup))
@@ -755,16 +790,18 @@ ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_
     return expand_at(ctx, &p, ret);
 }
 
-/* --- raw samples ---------------------------------------------------------------------------------------------------- */
+/* --- raw samples --- */
 bool ksi_is_raw(const struct ksi_query *q, const struct ks_expr *e)
 {
     e = ksi_strip(e);
-    return e->kind == KS_EXPR_ROLLUP && e->rollup.window.set && !ks_rollup_is_subquery(&e->rollup) &&
+    return e->kind == KS_EXPR_ROLLUP && e->rollup.window.set &&
+           !ks_rollup_is_subquery(&e->rollup) &&
            ksi_strip(e->rollup.expr)->kind == KS_EXPR_SELECTOR;
 }
 
-static ks_err raw_series(const struct ksi_ctx *ctx, struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
-                         struct ks_samples *s, struct ks_promql_series *ret, bool *ret_any)
+static ks_err raw_series(const struct ksi_ctx *ctx, struct ks_source_set *set, size_t i,
+                         int64_t min_ms, int64_t max_ms, struct ks_samples *s,
+                         struct ks_promql_series *ret, bool *ret_any)
 {
     struct ksi_query *q = ctx->q;
     KS_TRY(q->src->read(set, i, min_ms, max_ms, s));
@@ -786,12 +823,14 @@ static ks_err raw_series(const struct ksi_ctx *ctx, struct ks_source_set *set, s
     return labels.ptr ? KS_OK : ks_arena_err(q->arena);
 }
 
-ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks_promql_result *ret)
+ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                    struct ks_promql_result *ret)
 {
     struct plan p = {0};
     struct ksi_query *q = ctx->q;
     KS_TRY(plan_arg(ctx, e, &p));
-    int64_t max_ms = (p.has_at ? p.at_ms : ctx->start_ms) - p.cfg.offset_ms, min_ms = max_ms - p.cfg.window_ms + 1;
+    int64_t max_ms = (p.has_at ? p.at_ms : ctx->start_ms) - p.cfg.offset_ms,
+            min_ms = max_ms - p.cfg.window_ms + 1;
     ret->raw = true;
     ret->type = KS_VALUE_MATRIX;
     if (ksi_selects_nothing(&p.arg->selector))
@@ -808,7 +847,8 @@ ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct k
         bool any = false;
         err = ks_read_ctx_check(&q->read);
         if (err == KS_OK)
-            err = raw_series(ctx, set, i, min_ms, max_ms, &s, &ret->series[ret->series_count], &any);
+            err =
+                raw_series(ctx, set, i, min_ms, max_ms, &s, &ret->series[ret->series_count], &any);
         if (any)
             ret->series_count++;
     }

@@ -1,9 +1,10 @@
-/* Selectors: what a query asks of the source, with the filters of the request and of joins, and labels of what it finds. */
+/* Selectors: what a query asks of the source, with the filters of the request and of joins, and
+ * labels of what it finds. */
 #include "query/promql/exec_priv.h"
 
 /* The cross product of the selector's lists, the request's filters and the join filters. */
-static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, struct ks_selector **ret,
-                              size_t *ret_count)
+static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
+                              struct ks_selector **ret, size_t *ret_count)
 {
     const struct ks_promql_request *req = ctx->q->req;
     size_t extra = req->extra_filter_count ? req->extra_filter_count : 1;
@@ -35,8 +36,8 @@ static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_se
     return KS_OK;
 }
 
-ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
-                  struct ks_source_set **ret)
+ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
+                       int64_t min_ms, int64_t max_ms, struct ks_source_set **ret)
 {
     struct ksi_query *q = ctx->q;
     struct ks_select_opts opts = {.tenants = q->req->tenants,
@@ -58,25 +59,31 @@ ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector 
     q->series_fetched += n;
     if (n > q->max_series)
         return ks_fail(KS_ELIMIT,
-                       "the number of matching timeseries exceeds %llu; either narrow down the search or increase "
+                       "the number of matching timeseries exceeds %llu; either narrow down the "
+                       "search or increase "
                        "-search.maxUniqueTimeseries",
                        (unsigned long long)q->max_series);
     return KS_OK;
 }
 
-ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i, struct ks_slice *ret)
+ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i,
+                      struct ks_slice *ret)
 {
     *ret = q->src->labels(set, i);
     if (!q->req->multitenant)
         return KS_OK;
     struct ks_tenant t = q->src->tenant(set, i);
     char text[20];
-    KS_TRY(ksi_labels_set(q, ret, KS_SLICE_LIT("vm_account_id"), ks_slice(text, ks_u64_format(text, t.account))));
-    return ksi_labels_set(q, ret, KS_SLICE_LIT("vm_project_id"), ks_slice(text, ks_u64_format(text, t.project)));
+    KS_TRY(ksi_labels_set(q, ret, KS_SLICE_LIT("vm_account_id"),
+                          ks_slice(text, ks_u64_format(text, t.account))));
+    return ksi_labels_set(q, ret, KS_SLICE_LIT("vm_project_id"),
+                          ks_slice(text, ks_u64_format(text, t.project)));
 }
 
-/* As Prometheus reads filters for absent(): those that take series away come last, whatever the text says. */
-static ks_err absent_labels_strict(struct ksi_query *q, const struct ks_selector *s, struct ks_slice *labels)
+/* As Prometheus reads filters for absent(): those that take series away come last, whatever the
+ * text says. */
+static ks_err absent_labels_strict(struct ksi_query *q, const struct ks_selector *s,
+                                   struct ks_slice *labels)
 {
     struct ksi_map seen = {0};
     for (int last = 0; last < 2; last++)
@@ -90,7 +97,8 @@ static ks_err absent_labels_strict(struct ksi_query *q, const struct ks_selector
                 continue;
             if (first)
                 KS_TRY(ksi_map_put(q->arena, &seen, m->name, false, &at, &first));
-            KS_TRY(first ? ksi_labels_set(q, labels, m->name, m->value) : ksi_labels_remove(q, labels, m->name));
+            KS_TRY(first ? ksi_labels_set(q, labels, m->name, m->value)
+                         : ksi_labels_remove(q, labels, m->name));
         }
     return KS_OK;
 }

@@ -1,21 +1,24 @@
 /*
- * Running one query: limits, parsing, the grid in effect, evaluation, and the result in the caller's arena.
+ * Running one query: limits, parsing, the grid in effect, evaluation, and the result in the
+ * caller's arena.
  *
- * The series sets a query selected stay pinned until it ends, so labels are borrowed from them all the way and copied only
- * for the series that are answered.
+ * The series sets a query selected stay pinned until it ends, so labels are borrowed from them all
+ * the way and copied only for the series that are answered.
  */
 #include "query/promql/exec_priv.h"
 #include "query/promql/parser.h"
 #include "sys/clock.h"
 
-/* More points than this and the range is aligned to its step, so that neighbours in time share results. */
+/* More points than this and the range is aligned to its step, so that neighbours in time share
+ * results. */
 enum { ALIGN_MIN_POINTS = 50, ADJUST_MAX_STEP_MS = 60000 };
 
-static void query_init(struct ksi_query *q, const struct ks_query_source *src, const struct ks_promql_request *req,
-                       struct ks_arena *arena)
+static void query_init(struct ksi_query *q, const struct ks_query_source *src,
+                       const struct ks_promql_request *req, struct ks_arena *arena)
 {
     const struct ks_promql_limits *l = &req->limits;
-    *q = (struct ksi_query){.req = req, .src = src, .arena = arena, .strict = req->dialect == KS_PROMQL_STRICT};
+    *q = (struct ksi_query){
+        .req = req, .src = src, .arena = arena, .strict = req->dialect == KS_PROMQL_STRICT};
     q->max_points = l->max_points_per_series ? l->max_points_per_series : 30000;
     q->max_subquery_points = l->max_subquery_points ? l->max_subquery_points : 100000;
     q->max_series = l->max_series ? l->max_series : 300000;
@@ -35,7 +38,7 @@ static void query_done(struct ksi_query *q)
     q->pinned = NULL;
 }
 
-/* --- the grid ---------------------------------------------------------------------------------------------------------- */
+/* --- the grid --- */
 static void align_range(int64_t *start, int64_t *end, int64_t step)
 {
     int64_t points = (*end - *start) / step + 1;
@@ -50,7 +53,8 @@ static void align_range(int64_t *start, int64_t *end, int64_t step)
 }
 
 /* The youngest points may still be incomplete: they repeat the value before. */
-static void hold_last_points(const struct ksi_ctx *ctx, struct ksi_vec *v, int64_t from_ms, int64_t to_ms)
+static void hold_last_points(const struct ksi_ctx *ctx, struct ksi_vec *v, int64_t from_ms,
+                             int64_t to_ms)
 {
     for (size_t s = 0; s < v->count; s++) {
         double *x = v->items[s].values;
@@ -65,7 +69,7 @@ static void hold_last_points(const struct ksi_ctx *ctx, struct ksi_vec *v, int64
     }
 }
 
-/* --- the result ---------------------------------------------------------------------------------------------------------- */
+/* --- the result --- */
 static bool may_sort(const struct ksi_query *q, const struct ks_expr *e)
 {
     e = ksi_strip(e);
@@ -118,14 +122,16 @@ static ks_err check_duplicates(struct ksi_query *q, const struct ksi_vec *v)
         KS_TRY(ksi_map_put(q->arena, &seen, v->items[i].labels, false, &at, &added));
         if (!added) {
             struct ks_slice text = ksi_labels_text(q, v->items[i].labels, true);
-            return q->strict ? ks_fail(KS_EEXEC, "vector cannot contain metrics with the same labelset")
-                             : ks_fail(KS_EEXEC, "duplicate output timeseries: %.*s", KS_SLICE_ARG(text));
+            return q->strict
+                       ? ks_fail(KS_EEXEC, "vector cannot contain metrics with the same labelset")
+                       : ks_fail(KS_EEXEC, "duplicate output timeseries: %.*s", KS_SLICE_ARG(text));
         }
     }
     return KS_OK;
 }
 
-static ks_err emit(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *v, struct ks_promql_result *ret)
+static ks_err emit(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *v,
+                   struct ks_promql_result *ret)
 {
     struct ksi_query *q = ctx->q;
     ksi_vec_drop_empty(ctx, v);
@@ -147,16 +153,19 @@ static ks_err emit(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks
         if (!labels.ptr)
             return ks_arena_err(q->arena);
         for (size_t k = 0; k < ctx->points; k++)
-            x[k] = ksi_is_absent(q, x[k]) ? ksi_absent() : digits < 100 ? round_digits(x[k], digits) : x[k];
-        ret->series[i] = (struct ks_promql_series){labels, v->items[i].tenant, NULL, x, ctx->points};
+            x[k] = ksi_is_absent(q, x[k]) ? ksi_absent()
+                   : digits < 100         ? round_digits(x[k], digits)
+                                          : x[k];
+        ret->series[i] =
+            (struct ks_promql_series){labels, v->items[i].tenant, NULL, x, ctx->points};
     }
     ret->series_count = v->count;
     return KS_OK;
 }
 
-/* --- the kinds of query ------------------------------------------------------------------------------------------------------ */
-static ks_err run_grid(struct ksi_query *q, const struct ks_expr *e, int64_t start, int64_t end, int64_t step, bool hold,
-                       struct ks_promql_result *ret)
+/* --- the kinds of query --- */
+static ks_err run_grid(struct ksi_query *q, const struct ks_expr *e, int64_t start, int64_t end,
+                       int64_t step, bool hold, struct ks_promql_result *ret)
 {
     struct ksi_ctx ctx;
     struct ksi_vec v;
@@ -173,8 +182,8 @@ static ks_err run_grid(struct ksi_query *q, const struct ks_expr *e, int64_t sta
     return KS_OK;
 }
 
-static ks_err run_range(struct ksi_query *q, const struct ks_expr *e, int64_t start, int64_t end, int64_t step,
-                        struct ks_promql_result *ret)
+static ks_err run_range(struct ksi_query *q, const struct ks_expr *e, int64_t start, int64_t end,
+                        int64_t step, struct ks_promql_result *ret)
 {
     ret->type = KS_VALUE_MATRIX;
     if (!q->strict && !q->req->no_cache)
@@ -182,11 +191,13 @@ static ks_err run_range(struct ksi_query *q, const struct ks_expr *e, int64_t st
     return run_grid(q, e, start, end, step, !q->strict && !q->req->no_cache, ret);
 }
 
-static ks_err run_strict_subquery(struct ksi_query *q, const struct ks_expr *e, struct ks_promql_result *ret)
+static ks_err run_strict_subquery(struct ksi_query *q, const struct ks_expr *e,
+                                  struct ks_promql_result *ret)
 {
     struct ksi_ctx ctx, grid;
     struct ksi_vec v;
-    KS_TRY(ksi_ctx_make(q, q->req->start_ms, q->req->start_ms, q->req->step_ms, q->max_points, &ctx));
+    KS_TRY(
+        ksi_ctx_make(q, q->req->start_ms, q->req->start_ms, q->req->step_ms, q->max_points, &ctx));
     KS_TRY(ksi_eval_subquery(&ctx, ksi_strip(e), &grid, &v));
     ret->type = KS_VALUE_MATRIX;
     KS_TRY(emit(&grid, e, &v, ret));
@@ -197,7 +208,8 @@ static ks_err run_strict_subquery(struct ksi_query *q, const struct ks_expr *e, 
 }
 
 /* expr[5m:1m] asked for at an instant is a range query over its window. */
-static ks_err run_instant_subquery(struct ksi_query *q, const struct ks_expr *e, struct ks_promql_result *ret)
+static ks_err run_instant_subquery(struct ksi_query *q, const struct ks_expr *e,
+                                   struct ks_promql_result *ret)
 {
     const struct ks_expr_rollup *r = &ksi_strip(e)->rollup;
     int64_t step = 0, window, offset, step0 = q->req->step_ms;
@@ -212,7 +224,8 @@ static ks_err run_instant_subquery(struct ksi_query *q, const struct ks_expr *e,
     return run_range(q, r->expr, end - window, end, step, ret);
 }
 
-static ks_err run_instant(struct ksi_query *q, const struct ks_expr *e, struct ks_promql_result *ret)
+static ks_err run_instant(struct ksi_query *q, const struct ks_expr *e,
+                          struct ks_promql_result *ret)
 {
     const struct ks_promql_request *req = q->req;
     int64_t at = req->start_ms, offset = req->latency_offset_ms;
@@ -224,7 +237,8 @@ static ks_err run_instant(struct ksi_query *q, const struct ks_expr *e, struct k
     const struct ks_expr *in = ksi_strip(e);
     if (in->kind == KS_EXPR_ROLLUP && in->rollup.window.set)
         return q->strict ? run_strict_subquery(q, e, ret) : run_instant_subquery(q, e, ret);
-    if (!q->strict && !req->no_cache && offset > 0 && req->now_ms - at < offset && at - req->now_ms < offset)
+    if (!q->strict && !req->no_cache && offset > 0 && req->now_ms - at < offset &&
+        at - req->now_ms < offset)
         at = req->now_ms - offset;
     ret->type = KS_VALUE_VECTOR;
     KS_TRY(run_grid(q, e, at, at, req->step_ms, false, ret));
@@ -235,8 +249,10 @@ static ks_err run_instant(struct ksi_query *q, const struct ks_expr *e, struct k
 static ks_err run_parsed(struct ksi_query *q, const struct ks_expr *e, struct ks_promql_result *ret)
 {
     if (q->strict && q->req->range && e->type != KS_TYPE_SCALAR && e->type != KS_TYPE_VECTOR)
-        return ks_fail(KS_EPARSE, "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
-                       e->type == KS_TYPE_MATRIX ? "range vector" : "string");
+        return ks_fail(
+            KS_EPARSE,
+            "invalid expression type \"%s\" for range query, must be Scalar or instant Vector",
+            e->type == KS_TYPE_MATRIX ? "range vector" : "string");
     if (q->strict && e->type == KS_TYPE_STRING && ksi_strip(e)->kind == KS_EXPR_STRING) {
         ret->type = KS_VALUE_STRING;
         ret->text = ks_arena_dup(q->arena, ksi_strip(e)->string);
@@ -257,8 +273,8 @@ static ks_err check_request(const struct ks_promql_request *req)
     const int64_t limit = (int64_t)1 << 55; /* far beyond any calendar, far from overflow */
     if (req->step_ms <= 0)
         return ks_fail(KS_EINVAL, "step must be bigger than zero");
-    if (req->step_ms > limit || req->start_ms > limit || req->start_ms < -limit || req->end_ms > limit ||
-        req->end_ms < -limit)
+    if (req->step_ms > limit || req->start_ms > limit || req->start_ms < -limit ||
+        req->end_ms > limit || req->end_ms < -limit)
         return ks_fail(KS_EINVAL, "start, end or step is out of range");
     return KS_OK;
 }
@@ -296,8 +312,9 @@ ks_err ks_promql_exec_source(const struct ks_query_source *src, const struct ks_
     return KS_OK;
 }
 
-/* --- texts ------------------------------------------------------------------------------------------------------------------- */
-ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_arena *arena, struct ks_selector **ret, size_t *ret_count)
+/* --- texts --- */
+ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_arena *arena,
+                                struct ks_selector **ret, size_t *ret_count)
 {
     struct ks_promql_parse_opts opts = {.dialect = KS_METRICSQL};
     struct ks_expr *e;
@@ -307,7 +324,8 @@ ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_arena *arena, st
     KS_TRY(ks_promql_parse(copy, &opts, arena, &e));
     const struct ks_expr *s = ksi_strip(e);
     if (s->kind != KS_EXPR_SELECTOR)
-        return ks_fail(KS_EPARSE, "expecting a series selector like foo{bar=\"baz\"}; got \"%.*s\"", KS_SLICE_ARG(text));
+        return ks_fail(KS_EPARSE, "expecting a series selector like foo{bar=\"baz\"}; got \"%.*s\"",
+                       KS_SLICE_ARG(text));
     *ret = s->selector.or_lists;
     *ret_count = s->selector.or_count;
     return KS_OK;

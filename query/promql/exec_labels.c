@@ -1,4 +1,5 @@
-/* Label bytes: filtering, editing, grouping. Sets are canonical, so a filtered set is a subsequence of the bytes. */
+/* Label bytes: filtering, editing, grouping. Sets are canonical, so a filtered set is a subsequence
+ * of the bytes. */
 #include <stdlib.h>
 
 #include "query/promql/exec_priv.h"
@@ -32,8 +33,8 @@ size_t ksi_labels_filter(struct ks_slice bytes, const struct ksi_label_filter *f
     return n;
 }
 
-ks_err ksi_labels_filtered(struct ksi_query *q, struct ks_slice bytes, const struct ksi_label_filter *f,
-                           struct ks_slice *ret)
+ks_err ksi_labels_filtered(struct ksi_query *q, struct ks_slice bytes,
+                           const struct ksi_label_filter *f, struct ks_slice *ret)
 {
     char *out = ks_arena_alloc(q->arena, bytes.len + 1);
     if (!out)
@@ -85,7 +86,8 @@ ks_err ksi_labels_drop_name(struct ksi_query *q, struct ks_slice *labels)
     return ksi_labels_remove(q, labels, KS_NAME_LABEL);
 }
 
-ks_err ksi_labels_set(struct ksi_query *q, struct ks_slice *labels, struct ks_slice name, struct ks_slice value)
+ks_err ksi_labels_set(struct ksi_query *q, struct ks_slice *labels, struct ks_slice name,
+                      struct ks_slice value)
 {
     if (!value.len || !name.len)
         return ksi_labels_remove(q, labels, name);
@@ -135,7 +137,7 @@ struct ks_slice ksi_labels_text(struct ksi_query *q, struct ks_slice labels, boo
     return s;
 }
 
-/* --- map ------------------------------------------------------------------------------------------------------------ */
+/* --- map --- */
 static ks_err map_rehash(struct ks_arena *arena, struct ksi_map *m)
 {
     size_t n = m->slot_count ? m->slot_count * 2 : 16;
@@ -158,7 +160,8 @@ static bool map_find(const struct ksi_map *m, struct ks_slice key, uint64_t hash
 {
     if (!m->slot_count)
         return false;
-    for (size_t at = hash & (m->slot_count - 1); m->slots[at]; at = (at + 1) & (m->slot_count - 1)) {
+    for (size_t at = hash & (m->slot_count - 1); m->slots[at];
+         at = (at + 1) & (m->slot_count - 1)) {
         size_t i = m->slots[at] - 1;
         if (m->hashes[i] == hash && ks_slice_eq(m->keys[i], key)) {
             *ret = i;
@@ -173,7 +176,8 @@ bool ksi_map_get(const struct ksi_map *m, struct ks_slice key, size_t *ret)
     return map_find(m, key, ks_hash64(key.ptr, key.len), ret);
 }
 
-ks_err ksi_map_put(struct ks_arena *arena, struct ksi_map *m, struct ks_slice key, bool copy, size_t *ret, bool *added)
+ks_err ksi_map_put(struct ks_arena *arena, struct ksi_map *m, struct ks_slice key, bool copy,
+                   size_t *ret, bool *added)
 {
     uint64_t hash = ks_hash64(key.ptr, key.len);
     bool found = map_find(m, key, hash, ret);
@@ -203,8 +207,8 @@ ks_err ksi_map_put(struct ks_arena *arena, struct ksi_map *m, struct ks_slice ke
     return KS_OK;
 }
 
-ks_err ksi_group(struct ksi_query *q, const struct ksi_vec *v, const struct ksi_label_filter *f, size_t max_groups,
-                 struct ksi_groups *ret)
+ks_err ksi_group(struct ksi_query *q, const struct ksi_vec *v, const struct ksi_label_filter *f,
+                 size_t max_groups, struct ksi_groups *ret)
 {
     struct ksi_groups g = {0};
     size_t *of = ks_arena_array(q->arena, v->count + 1, sizeof *of);

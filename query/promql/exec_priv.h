@@ -1,9 +1,11 @@
 /*
- * Inside the evaluator: the values that flow between nodes of the syntax tree, and helpers over them.
+ * Inside the evaluator: the values that flow between nodes of the syntax tree, and helpers over
+ * them.
  *
- * A vector is an array of series; each has canonical label bytes and one value per grid point. Values live in the query's
- * arena and belong to the vector's holder, who may change them in place: every evaluation makes fresh ones. Labels are
- * immutable and may be shared or point into a pinned series set, which lives until the query ends.
+ * A vector is an array of series; each has canonical label bytes and one value per grid point.
+ * Values live in the query's arena and belong to the vector's holder, who may change them in place:
+ * every evaluation makes fresh ones. Labels are immutable and may be shared or point into a pinned
+ * series set, which lives until the query ends.
  *
  * MetricsQL: any NaN is "no point". Strict: KS_ABSENT_BITS is, other NaNs are values.
  * A string is a series without points whose metric name is the text.
@@ -91,15 +93,18 @@ static inline bool ksi_is_absent(const struct ksi_query *q, double v)
     return q->strict ? ks_f64_bits(v) == KS_ABSENT_BITS : isnan(v);
 }
 
-/* --- exec_vec.c: vectors and grids --------------------------------------------------------------------------------- */
+/* --- exec_vec.c: vectors and grids --- */
 KS_NODISCARD ks_err ksi_vec_push(struct ksi_query *q, struct ksi_vec *v, struct ksi_series s);
-KS_NODISCARD ks_err ksi_vec_append(struct ksi_query *q, struct ksi_vec *v, const struct ksi_vec *more);
+KS_NODISCARD ks_err ksi_vec_append(struct ksi_query *q, struct ksi_vec *v,
+                                   const struct ksi_vec *more);
 double *ksi_grid(const struct ksi_ctx *ctx, double fill); /* NULL: the arena is full */
 double *ksi_grid_dup(const struct ksi_ctx *ctx, const double *values);
 KS_NODISCARD ks_err ksi_vec_number(const struct ksi_ctx *ctx, double v, struct ksi_vec *ret);
-KS_NODISCARD ks_err ksi_vec_string(const struct ksi_ctx *ctx, struct ks_slice s, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_vec_string(const struct ksi_ctx *ctx, struct ks_slice s,
+                                   struct ksi_vec *ret);
 KS_NODISCARD ks_err ksi_vec_time(const struct ksi_ctx *ctx, struct ksi_vec *ret);
-KS_NODISCARD ks_err ksi_vec_copy(const struct ksi_ctx *ctx, const struct ksi_vec *v, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_vec_copy(const struct ksi_ctx *ctx, const struct ksi_vec *v,
+                                 struct ksi_vec *ret);
 /* Drops series without a point. */
 void ksi_vec_drop_empty(const struct ksi_ctx *ctx, struct ksi_vec *v);
 bool ksi_series_empty(const struct ksi_ctx *ctx, const struct ksi_series *s);
@@ -108,9 +113,11 @@ static inline bool ksi_vec_is_scalar(const struct ksi_vec *v)
 {
     return v->count == 1 && v->items[0].labels.len == 0;
 }
-typedef int (*ksi_series_cmp)(const struct ksi_series *a, const struct ksi_series *b, const void *arg);
+typedef int (*ksi_series_cmp)(const struct ksi_series *a, const struct ksi_series *b,
+                              const void *arg);
 /* Stable. */
-KS_NODISCARD ks_err ksi_vec_sort(struct ksi_query *q, struct ksi_vec *v, ksi_series_cmp cmp, const void *arg);
+KS_NODISCARD ks_err ksi_vec_sort(struct ksi_query *q, struct ksi_vec *v, ksi_series_cmp cmp,
+                                 const void *arg);
 /* By metric name, then label by label. */
 int ksi_cmp_name(const struct ksi_series *a, const struct ksi_series *b, const void *arg);
 /* Sorts doubles ascending; no NaN. */
@@ -120,7 +127,7 @@ double ksi_quantile_sorted(double phi, const double *v, size_t n);
 /* Copies the values that are not NaN to out, returns how many. */
 size_t ksi_compact(const double *v, size_t n, double *out);
 
-/* --- exec_labels.c: label bytes ------------------------------------------------------------------------------------ */
+/* --- exec_labels.c: label bytes --- */
 enum ksi_filter_mode { KSI_KEEP, KSI_DROP };
 struct ksi_label_filter {
     const struct ks_slice *names;
@@ -130,19 +137,22 @@ struct ksi_label_filter {
 };
 /* Writes the labels that stay to out (room for bytes.len); the length. */
 size_t ksi_labels_filter(struct ks_slice bytes, const struct ksi_label_filter *f, char *out);
-/* All of these give NULL ptr with ks_arena_err() when the arena is full; an empty set has len 0 and a valid ptr. */
-KS_NODISCARD ks_err ksi_labels_filtered(struct ksi_query *q, struct ks_slice bytes, const struct ksi_label_filter *f,
-                                        struct ks_slice *ret);
+/* All of these give NULL ptr with ks_arena_err() when the arena is full; an empty set has len 0 and
+ * a valid ptr. */
+KS_NODISCARD ks_err ksi_labels_filtered(struct ksi_query *q, struct ks_slice bytes,
+                                        const struct ksi_label_filter *f, struct ks_slice *ret);
 KS_NODISCARD ks_err ksi_labels_drop_name(struct ksi_query *q, struct ks_slice *labels);
-KS_NODISCARD ks_err ksi_labels_remove(struct ksi_query *q, struct ks_slice *labels, struct ks_slice name);
+KS_NODISCARD ks_err ksi_labels_remove(struct ksi_query *q, struct ks_slice *labels,
+                                      struct ks_slice name);
 /* Empty value: removes the label. */
-KS_NODISCARD ks_err ksi_labels_set(struct ksi_query *q, struct ks_slice *labels, struct ks_slice name, struct ks_slice value);
+KS_NODISCARD ks_err ksi_labels_set(struct ksi_query *q, struct ks_slice *labels,
+                                   struct ks_slice name, struct ks_slice value);
 /* {a="b", c="d"} for messages; `name` also writes the metric name in front. In the arena. */
 struct ks_slice ksi_labels_text(struct ksi_query *q, struct ks_slice labels, bool name);
 
 /* Finds key or adds it; a new key is copied to the arena when copy is set. *added may be NULL. */
-KS_NODISCARD ks_err ksi_map_put(struct ks_arena *arena, struct ksi_map *m, struct ks_slice key, bool copy, size_t *ret,
-                                bool *added);
+KS_NODISCARD ks_err ksi_map_put(struct ks_arena *arena, struct ksi_map *m, struct ks_slice key,
+                                bool copy, size_t *ret, bool *added);
 bool ksi_map_get(const struct ksi_map *m, struct ks_slice key, size_t *ret);
 
 /* Groups of series by filtered labels: group g has members[first[g]] … members[first[g+1]-1]. */
@@ -153,16 +163,19 @@ struct ksi_groups {
     size_t *members; /* indexes into the vector */
 };
 /* max_groups 0: no limit; series of groups beyond it are left out. */
-KS_NODISCARD ks_err ksi_group(struct ksi_query *q, const struct ksi_vec *v, const struct ksi_label_filter *f,
-                              size_t max_groups, struct ksi_groups *ret);
+KS_NODISCARD ks_err ksi_group(struct ksi_query *q, const struct ksi_vec *v,
+                              const struct ksi_label_filter *f, size_t max_groups,
+                              struct ksi_groups *ret);
 
-/* --- eval.c --------------------------------------------------------------------------------------------------------- */
-KS_NODISCARD ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
+/* --- eval.c --- */
+KS_NODISCARD ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                             struct ksi_vec *ret);
 /* The same node on another grid. Checks the number of points. */
-KS_NODISCARD ks_err ksi_ctx_make(struct ksi_query *q, int64_t start_ms, int64_t end_ms, int64_t step_ms, uint64_t max_points,
-                                 struct ksi_ctx *ret);
+KS_NODISCARD ks_err ksi_ctx_make(struct ksi_query *q, int64_t start_ms, int64_t end_ms,
+                                 int64_t step_ms, uint64_t max_points, struct ksi_ctx *ret);
 KS_NODISCARD ks_err ksi_arg_scalar(const struct ksi_vec *v, size_t arg, const double **ret);
-KS_NODISCARD ks_err ksi_arg_string(const struct ksi_ctx *ctx, const struct ksi_vec *v, size_t arg, struct ks_slice *ret);
+KS_NODISCARD ks_err ksi_arg_string(const struct ksi_ctx *ctx, const struct ksi_vec *v, size_t arg,
+                                   struct ks_slice *ret);
 KS_NODISCARD ks_err ksi_arg_int(const struct ksi_vec *v, size_t arg, int64_t *ret);
 KS_NODISCARD ks_err ksi_want_args(size_t got, size_t want);
 /* A union node: (a, b), () or union(…); a single pair of brackets is none. */
@@ -170,29 +183,36 @@ bool ksi_is_union(const struct ks_expr *e);
 /* The expression inside redundant brackets. */
 const struct ks_expr *ksi_strip(const struct ks_expr *e);
 
-/* --- eval_rollup.c -------------------------------------------------------------------------------------------------- */
-KS_NODISCARD ks_err ksi_eval_rollup_call(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
+/* --- eval_rollup.c --- */
+KS_NODISCARD ks_err ksi_eval_rollup_call(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                         struct ksi_vec *ret);
 /* SELECTOR or ROLLUP outside of a rollup function: default_rollup. */
-KS_NODISCARD ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
-/* The one series absent() and absent_over_time() give: labels of the = filters of a plain selector. */
-KS_NODISCARD ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                            struct ksi_vec *ret);
+/* The one series absent() and absent_over_time() give: labels of the = filters of a plain selector.
+ */
+KS_NODISCARD ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_expr *arg,
+                                   struct ksi_vec *ret);
 /* foo[5m] at an instant: samples as stored; false when the expression is none. */
 bool ksi_is_raw(const struct ksi_query *q, const struct ks_expr *e);
-KS_NODISCARD ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks_promql_result *ret);
-/* --- eval_select.c -------------------------------------------------------------------------------------------------- */
+KS_NODISCARD ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                 struct ks_promql_result *ret);
+/* --- eval_select.c --- */
 /* MetricsQL's {}. */
 static inline bool ksi_selects_nothing(const struct ks_expr_selector *s)
 {
     return s->or_count == 0 || (s->or_count == 1 && s->or_lists[0].count == 0);
 }
 /* Series selected by a selector node in [min, max]; pinned until the query ends. */
-KS_NODISCARD ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel, int64_t min_ms, int64_t max_ms,
-                               struct ks_source_set **ret);
+KS_NODISCARD ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
+                                    int64_t min_ms, int64_t max_ms, struct ks_source_set **ret);
 /* Label bytes of a selected series, with tenant labels when the query asks for them. */
-KS_NODISCARD ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i, struct ks_slice *ret);
+KS_NODISCARD ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i,
+                                   struct ks_slice *ret);
 
-/* --- eval_aggr.c ---------------------------------------------------------------------------------------------------- */
-KS_NODISCARD ks_err ksi_eval_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
+/* --- eval_aggr.c --- */
+KS_NODISCARD ks_err ksi_eval_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                       struct ksi_vec *ret);
 struct ksi_label_filter ksi_aggr_filter(const struct ks_expr_aggregate *a);
 
 /* Accumulates series of one group point by point. */
@@ -204,64 +224,75 @@ bool ksi_acc_supports(enum ks_promql_func_id func);
 bool ksi_acc_needs_counts(enum ks_promql_func_id func);
 void ksi_acc_init(enum ks_promql_func_id func, struct ksi_acc *a, size_t points);
 void ksi_acc_add(enum ks_promql_func_id func, struct ksi_acc *a, const double *v, size_t points);
-void ksi_acc_merge(enum ks_promql_func_id func, struct ksi_acc *a, const struct ksi_acc *b, size_t points);
+void ksi_acc_merge(enum ks_promql_func_id func, struct ksi_acc *a, const struct ksi_acc *b,
+                   size_t points);
 void ksi_acc_finish(enum ks_promql_func_id func, struct ksi_acc *a, size_t points);
 
 /* Pushes the aggregate down to the reading of series; *ret_done false: it does not apply. */
-KS_NODISCARD ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
-                                             struct ksi_vec *ret, bool *ret_done);
+KS_NODISCARD ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx,
+                                             const struct ks_expr_aggregate *a, struct ksi_vec *ret,
+                                             bool *ret_done);
 /* aggr_point.c: whole groups, one value per point. aggr_rank.c: those that choose series. */
-KS_NODISCARD ks_err ksi_aggr_point(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a, struct ksi_vec *args,
-                                   struct ksi_vec *ret);
-KS_NODISCARD ks_err ksi_aggr_rank(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a, struct ksi_vec *args,
-                                  struct ksi_vec *ret, bool *ret_mine);
+KS_NODISCARD ks_err ksi_aggr_point(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
+                                   struct ksi_vec *args, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_aggr_rank(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
+                                  struct ksi_vec *args, struct ksi_vec *ret, bool *ret_mine);
 
-/* --- eval_binary.c, binary_set.c ------------------------------------------------------------------------------------ */
-KS_NODISCARD ks_err ksi_eval_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
-KS_NODISCARD ks_err ksi_binary_set(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l,
-                                   struct ksi_vec *r, struct ksi_vec *ret);
+/* --- eval_binary.c, binary_set.c --- */
+KS_NODISCARD ks_err ksi_eval_binary(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                    struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_binary_set(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                                   struct ksi_vec *l, struct ksi_vec *r, struct ksi_vec *ret);
 struct ksi_label_filter ksi_match_filter(const struct ks_expr_binary *b);
 /* A scalar whatever the data: numbers, time(), scalar(…) and arithmetic of them. */
 bool ksi_is_scalar_expr(const struct ks_expr *e);
-/* binary_push.c: may filters found on one side narrow the other; adds those of `first` to ret; lets outer ones through. */
+/* binary_push.c: may filters found on one side narrow the other; adds those of `first` to ret; lets
+ * outer ones through. */
 bool ksi_may_push(const struct ks_expr_binary *b);
-KS_NODISCARD ks_err ksi_push_filters(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, const struct ksi_vec *first,
+KS_NODISCARD ks_err ksi_push_filters(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                                     const struct ksi_vec *first, struct ksi_ctx *ret);
+KS_NODISCARD ks_err ksi_push_through(const struct ksi_ctx *outer, const struct ks_expr_binary *b,
                                      struct ksi_ctx *ret);
-KS_NODISCARD ks_err ksi_push_through(const struct ksi_ctx *outer, const struct ks_expr_binary *b, struct ksi_ctx *ret);
 
-/* --- transforms ----------------------------------------------------------------------------------------------------- */
+/* --- transforms --- */
 struct ksi_call {
     const struct ksi_ctx *ctx;
     const struct ks_expr_call *call;
     struct ksi_vec *args;
     size_t arg_count;
 };
-KS_NODISCARD ks_err ksi_eval_transform(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_eval_transform(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                       struct ksi_vec *ret);
 /* Each answers for its own functions and sets *mine false for others. */
 typedef ks_err (*ksi_transform_fn)(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
 KS_NODISCARD ks_err ksi_transform_math(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
 KS_NODISCARD ks_err ksi_transform_source(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
 KS_NODISCARD ks_err ksi_transform_label(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
-KS_NODISCARD ks_err ksi_transform_label_filter(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
-KS_NODISCARD ks_err ksi_transform_histogram(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
+KS_NODISCARD ks_err ksi_transform_label_filter(const struct ksi_call *c, struct ksi_vec *ret,
+                                               bool *mine);
+KS_NODISCARD ks_err ksi_transform_histogram(const struct ksi_call *c, struct ksi_vec *ret,
+                                            bool *mine);
 KS_NODISCARD ks_err ksi_transform_range(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
 KS_NODISCARD ks_err ksi_transform_sort(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
 /* Metric names go unless the function or the query keeps them. */
 KS_NODISCARD ks_err ksi_drop_names(const struct ksi_call *c, struct ksi_vec *v);
 /* Series with vmrange buckets become cumulative le buckets; those without either label go. */
-KS_NODISCARD ks_err ksi_vmrange_to_le(const struct ksi_ctx *ctx, struct ksi_vec *v, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_vmrange_to_le(const struct ksi_ctx *ctx, struct ksi_vec *v,
+                                      struct ksi_vec *ret);
 /* Adds src's points to dst unless they overlap too much. */
 bool ksi_merge_disjoint(const struct ksi_ctx *ctx, double *dst, const double *src);
 /* %g as Go prints it. */
 struct ks_slice ksi_f64_text(struct ksi_query *q, double v);
 struct ks_slice ksi_f64_text_fixed(struct ksi_query *q, double v);
 
-/* --- strict*.c: strict PromQL ---------------------------------------------------------------------------------------- */
-/* The name, type and unit go: at once, or marked to go at the end. MetricsQL: the name alone, at once. */
+/* --- strict*.c: strict PromQL --- */
+/* The name, type and unit go: at once, or marked to go at the end. MetricsQL: the name alone, at
+ * once. */
 KS_NODISCARD ks_err ksi_drop_metric(struct ksi_query *q, struct ksi_series *s);
 KS_NODISCARD ks_err ksi_drop_metrics(struct ksi_query *q, struct ksi_vec *v);
 KS_NODISCARD ks_err ksi_strict_drop_labels(struct ksi_query *q, struct ks_slice *labels);
-/* Both drop series without points. Series with equal labels: an error, or one series unless they meet at a point. */
+/* Both drop series without points. Series with equal labels: an error, or one series unless they
+ * meet at a point. */
 KS_NODISCARD ks_err ksi_check_labelsets(const struct ksi_ctx *ctx, struct ksi_vec *v);
 KS_NODISCARD ks_err ksi_merge_labelsets(const struct ksi_ctx *ctx, struct ksi_vec *v);
 /* The query's result: names that were to go late go. */
@@ -279,17 +310,22 @@ KS_NODISCARD ks_err ksi_inform(struct ksi_query *q, const struct ks_expr *at, co
     __attribute__((format(printf, 3, 4)));
 KS_NODISCARD ks_err ksi_warn_quantile(struct ksi_query *q, const struct ks_expr *at, double phi);
 /* Adds the line about annotations left out. */
-KS_NODISCARD ks_err ksi_annotations_close(struct ksi_query *q, struct ksi_annotations *a, const char *kind);
-KS_NODISCARD ks_err ksi_strict_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
-KS_NODISCARD ks_err ksi_strict_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret);
-KS_NODISCARD ks_err ksi_strict_timestamp(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_annotations_close(struct ksi_query *q, struct ksi_annotations *a,
+                                          const char *kind);
+KS_NODISCARD ks_err ksi_strict_binary(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                      struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_strict_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                         struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_strict_timestamp(const struct ksi_ctx *ctx, const struct ks_expr *arg,
+                                         struct ksi_vec *ret);
 KS_NODISCARD ks_err ksi_strict_histogram(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
 KS_NODISCARD ks_err ksi_transform_strict(const struct ksi_call *c, struct ksi_vec *ret, bool *mine);
 /* eval_rollup.c: time stamps of a selector's samples, metric names kept. */
-KS_NODISCARD ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *selector, struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *selector,
+                                        struct ksi_vec *ret);
 /* eval_rollup.c: the points of expr[5m:1m] at one instant. */
-KS_NODISCARD ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_ctx *ret_grid,
-                                      struct ksi_vec *ret);
+KS_NODISCARD ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e,
+                                      struct ksi_ctx *ret_grid, struct ksi_vec *ret);
 
 /* Go's math/rand for one seed: rand() must repeat what the peer gives. */
 struct ksi_gorand;

@@ -6,7 +6,8 @@
 ks_err ksi_vec_push(struct ksi_query *q, struct ksi_vec *v, struct ksi_series s)
 {
     if (v->count == v->cap)
-        KS_TRY(ks_arena_grow(q->arena, (void **)&v->items, &v->cap, v->count + 1, sizeof *v->items));
+        KS_TRY(
+            ks_arena_grow(q->arena, (void **)&v->items, &v->cap, v->count + 1, sizeof *v->items));
     v->items[v->count++] = s;
     return KS_OK;
 }
@@ -15,7 +16,8 @@ ks_err ksi_vec_append(struct ksi_query *q, struct ksi_vec *v, const struct ksi_v
 {
     if (!more->count)
         return KS_OK;
-    KS_TRY(ks_arena_grow(q->arena, (void **)&v->items, &v->cap, v->count + more->count, sizeof *v->items));
+    KS_TRY(ks_arena_grow(q->arena, (void **)&v->items, &v->cap, v->count + more->count,
+                         sizeof *v->items));
     memcpy(v->items + v->count, more->items, more->count * sizeof *v->items);
     v->count += more->count;
     return KS_OK;
@@ -100,7 +102,8 @@ ks_err ksi_vec_sort(struct ksi_query *q, struct ksi_vec *v, ksi_series_cmp cmp, 
         return ks_arena_err(q->arena);
     for (size_t width = 1; width < n; width *= 2) {
         for (size_t lo = 0; lo < n; lo += 2 * width) {
-            size_t mid = lo + width < n ? lo + width : n, hi = lo + 2 * width < n ? lo + 2 * width : n;
+            size_t mid = lo + width < n ? lo + width : n,
+                   hi = lo + 2 * width < n ? lo + 2 * width : n;
             for (size_t a = lo, b = mid, k = lo; k < hi; k++) {
                 bool left = a < mid && (b >= hi || cmp(&from[a], &from[b], arg) <= 0);
                 to[k] = from[left ? a++ : b++];
@@ -118,7 +121,8 @@ ks_err ksi_vec_sort(struct ksi_query *q, struct ksi_vec *v, ksi_series_cmp cmp, 
 
 int ksi_cmp_name(const struct ksi_series *a, const struct ksi_series *b, const void *arg)
 {
-    int c = ks_slice_cmp(ks_labels_get(a->labels, KS_NAME_LABEL), ks_labels_get(b->labels, KS_NAME_LABEL));
+    int c = ks_slice_cmp(ks_labels_get(a->labels, KS_NAME_LABEL),
+                         ks_labels_get(b->labels, KS_NAME_LABEL));
     if (c)
         return c;
     struct ks_labels_iter ia = ks_labels_iter(a->labels), ib = ks_labels_iter(b->labels);

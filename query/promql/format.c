@@ -6,7 +6,8 @@
 #define FORMAT_ARENA_MAX (64u << 20)
 
 /* Parses query and hands the tree to print within one arena. */
-static ks_err with_tree(struct ks_slice query, enum ks_dialect dialect, int what, struct ks_buf *out)
+static ks_err with_tree(struct ks_slice query, enum ks_dialect dialect, int what,
+                        struct ks_buf *out)
 {
     struct ks_promql_parse_opts opts = {.dialect = dialect,
                                         .experimental_functions = true,
@@ -30,7 +31,8 @@ static ks_err with_tree(struct ks_slice query, enum ks_dialect dialect, int what
     return err;
 }
 
-ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pretty, struct ks_buf *out)
+ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pretty,
+                        struct ks_buf *out)
 {
     return with_tree(query, dialect, pretty, out);
 }

@@ -1,6 +1,6 @@
 /*
- * Facts and lookup of functions. Names are looked up in an open-addressed table of ids that is filled once; no name is
- * both a function and an aggregate within one dialect. Thread role: any.
+ * Facts and lookup of functions. Names are looked up in an open-addressed table of ids that is
+ * filled once; no name is both a function and an aggregate within one dialect. Thread role: any.
  */
 #include "query/promql/functions.h"
 
@@ -14,9 +14,9 @@ const struct ks_promql_func ks_promql_funcs[KS_FN_COUNT] = {
     [KS_FN_##fid] = {.id = KS_FN_##fid,                                                            \
                      .name = fname,                                                                \
                      .kind = KS_FUNC_##fkind,                                                      \
-                     .in_metricsql = ((dialects) & 1) != 0,                                        \
-                     .in_promql = ((dialects) & 2) != 0,                                           \
-                     .experimental = ((dialects) & 4) != 0,                                        \
+                     .in_metricsql = ((dialects)&1) != 0,                                          \
+                     .in_promql = ((dialects)&2) != 0,                                             \
+                     .experimental = ((dialects)&4) != 0,                                          \
                      .keeps_name = keeps,                                                          \
                      .rollup_arg = rollup,                                                         \
                      .min_args = min,                                                              \
@@ -71,7 +71,8 @@ const struct ks_promql_func *ks_promql_func_find(enum ks_dialect dialect, struct
         folded |= upper;
     }
     pthread_once(&slots_once, fill_slots);
-    for (uint32_t i = name_hash(lower, name.len) & (SLOTS - 1); slots[i]; i = (i + 1) & (SLOTS - 1)) {
+    for (uint32_t i = name_hash(lower, name.len) & (SLOTS - 1); slots[i];
+         i = (i + 1) & (SLOTS - 1)) {
         const struct ks_promql_func *f = &ks_promql_funcs[slots[i] - 1];
         if (!in_dialect(f, dialect) || strlen(f->name) != name.len ||
             memcmp(f->name, lower, name.len) != 0)

@@ -1,6 +1,7 @@
 /*
- * The one table of functions and aggregates of both dialects: names, kinds, argument counts and types. The parser rejects
- * unknown names and wrong arguments by it; the evaluator dispatches on the id.
+ * The one table of functions and aggregates of both dialects: names, kinds, argument counts and
+ * types. The parser rejects unknown names and wrong arguments by it; the evaluator dispatches on
+ * the id.
  */
 #ifndef KS_QUERY_PROMQL_FUNCTIONS_H
 #define KS_QUERY_PROMQL_FUNCTIONS_H
@@ -32,18 +33,19 @@ struct ks_promql_func {
     const char *name;
     enum ks_func_kind kind;
     bool in_metricsql, in_promql, experimental; /* experimental: strict needs the flag */
-    bool keeps_name; /* MetricsQL: the metric name survives without keep_metric_names */
+    bool keeps_name;   /* MetricsQL: the metric name survives without keep_metric_names */
     int8_t rollup_arg; /* MetricsQL rollups: index of the series argument; -1 the last, -2 none */
-    int8_t min_args, max_args;       /* MetricsQL; max -1 = any number */
-    /* Strict: argument types, one letter each: s scalar, t string, v vector, m matrix; after '?' optional, a final '*'
-     * repeats the last. Result type likewise. "" when not in PromQL. */
+    int8_t min_args, max_args; /* MetricsQL; max -1 = any number */
+    /* Strict: argument types, one letter each: s scalar, t string, v vector, m matrix; after '?'
+     * optional, a final '*' repeats the last. Result type likewise. "" when not in PromQL. */
     const char *strict_args;
     char strict_ret;
 };
 
 extern const struct ks_promql_func ks_promql_funcs[KS_FN_COUNT];
 
-/* NULL when the dialect has no such name. MetricsQL ignores case, strict does not (aggregates excepted). */
+/* NULL when the dialect has no such name. MetricsQL ignores case, strict does not (aggregates
+ * excepted). */
 const struct ks_promql_func *ks_promql_func_find(enum ks_dialect dialect, struct ks_slice name);
 
 #endif

@@ -1,8 +1,9 @@
 /*
- * The additive lagged Fibonacci generator of Go's math/rand, so that rand(seed) gives the peer's numbers:
- * x[n] = x[n-607] + x[n-273] mod 2^64. Its seeding mixes in the state the generator reaches after 7.8e12 steps from a fixed
- * start; instead of carrying that table we jump there: x^N modulo the recurrence's polynomial, once per process.
- * Normal and exponential numbers by the ziggurat of Marsaglia and Tsang (2000), tables computed by their formulas.
+ * The additive lagged Fibonacci generator of Go's math/rand, so that rand(seed) gives the peer's
+ * numbers: x[n] = x[n-607] + x[n-273] mod 2^64. Its seeding mixes in the state the generator
+ * reaches after 7.8e12 steps from a fixed start; instead of carrying that table we jump there: x^N
+ * modulo the recurrence's polynomial, once per process. Normal and exponential numbers by the
+ * ziggurat of Marsaglia and Tsang (2000), tables computed by their formulas.
  */
 #include <pthread.h>
 
@@ -79,7 +80,8 @@ static void cook(void)
 
 static void tables(void)
 {
-    double d = 3.442619855899, t = d, v = 9.91256303526217e-3, q = v / exp(-.5 * d * d), m = 2147483648.0;
+    double d = 3.442619855899, t = d, v = 9.91256303526217e-3, q = v / exp(-.5 * d * d),
+           m = 2147483648.0;
     kn[0] = (uint32_t)(d / q * m);
     kn[1] = 0;
     wn[0] = (float)(q / m);

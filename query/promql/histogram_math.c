@@ -1,4 +1,5 @@
-/* Sums, differences and resets (histogram_math.h): two sides are walked together, at a common resolution. */
+/* Sums, differences and resets (histogram_math.h): two sides are walked together, at a common
+ * resolution. */
 #include "query/promql/histogram_math.h"
 
 #include <string.h>
@@ -19,8 +20,8 @@ static int32_t coarser(int32_t index, unsigned shift)
     return shift ? (int32_t)((((int64_t)index - 1) >> shift) + 1) : index;
 }
 
-static struct coarse coarse_walk(const struct ks_histogram *h, const struct ks_histogram_side *side, int32_t schema,
-                                 double threshold)
+static struct coarse coarse_walk(const struct ks_histogram *h, const struct ks_histogram_side *side,
+                                 int32_t schema, double threshold)
 {
     struct coarse c = {.walk = ks_histogram_walk(h, side, false),
                        .bounds = {.schema = schema},
@@ -86,14 +87,17 @@ static void builder_put(struct builder *b, int32_t index, double count)
 
 static struct ks_histogram_side builder_side(const struct builder *b)
 {
-    return (struct ks_histogram_side){b->spans, b->span_count, b->bucket_count, {.counts = b->counts}};
+    return (struct ks_histogram_side){
+        b->spans, b->span_count, b->bucket_count, {.counts = b->counts}};
 }
 
 /* The frequent case: both have the same buckets, and none of b's falls into the zero bucket. */
-static bool add_in_place(const struct ks_histogram *h, struct ks_histogram_side *a, const struct ks_histogram *other,
-                         const struct ks_histogram_side *b, double sign)
+static bool add_in_place(const struct ks_histogram *h, struct ks_histogram_side *a,
+                         const struct ks_histogram *other, const struct ks_histogram_side *b,
+                         double sign)
 {
-    if (h->schema != other->schema || a->span_count != b->span_count || a->bucket_count != b->bucket_count)
+    if (h->schema != other->schema || a->span_count != b->span_count ||
+        a->bucket_count != b->bucket_count)
         return false;
     if (!b->bucket_count)
         return true;
@@ -103,7 +107,8 @@ static bool add_in_place(const struct ks_histogram *h, struct ks_histogram_side 
         struct ks_histogram_walk w = ks_histogram_walk(other, b, false);
         int32_t index;
         double count;
-        if (ks_histogram_step(&w, &index, &count) && ks_histogram_bound(h, index) <= h->zero_threshold)
+        if (ks_histogram_step(&w, &index, &count) &&
+            ks_histogram_bound(h, index) <= h->zero_threshold)
             return false;
     }
     for (uint32_t i = 0; i < a->bucket_count; i++)
@@ -112,14 +117,16 @@ static bool add_in_place(const struct ks_histogram *h, struct ks_histogram_side 
 }
 
 /* h's side plus sign × other's, at `schema`. */
-static ks_err merge_side(struct ks_arena *arena, const struct ks_histogram *h, struct ks_histogram_side *a,
-                         const struct ks_histogram *other, const struct ks_histogram_side *b, int32_t schema, double sign)
+static ks_err merge_side(struct ks_arena *arena, const struct ks_histogram *h,
+                         struct ks_histogram_side *a, const struct ks_histogram *other,
+                         const struct ks_histogram_side *b, int32_t schema, double sign)
 {
     struct builder out;
     int32_t i = 0, j = 0;
     double x = 0, y = 0;
     KS_TRY(builder_init(&out, arena, (size_t)a->bucket_count + b->bucket_count));
-    struct coarse v = coarse_walk(h, a, schema, 0), w = coarse_walk(other, b, schema, h->zero_threshold);
+    struct coarse v = coarse_walk(h, a, schema, 0),
+                  w = coarse_walk(other, b, schema, h->zero_threshold);
     bool more_a = coarse_next(&v, &i, &x), more_b = coarse_next(&w, &j, &y);
     while (more_a || more_b) {
         bool take_a = more_a && (!more_b || i <= j), take_b = more_b && (!more_a || j <= i);
@@ -137,8 +144,8 @@ static ks_err merge_side(struct ks_arena *arena, const struct ks_histogram *h, s
     return KS_OK;
 }
 
-static ks_err reduce_side(struct ks_arena *arena, const struct ks_histogram *h, struct ks_histogram_side *side,
-                          int32_t schema)
+static ks_err reduce_side(struct ks_arena *arena, const struct ks_histogram *h,
+                          struct ks_histogram_side *side, int32_t schema)
 {
     struct builder out;
     int32_t index;
@@ -166,8 +173,10 @@ ks_err ks_hist_reduce(struct ks_arena *arena, struct ks_histogram *h, int32_t sc
 
 /* --- zero buckets --- */
 
-/* Adds one side's buckets below *threshold; true when a populated one is cut: *threshold is then its far bound. */
-static bool absorb(const struct ks_histogram *h, const struct ks_histogram_side *side, double *threshold, double *count)
+/* Adds one side's buckets below *threshold; true when a populated one is cut: *threshold is then
+ * its far bound. */
+static bool absorb(const struct ks_histogram *h, const struct ks_histogram_side *side,
+                   double *threshold, double *count)
 {
     struct ks_histogram_walk w = ks_histogram_walk(h, side, false);
     int32_t index;
@@ -204,11 +213,13 @@ static void clear_inside_zero(struct ks_histogram *h, struct ks_histogram_side *
     struct ks_histogram_walk w = ks_histogram_walk(h, side, false);
     int32_t index;
     double count;
-    while (ks_histogram_step(&w, &index, &count) && ks_histogram_bound(h, index - 1) < h->zero_threshold)
+    while (ks_histogram_step(&w, &index, &count) &&
+           ks_histogram_bound(h, index - 1) < h->zero_threshold)
         side->counts[w.bucket - 1] = 0;
 }
 
-/* Widens the narrower zero bucket until both agree (NaN thresholds: never compared again). Returns the other's zero count. */
+/* Widens the narrower zero bucket until both agree (NaN thresholds: never compared again). Returns
+ * the other's zero count. */
 static double reconcile_zero(struct ks_histogram *h, const struct ks_histogram *other)
 {
     double count = other->zero_count.f, threshold = other->zero_threshold;
@@ -243,8 +254,8 @@ static bool compatible(const struct ks_histogram *a, const struct ks_histogram *
     return true;
 }
 
-static ks_err combine(struct ks_arena *arena, struct ks_histogram *h, const struct ks_histogram *other, double sign,
-                      unsigned *notes)
+static ks_err combine(struct ks_arena *arena, struct ks_histogram *h,
+                      const struct ks_histogram *other, double sign, unsigned *notes)
 {
     if (!compatible(h, other, notes))
         return KS_OK;
@@ -269,16 +280,19 @@ static uint8_t common_hint(uint8_t a, uint8_t b)
 {
     if (a == b)
         return a;
-    return a == KS_HISTOGRAM_GAUGE || b == KS_HISTOGRAM_GAUGE ? KS_HISTOGRAM_GAUGE : KS_HISTOGRAM_UNKNOWN;
+    return a == KS_HISTOGRAM_GAUGE || b == KS_HISTOGRAM_GAUGE ? KS_HISTOGRAM_GAUGE
+                                                              : KS_HISTOGRAM_UNKNOWN;
 }
 
-ks_err ks_hist_add(struct ks_arena *arena, struct ks_histogram *h, const struct ks_histogram *other, unsigned *notes)
+ks_err ks_hist_add(struct ks_arena *arena, struct ks_histogram *h, const struct ks_histogram *other,
+                   unsigned *notes)
 {
     h->hint = common_hint(h->hint, other->hint);
     return combine(arena, h, other, 1, notes);
 }
 
-ks_err ks_hist_sub(struct ks_arena *arena, struct ks_histogram *h, const struct ks_histogram *other, unsigned *notes)
+ks_err ks_hist_sub(struct ks_arena *arena, struct ks_histogram *h, const struct ks_histogram *other,
+                   unsigned *notes)
 {
     return combine(arena, h, other, -1, notes);
 }
@@ -311,8 +325,8 @@ void ks_hist_div(struct ks_histogram *h, double divisor)
     scale(&h->negative, divisor, true);
 }
 
-ks_err ks_hist_mean_add(struct ks_arena *arena, struct ks_histogram *mean, const struct ks_histogram *h, double n,
-                        unsigned *notes)
+ks_err ks_hist_mean_add(struct ks_arena *arena, struct ks_histogram *mean,
+                        const struct ks_histogram *h, double n, unsigned *notes)
 {
     struct ks_histogram left, right;
     KS_TRY(ks_histogram_copy_buckets(arena, h, &left));
@@ -329,8 +343,8 @@ ks_err ks_hist_mean_add(struct ks_arena *arena, struct ks_histogram *mean, const
 
 /* --- counter resets --- */
 
-static bool side_reset(const struct ks_histogram *h, const struct ks_histogram_side *now, const struct ks_histogram *previous,
-                       const struct ks_histogram_side *before)
+static bool side_reset(const struct ks_histogram *h, const struct ks_histogram_side *now,
+                       const struct ks_histogram *previous, const struct ks_histogram_side *before)
 {
     struct coarse v = coarse_walk(h, now, h->schema, h->zero_threshold);
     struct coarse w = coarse_walk(previous, before, h->schema, h->zero_threshold);
@@ -353,8 +367,8 @@ bool ks_hist_detect_reset(const struct ks_histogram *h, const struct ks_histogra
         return true;
     if (h->hint == KS_HISTOGRAM_NOT_RESET)
         return false;
-    if (h->count.f < previous->count.f || !compatible(h, previous, &notes) || h->schema > previous->schema ||
-        h->zero_threshold < previous->zero_threshold)
+    if (h->count.f < previous->count.f || !compatible(h, previous, &notes) ||
+        h->schema > previous->schema || h->zero_threshold < previous->zero_threshold)
         return true;
     double threshold = h->zero_threshold, zero = ks_hist_zero_count_for(previous, &threshold);
     if (threshold != h->zero_threshold || h->zero_count.f < zero)

@@ -7,19 +7,24 @@ const char *ks_hist_note_text(unsigned note)
 {
     switch (note) {
     case KS_HIST_MIXED_SCHEMAS:
-        return "PromQL warning: vector contains a mix of histograms with exponential and custom buckets schemas for metric name";
+        return "PromQL warning: vector contains a mix of histograms with exponential and custom "
+               "buckets schemas for metric name";
     case KS_HIST_MIXED_BOUNDS:
-        return "PromQL warning: vector contains histograms with incompatible custom buckets for metric name";
+        return "PromQL warning: vector contains histograms with incompatible custom buckets for "
+               "metric name";
     case KS_HIST_NOT_COUNTER:
         return "PromQL warning: this native histogram metric is not a counter:";
     case KS_HIST_NOT_GAUGE:
         return "PromQL warning: this native histogram metric is not a gauge:";
     case KS_HIST_QUANTILE_NAN:
-        return "PromQL info: input to histogram_quantile has NaN observations, result is NaN for metric name";
+        return "PromQL info: input to histogram_quantile has NaN observations, result is NaN for "
+               "metric name";
     case KS_HIST_QUANTILE_SKEWED:
-        return "PromQL info: input to histogram_quantile has NaN observations, result is skewed higher for metric name";
+        return "PromQL info: input to histogram_quantile has NaN observations, result is skewed "
+               "higher for metric name";
     case KS_HIST_FRACTION_NAN:
-        return "PromQL info: input to histogram_fraction has NaN observations, which are excluded from all fractions for metric name";
+        return "PromQL info: input to histogram_fraction has NaN observations, which are excluded "
+               "from all fractions for metric name";
     }
     return "";
 }
@@ -47,7 +52,8 @@ static double observations_left(struct ks_histogram_cursor *c)
     return sum;
 }
 
-static double between(const struct ks_histogram *h, const struct ks_histogram_bucket *b, double fraction)
+static double between(const struct ks_histogram *h, const struct ks_histogram_bucket *b,
+                      double fraction)
 {
     if (ks_histogram_is_custom(h) || (b->lower <= 0 && b->upper >= 0))
         return b->lower + (b->upper - b->lower) * fraction;
@@ -57,7 +63,8 @@ static double between(const struct ks_histogram *h, const struct ks_histogram_bu
     return -exp2(upper + (lower - upper) * (1 - fraction));
 }
 
-/* Bounds to interpolate between; true when a custom histogram's outermost bucket gives the answer itself. */
+/* Bounds to interpolate between; true when a custom histogram's outermost bucket gives the answer
+ * itself. */
 static bool outermost(const struct ks_histogram *h, struct ks_histogram_bucket *b, double *ret)
 {
     if (!ks_histogram_is_custom(h)) {
@@ -85,7 +92,8 @@ double ks_hist_quantile(double q, const struct ks_histogram *h, unsigned *notes)
         return INFINITY;
     if (h->count.f == 0 || isnan(q))
         return NAN;
-    /* From the nearer end: less is summed up. NaN observations are in no bucket but count as the largest: from below then. */
+    /* From the nearer end: less is summed up. NaN observations are in no bucket but count as the
+     * largest: from below then. */
     bool nan = isnan(h->sum), down = !nan && q >= 0.5;
     double rank = (down ? 1 - q : q) * h->count.f, count = 0, edge;
     struct ks_histogram_cursor c = ks_histogram_cursor(h, down);
@@ -121,7 +129,8 @@ static double share(const struct ks_histogram_bucket *b, double v, bool linear)
 }
 
 /* The rank of v when it is settled by bucket b: at its lower bound or inside. */
-static bool rank_in(const struct ks_histogram_bucket *b, double v, double rank, bool linear, double *ret)
+static bool rank_in(const struct ks_histogram_bucket *b, double v, double rank, bool linear,
+                    double *ret)
 {
     if (b->lower >= v) {
         *ret = rank;

@@ -2,10 +2,12 @@
 #include "query/promql/histogram_math.h"
 
 /*
- * Looks at all points before anything is computed: gauges among counters, mixed bucket kinds, and the lowest resolution.
- * *first becomes an empty histogram when the second point is a reset: then the first one's buckets do not matter.
+ * Looks at all points before anything is computed: gauges among counters, mixed bucket kinds, and
+ * the lowest resolution. *first becomes an empty histogram when the second point is a reset: then
+ * the first one's buckets do not matter.
  */
-static int32_t survey(const struct ks_hist_window *w, bool counter, struct ks_histogram *first, unsigned *notes)
+static int32_t survey(const struct ks_hist_window *w, bool counter, struct ks_histogram *first,
+                      unsigned *notes)
 {
     const struct ks_histogram *p = w->points, *last = &p[w->count - 1];
     *first = p[0];
@@ -31,8 +33,8 @@ static int32_t survey(const struct ks_hist_window *w, bool counter, struct ks_hi
 }
 
 /* last - first, and for counters plus what stood before each reset. */
-static ks_err difference(struct ks_arena *arena, const struct ks_hist_window *w, bool counter, struct ks_histogram *ret,
-                         unsigned *notes)
+static ks_err difference(struct ks_arena *arena, const struct ks_hist_window *w, bool counter,
+                         struct ks_histogram *ret, unsigned *notes)
 {
     const struct ks_histogram *p = w->points;
     struct ks_histogram first;
@@ -53,11 +55,13 @@ static ks_err difference(struct ks_arena *arena, const struct ks_hist_window *w,
     return KS_OK;
 }
 
-/* How much longer the window is than what the samples cover; Prometheus' rule for where a series starts and ends. */
+/* How much longer the window is than what the samples cover; Prometheus' rule for where a series
+ * starts and ends. */
 static double extrapolation(const struct ks_hist_window *w)
 {
     int64_t first = w->times_ms[0], last = w->times_ms[w->count - 1];
-    double to_start = (double)(first - w->start_ms) / 1000, to_end = (double)(w->end_ms - last) / 1000;
+    double to_start = (double)(first - w->start_ms) / 1000,
+           to_end = (double)(w->end_ms - last) / 1000;
     double sampled = (double)(last - first) / 1000, average = sampled / (double)(w->count - 1);
     double threshold = average * 1.1;
     if (to_start >= threshold)
@@ -88,8 +92,8 @@ ks_err ks_hist_rate(struct ks_arena *arena, const struct ks_hist_window *w, enum
     return KS_OK;
 }
 
-ks_err ks_hist_instant(struct ks_arena *arena, const struct ks_hist_window *w, bool rate, struct ks_histogram *ret,
-                       bool *ret_any, unsigned *notes)
+ks_err ks_hist_instant(struct ks_arena *arena, const struct ks_hist_window *w, bool rate,
+                       struct ks_histogram *ret, bool *ret_any, unsigned *notes)
 {
     unsigned mine = 0;
     *ret_any = false;
@@ -119,8 +123,8 @@ ks_err ks_hist_instant(struct ks_arena *arena, const struct ks_hist_window *w, b
     return KS_OK;
 }
 
-static ks_err over_time(struct ks_arena *arena, const struct ks_hist_window *w, bool mean, struct ks_histogram *ret,
-                        bool *ret_any, unsigned *notes)
+static ks_err over_time(struct ks_arena *arena, const struct ks_hist_window *w, bool mean,
+                        struct ks_histogram *ret, bool *ret_any, unsigned *notes)
 {
     unsigned mine = 0;
     *ret_any = false;
@@ -138,14 +142,14 @@ static ks_err over_time(struct ks_arena *arena, const struct ks_hist_window *w, 
     return KS_OK;
 }
 
-ks_err ks_hist_sum_over_time(struct ks_arena *arena, const struct ks_hist_window *w, struct ks_histogram *ret,
-                             bool *ret_any, unsigned *notes)
+ks_err ks_hist_sum_over_time(struct ks_arena *arena, const struct ks_hist_window *w,
+                             struct ks_histogram *ret, bool *ret_any, unsigned *notes)
 {
     return over_time(arena, w, false, ret, ret_any, notes);
 }
 
-ks_err ks_hist_avg_over_time(struct ks_arena *arena, const struct ks_hist_window *w, struct ks_histogram *ret,
-                             bool *ret_any, unsigned *notes)
+ks_err ks_hist_avg_over_time(struct ks_arena *arena, const struct ks_hist_window *w,
+                             struct ks_histogram *ret, bool *ret_any, unsigned *notes)
 {
     return over_time(arena, w, true, ret, ret_any, notes);
 }

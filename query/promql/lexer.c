@@ -1,8 +1,9 @@
 /*
  * The lexer of both dialects; see lexer.h. Thread role: any.
  *
- * The dialects differ in identifiers (MetricsQL: Unicode letters, dots, colons, backslash escapes), numbers (suffixes,
- * prefixes) and in how strings may continue; the strict reader also reports the words Prometheus uses for its errors.
+ * The dialects differ in identifiers (MetricsQL: Unicode letters, dots, colons, backslash escapes),
+ * numbers (suffixes, prefixes) and in how strings may continue; the strict reader also reports the
+ * words Prometheus uses for its errors.
  */
 #include "query/promql/lexer.h"
 
@@ -173,10 +174,9 @@ bool ksi_ident_is_plain(enum ks_dialect dialect, struct ks_slice s)
     for (size_t i = 0; i < s.len;) {
         int32_t r;
         size_t n = ksi_rune(ks_slice_from(s, i), &r);
-        bool ok = dialect == KS_METRICSQL
-                      ? mql_ident_rune(r, i == 0)
-                      : r == '_' || (r < 0x80 && ksi_rune_is_letter(r)) ||
-                            (i > 0 && r >= '0' && r <= '9');
+        bool ok = dialect == KS_METRICSQL ? mql_ident_rune(r, i == 0)
+                                          : r == '_' || (r < 0x80 && ksi_rune_is_letter(r)) ||
+                                                (i > 0 && r >= '0' && r <= '9');
         if (!ok || r == 0xfffd)
             return false;
         i += n;
@@ -206,7 +206,8 @@ static char at(struct ks_slice s, size_t i)
     return i < s.len ? s.ptr[i] : 0;
 }
 
-/* Length of the number s begins with; 0 when its exponent is missing. Values are checked by ksi_number_parse(). */
+/* Length of the number s begins with; 0 when its exponent is missing. Values are checked by
+ * ksi_number_parse(). */
 static size_t mql_scan_number(struct ks_slice s)
 {
     size_t i = 0;
@@ -265,14 +266,14 @@ size_t ksi_lex_punct(struct ks_slice s, enum ksi_tok *ret)
         char text[3];
         uint8_t kind;
     } table[] = {
-        {"==", KSI_TOK_EQ},      {"=~", KSI_TOK_RE},     {"!=", KSI_TOK_NE},
-        {"!~", KSI_TOK_NRE},     {"<=", KSI_TOK_LE},     {">=", KSI_TOK_GE},
-        {"=", KSI_TOK_ASSIGN},   {"<", KSI_TOK_LT},      {">", KSI_TOK_GT},
-        {"+", KSI_TOK_ADD},      {"-", KSI_TOK_SUB},     {"*", KSI_TOK_MUL},
-        {"/", KSI_TOK_DIV},      {"%", KSI_TOK_MOD},     {"^", KSI_TOK_POW},
-        {"(", KSI_TOK_LPAREN},   {")", KSI_TOK_RPAREN},  {"{", KSI_TOK_LBRACE},
-        {"}", KSI_TOK_RBRACE},   {"[", KSI_TOK_LBRACKET}, {"]", KSI_TOK_RBRACKET},
-        {",", KSI_TOK_COMMA},    {"@", KSI_TOK_AT},
+        {"==", KSI_TOK_EQ},    {"=~", KSI_TOK_RE},      {"!=", KSI_TOK_NE},
+        {"!~", KSI_TOK_NRE},   {"<=", KSI_TOK_LE},      {">=", KSI_TOK_GE},
+        {"=", KSI_TOK_ASSIGN}, {"<", KSI_TOK_LT},       {">", KSI_TOK_GT},
+        {"+", KSI_TOK_ADD},    {"-", KSI_TOK_SUB},      {"*", KSI_TOK_MUL},
+        {"/", KSI_TOK_DIV},    {"%", KSI_TOK_MOD},      {"^", KSI_TOK_POW},
+        {"(", KSI_TOK_LPAREN}, {")", KSI_TOK_RPAREN},   {"{", KSI_TOK_LBRACE},
+        {"}", KSI_TOK_RBRACE}, {"[", KSI_TOK_LBRACKET}, {"]", KSI_TOK_RBRACKET},
+        {",", KSI_TOK_COMMA},  {"@", KSI_TOK_AT},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         size_t n = strlen(table[i].text);

@@ -1,6 +1,6 @@
 /*
- * Tokens of MetricsQL and strict PromQL. The lexer holds no memory; a saved copy of the struct is a bookmark, which is how
- * the parser looks ahead and how bodies of templates are read again.
+ * Tokens of MetricsQL and strict PromQL. The lexer holds no memory; a saved copy of the struct is a
+ * bookmark, which is how the parser looks ahead and how bodies of templates are read again.
  */
 #ifndef KS_QUERY_PROMQL_LEXER_H
 #define KS_QUERY_PROMQL_LEXER_H
@@ -14,8 +14,8 @@
 
 enum ksi_tok {
     KSI_TOK_EOF,
-    KSI_TOK_IDENT,    /* keywords and word operators too: the parser knows which are meant */
-    KSI_TOK_STRING,   /* with its quotes, terminated */
+    KSI_TOK_IDENT,  /* keywords and word operators too: the parser knows which are meant */
+    KSI_TOK_STRING, /* with its quotes, terminated */
     KSI_TOK_NUMBER,
     KSI_TOK_DURATION, /* 1h30m */
     KSI_TOK_INTERVAL, /* MetricsQL: $__interval, $__rate_interval */
@@ -57,8 +57,9 @@ struct ksi_lexer {
     bool in_braces, in_brackets;
     bool got_colon, got_duration; /* strict: seen since [ */
     int parens;                   /* strict: how many are open */
-    uint64_t tokens_left;        /* work limit: templates are read once per use */
-    /* For messages: the user's query, and whether text is not it but a template of ours used at foreign_pos. */
+    uint64_t tokens_left;         /* work limit: templates are read once per use */
+    /* For messages: the user's query, and whether text is not it but a template of ours used at
+     * foreign_pos. */
     struct ks_slice query;
     bool foreign;
     uint32_t foreign_pos;
@@ -82,16 +83,18 @@ const char *ksi_quote(char out[KSI_QUOTE_MAX], struct ks_slice s);
 /* ASCII case-insensitive comparison with a lower-case word. */
 bool ksi_word_is(struct ks_slice s, const char *lower);
 
-/* Whether s is an identifier of MetricsQL without the need of escapes; strict: [a-zA-Z_][a-zA-Z0-9_]*. */
+/* Whether s is an identifier of MetricsQL without the need of escapes; strict:
+ * [a-zA-Z_][a-zA-Z0-9_]*. */
 bool ksi_ident_is_plain(enum ks_dialect dialect, struct ks_slice s);
-/* MetricsQL: one escape sequence behind a backslash; the rune and its length, or 0 when there is none. */
+/* MetricsQL: one escape sequence behind a backslash; the rune and its length, or 0 when there is
+ * none. */
 size_t ksi_ident_unescape(struct ks_slice s, int32_t *ret_rune);
 
 /* parse_number.c: the value of a number token. False when it is none or out of range. */
 bool ksi_number_parse(enum ks_dialect dialect, struct ks_slice s, double *ret);
 /*
- * A duration token: ret_ms without the step part, ret_steps times the step. `negate` as if a minus stood in front. A bare
- * number counts seconds. False when malformed.
+ * A duration token: ret_ms without the step part, ret_steps times the step. `negate` as if a minus
+ * stood in front. A bare number counts seconds. False when malformed.
  */
 bool ksi_duration_parse(enum ks_dialect dialect, struct ks_slice s, bool negate, double *ret_ms,
                         double *ret_steps);

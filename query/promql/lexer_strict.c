@@ -1,6 +1,6 @@
 /*
- * Tokens of strict PromQL: a reader with the modes of Prometheus' own (top level, inside braces, inside brackets), so that
- * it refuses the same texts with the same words.
+ * Tokens of strict PromQL: a reader with the modes of Prometheus' own (top level, inside braces,
+ * inside brackets), so that it refuses the same texts with the same words.
  */
 #include <stdio.h>
 
@@ -78,8 +78,9 @@ static ks_err check_escape(const struct ksi_lexer *lx, size_t start, char quote,
     size_t from = *i + (base == 16);
     for (size_t k = from; k < from + digits; k++) {
         char d = at(lx, k), low = (char)(d | 32);
-        unsigned v = is_digit(d) ? (unsigned)(d - '0')
-                     : low >= 'a' && low <= 'f' ? (unsigned)(low - 'a' + 10) : 16;
+        unsigned v = is_digit(d)                ? (unsigned)(d - '0')
+                     : low >= 'a' && low <= 'f' ? (unsigned)(low - 'a' + 10)
+                                                : 16;
         if (v >= base) {
             char out[32];
             int32_t r = 0;
@@ -118,8 +119,8 @@ static ks_err string(struct ksi_lexer *lx, struct ksi_token *ret)
         if (r == 0xfffd)
             return ksi_lex_error(lx, start, "invalid UTF-8 rune");
     }
-    return ksi_lex_error(lx, start, quote == '`' ? "unterminated raw string"
-                                                 : "unterminated quoted string");
+    return ksi_lex_error(lx, start,
+                         quote == '`' ? "unterminated raw string" : "unterminated quoted string");
 }
 
 /* Digits with single underscores between them; 0 when malformed. */
@@ -264,8 +265,7 @@ static ks_err inside_brackets(struct ksi_lexer *lx, struct ksi_token *ret)
             return ksi_lex_error(lx, lx->pos,
                                  "unexpected colon before duration in duration expression");
         if (lx->got_colon)
-            return ksi_lex_error(lx, lx->pos,
-                                 "unexpected repeated colon in duration expression");
+            return ksi_lex_error(lx, lx->pos, "unexpected repeated colon in duration expression");
         lx->got_colon = true;
         return emit(lx, KSI_TOK_COLON, 1, ret);
     case '(':

@@ -1,9 +1,9 @@
 /*
- * MetricsQL: expressions, operators, rollup suffixes. Calls are in parse_mql_call.c, selectors in parse_mql_selector.c,
- * templates in with_expand.c.
+ * MetricsQL: expressions, operators, rollup suffixes. Calls are in parse_mql_call.c, selectors in
+ * parse_mql_selector.c, templates in with_expand.c.
  *
- * Precedence climbing; unary minus is 0 - x with the precedence VictoriaMetrics gives it: it binds like binary minus, so
- * -a^b and -a*b negate the whole product.
+ * Precedence climbing; unary minus is 0 - x with the precedence VictoriaMetrics gives it: it binds
+ * like binary minus, so -a^b and -a*b negate the whole product.
  */
 #include "query/promql/parser_priv.h"
 
@@ -156,8 +156,8 @@ static ks_err parens(struct ksi_parser *p, struct ks_expr **ret)
 static bool is_aggregate(const struct ksi_parser *p, struct ksi_token next)
 {
     struct ks_slice name = ksi_text(p), after = ksi_tok_text(&p->lx, next);
-    bool modifier = next.kind == KSI_TOK_IDENT &&
-                    (ksi_word_is(after, "by") || ksi_word_is(after, "without"));
+    bool modifier =
+        next.kind == KSI_TOK_IDENT && (ksi_word_is(after, "by") || ksi_word_is(after, "without"));
     if (!modifier && next.kind != KSI_TOK_LPAREN)
         return false;
     const struct ks_promql_func *f = ks_promql_func_find(KS_METRICSQL, name);

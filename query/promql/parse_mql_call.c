@@ -1,4 +1,5 @@
-/* MetricsQL: function calls, aggregates, argument and label lists, modifiers of binary operators, composed strings. */
+/* MetricsQL: function calls, aggregates, argument and label lists, modifiers of binary operators,
+ * composed strings. */
 #include <stdio.h>
 
 #include "base/num.h"
@@ -86,7 +87,8 @@ static ks_err label_item(struct ksi_parser *p, struct ksi_list *labels)
     return ksi_advance(p);
 }
 
-ks_err ksi_mql_labels(struct ksi_parser *p, bool *ret_star, struct ks_slice **ret, size_t *ret_count)
+ks_err ksi_mql_labels(struct ksi_parser *p, bool *ret_star, struct ks_slice **ret,
+                      size_t *ret_count)
 {
     struct ksi_list labels = {0};
     if (p->tok.kind != KSI_TOK_LPAREN)
@@ -300,7 +302,8 @@ static ks_err string_part(struct ksi_parser *p, struct ks_slice *ret)
     const struct ksi_template *t = ksi_template_find(p, name);
     *ret = KS_SLICE_LIT("");
     if (!t && !p->dry)
-        return ksi_error(p, start, "missing %s value inside a string expression", ksi_quote(q, name));
+        return ksi_error(p, start, "missing %s value inside a string expression",
+                         ksi_quote(q, name));
     if (t) {
         KS_TRY(ksi_expand(p, t, NULL, 0, start, p->tok.end, &e));
         if (e->kind != KS_EXPR_STRING)
@@ -310,7 +313,8 @@ static ks_err string_part(struct ksi_parser *p, struct ks_slice *ret)
     return ksi_advance(p);
 }
 
-/* Whether the + at the next token continues a string: behind it stands a string or the bare name of a template. */
+/* Whether the + at the next token continues a string: behind it stands a string or the bare name of
+ * a template. */
 static ks_err continues_string(const struct ksi_parser *p, bool *ret)
 {
     struct ksi_lexer copy = p->lx;

@@ -1,6 +1,7 @@
 /*
- * MetricsQL selectors: name{a="b", c!~"d" or e="f"}, {"quoted name", "label"="v"}, with filter templates ({common, a="b"}).
- * Every list of an `or` without a metric name gets the one the others agree on. Thread role: any.
+ * MetricsQL selectors: name{a="b", c!~"d" or e="f"}, {"quoted name", "label"="v"}, with filter
+ * templates ({common, a="b"}). Every list of an `or` without a metric name gets the one the others
+ * agree on. Thread role: any.
  */
 #include "base/labels.h"
 #include "query/promql/parser_priv.h"
@@ -66,7 +67,8 @@ static ks_err finish_list(struct ksi_parser *p, struct builder *b)
 }
 
 /* {template}: its matchers, which must be a plain {…} without a name. */
-static ks_err add_template(struct ksi_parser *p, struct builder *b, struct ks_slice name, uint32_t pos)
+static ks_err add_template(struct ksi_parser *p, struct builder *b, struct ks_slice name,
+                           uint32_t pos)
 {
     char q[KSI_QUOTE_MAX];
     struct ks_expr *e;
@@ -90,7 +92,8 @@ static ks_err filter_name(struct ksi_parser *p, bool *ret_quoted, struct ks_slic
     struct ks_slice text = ksi_text(p);
     *ret_quoted = p->tok.kind == KSI_TOK_STRING;
     if (*ret_quoted) {
-        /* Inside quotes both kinds of escapes are met: \" as in strings and \- as in identifiers. */
+        /* Inside quotes both kinds of escapes are met: \" as in strings and \- as in identifiers.
+         */
         if (ksi_unquote(p, text, p->tok.start, ret) != KS_OK)
             KS_TRY(ksi_unescape_ident(p, ks_slice(text.ptr + 1, text.len - 2), ret));
         return ksi_advance(p);
@@ -133,7 +136,8 @@ static ks_err filter(struct ksi_parser *p, struct builder *b)
     KS_TRY(ksi_mql_string(p, &m.value));
     if (!p->dry)
         KS_TRY(ksi_check_matcher(p, &m, pos));
-    /* VictoriaMetrics reads !~".*" as "has no such label", where the letter of the expression would match nothing at all. */
+    /* VictoriaMetrics reads !~".*" as "has no such label", where the letter of the expression would
+     * match nothing at all. */
     if (m.op == KS_MATCH_NRE && ks_slice_is(m.value, ".*") && !p->opts->no_fold)
         m.value = KS_SLICE_LIT(".+");
     if (m.op == KS_MATCH_EQ && ks_slice_eq(name, KS_NAME_LABEL) && m.value.len)
@@ -158,7 +162,8 @@ static ks_err filter_list(struct ksi_parser *p, struct builder *b)
     }
 }
 
-static ks_err braces(struct ksi_parser *p, struct builder *b, struct ks_slice name, uint32_t name_pos)
+static ks_err braces(struct ksi_parser *p, struct builder *b, struct ks_slice name,
+                     uint32_t name_pos)
 {
     KS_TRY(ksi_advance(p));
     if (p->tok.kind == KSI_TOK_RBRACE) {
@@ -196,7 +201,8 @@ static bool begins_with_name(const struct ks_selector *s, struct ks_slice name)
            ks_slice_eq(s->matchers[0].value, name);
 }
 
-/* Gives lists without any filter on the name the common one; the selector's name when all lists have it then. */
+/* Gives lists without any filter on the name the common one; the selector's name when all lists
+ * have it then. */
 static ks_err spread_name(struct ksi_parser *p, struct builder *b, struct ks_slice *ret)
 {
     struct ks_selector *lists = b->lists.items;

@@ -1,6 +1,6 @@
 /*
- * Values of number and duration tokens in both dialects. Numbers follow Go's literals (leading 0 is octal, 0x, 0o, 0b,
- * underscores between digits), which both peers inherit. Thread role: any.
+ * Values of number and duration tokens in both dialects. Numbers follow Go's literals (leading 0 is
+ * octal, 0x, 0o, 0b, underscores between digits), which both peers inherit. Thread role: any.
  */
 #include <math.h>
 
@@ -50,8 +50,9 @@ static bool parse_int(struct ks_slice s, double *ret)
         char c = s.ptr[i], low = (char)(c | 32);
         if (c == '_')
             continue;
-        unsigned d = is_digit(c) ? (unsigned)(c - '0')
-                     : low >= 'a' && low <= 'f' ? (unsigned)(low - 'a' + 10) : 16;
+        unsigned d = is_digit(c)                ? (unsigned)(c - '0')
+                     : low >= 'a' && low <= 'f' ? (unsigned)(low - 'a' + 10)
+                                                : 16;
         if (d >= base || __builtin_mul_overflow(v, base, &v) || __builtin_add_overflow(v, d, &v))
             return false;
     }
@@ -148,7 +149,8 @@ static double unit_ms(char unit)
     }
 }
 
-/* One part like 1.5h at s; its length, 0 when there is none. Parts behind the first may carry a minus. */
+/* One part like 1.5h at s; its length, 0 when there is none. Parts behind the first may carry a
+ * minus. */
 static size_t scan_part(struct ks_slice s, bool first)
 {
     size_t i = !first && s.len && s.ptr[0] == '-';
@@ -184,7 +186,8 @@ size_t ksi_duration_scan(struct ks_slice s)
     return total;
 }
 
-/* Adds a part to the sums; after the first negative part all are negative (2h-5m3s is 2h - 5m - 3s). */
+/* Adds a part to the sums; after the first negative part all are negative (2h-5m3s is 2h - 5m -
+ * 3s). */
 static bool add_part(struct ks_slice part, bool *negative, double *ms, double *steps)
 {
     *negative |= part.ptr[0] == '-';
@@ -250,7 +253,8 @@ static bool strict_duration(struct ks_slice s, double *ret_ms)
             n++;
         while (n + len < s.len && !is_digit(s.ptr[n + len]))
             len++;
-        while (unit < count && !ks_slice_eq(ks_slice(s.ptr + n, len), ks_slice_str(units[unit].text)))
+        while (unit < count &&
+               !ks_slice_eq(ks_slice(s.ptr + n, len), ks_slice_str(units[unit].text)))
             unit++;
         if (unit == count || !ks_u64_parse(ks_slice(s.ptr, n), &v) ||
             __builtin_mul_overflow(v, units[unit].ms, &v) ||

@@ -1,6 +1,7 @@
 /*
- * Strict PromQL: expressions, calls, aggregates, operators. Selectors, ranges and durations are in parse_strict_selector.c,
- * types are checked afterwards by check_strict.c. Errors are worded as Prometheus words them. Thread role: any.
+ * Strict PromQL: expressions, calls, aggregates, operators. Selectors, ranges and durations are in
+ * parse_strict_selector.c, types are checked afterwards by check_strict.c. Errors are worded as
+ * Prometheus words them. Thread role: any.
  */
 #include <math.h>
 #include <stdio.h>
@@ -55,11 +56,13 @@ static const char *token_text(const struct ksi_parser *p, char out[KSI_QUOTE_MAX
             return out;
         }
         bool number = ksi_word_is(s, "inf") || ksi_word_is(s, "nan");
-        kind = number ? "number " : memchr(s.ptr, ':', s.len) ? "metric identifier " : "identifier ";
+        kind = number                      ? "number "
+               : memchr(s.ptr, ':', s.len) ? "metric identifier "
+                                           : "identifier ";
     }
     bool cut = s.len > 10 && p->tok.kind != KSI_TOK_IDENT;
-    snprintf(out, KSI_QUOTE_MAX + 32, "%s%s%s", kind, ksi_quote(q, ks_slice(s.ptr, cut ? 10 : s.len)),
-             cut ? "..." : "");
+    snprintf(out, KSI_QUOTE_MAX + 32, "%s%s%s", kind,
+             ksi_quote(q, ks_slice(s.ptr, cut ? 10 : s.len)), cut ? "..." : "");
     return out;
 }
 
@@ -107,8 +110,8 @@ static ks_err label(struct ksi_parser *p, struct ksi_list *labels)
         if (!name.len)
             return ksi_error(p, p->tok.start, "invalid label name for grouping: %s",
                              ksi_quote(q, name));
-    } else if (p->tok.kind != KSI_TOK_IDENT || ksi_word_is(name, "without") || ksi_word_is(name, "inf") ||
-               ksi_word_is(name, "nan")) {
+    } else if (p->tok.kind != KSI_TOK_IDENT || ksi_word_is(name, "without") ||
+               ksi_word_is(name, "inf") || ksi_word_is(name, "nan")) {
         return ksi_strict_unexpected(p, "grouping opts", "label");
     }
     KS_TRY(ksi_push(p, labels, &name, sizeof name));
@@ -163,7 +166,8 @@ static ks_err grouping(struct ksi_parser *p, struct ks_expr_aggregate *a)
     return grouping_labels(p, &a->labels, &a->label_count);
 }
 
-static ks_err check_aggregate(struct ksi_parser *p, const struct ks_expr_aggregate *a, uint32_t start)
+static ks_err check_aggregate(struct ksi_parser *p, const struct ks_expr_aggregate *a,
+                              uint32_t start)
 {
     size_t want = strlen(a->func->strict_args);
     if (a->arg_count == 0)
@@ -211,7 +215,8 @@ static ks_err number(struct ksi_parser *p, struct ks_expr **ret)
     bool duration = p->tok.kind == KSI_TOK_DURATION;
     if (duration) {
         if (!ksi_duration_parse(KS_PROMQL_STRICT, text, false, &v, &steps))
-            return ksi_error(p, p->tok.start, "not a valid duration string: %s", ksi_quote(q, text));
+            return ksi_error(p, p->tok.start, "not a valid duration string: %s",
+                             ksi_quote(q, text));
         v /= 1000;
     } else if (!ksi_number_parse(KS_PROMQL_STRICT, text, &v)) {
         bool large = ks_f64_parse(text, &v) && isinf(v);
@@ -260,7 +265,8 @@ static bool can_name_metric(struct ks_slice s)
     return true;
 }
 
-/* Keywords cannot name functions; start and end are later versions' functions, behind the experimental flag. */
+/* Keywords cannot name functions; start and end are later versions' functions, behind the
+ * experimental flag. */
 static bool can_name_function(const struct ksi_parser *p, struct ks_slice s)
 {
     if (memchr(s.ptr, ':', s.len) || ksi_binary_op(p) != KS_OP_COUNT)
@@ -283,8 +289,8 @@ static ks_err identifier(struct ksi_parser *p, struct ks_expr **ret)
     if (ksi_lex(&copy, &next) != KS_OK)
         next = (struct ksi_token){KSI_TOK_EOF, p->tok.end, p->tok.end};
     after = ksi_tok_text(&p->lx, next);
-    bool modifier = next.kind == KSI_TOK_IDENT &&
-                    (ksi_word_is(after, "by") || ksi_word_is(after, "without"));
+    bool modifier =
+        next.kind == KSI_TOK_IDENT && (ksi_word_is(after, "by") || ksi_word_is(after, "without"));
     const struct ks_promql_func *f = ks_promql_func_find(KS_PROMQL_STRICT, s);
     if (f && f->kind == KS_FUNC_AGGREGATE && (modifier || next.kind == KSI_TOK_LPAREN))
         return aggregate(p, f, ret);
@@ -359,9 +365,8 @@ static ks_err modifiers(struct ksi_parser *p, struct ks_expr_binary *b)
         return KS_OK;
     b->join = ksi_at_word(p, "group_left") ? KS_JOIN_GROUP_LEFT : KS_JOIN_GROUP_RIGHT;
     KS_TRY(ksi_advance(p));
-    return p->tok.kind == KSI_TOK_LPAREN
-               ? grouping_labels(p, &b->join_labels, &b->join_label_count)
-               : KS_OK;
+    return p->tok.kind == KSI_TOK_LPAREN ? grouping_labels(p, &b->join_labels, &b->join_label_count)
+                                         : KS_OK;
 }
 
 static ks_err climb(struct ksi_parser *p, struct ks_expr *lhs, int min, struct ks_expr **ret)

@@ -1,4 +1,5 @@
-/* Strict PromQL: vector selectors, ranges, subqueries, offset, @, and durations with their expressions. Thread: any. */
+/* Strict PromQL: vector selectors, ranges, subqueries, offset, @, and durations with their
+ * expressions. Thread: any. */
 #include <math.h>
 
 #include "base/labels.h"

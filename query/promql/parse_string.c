@@ -106,7 +106,8 @@ ks_err ksi_unescape_ident(struct ksi_parser *p, struct ks_slice ident, struct ks
         return ks_arena_err(p->arena);
     for (size_t i = 0; i < ident.len;) {
         int32_t r = 0;
-        size_t used = ident.ptr[i] == '\\' ? ksi_ident_unescape(ks_slice_from(ident, i + 1), &r) : 0;
+        size_t used =
+            ident.ptr[i] == '\\' ? ksi_ident_unescape(ks_slice_from(ident, i + 1), &r) : 0;
         if (used) {
             n += put_rune(out + n, r);
             i += 1 + used;

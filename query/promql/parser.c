@@ -1,6 +1,6 @@
 /*
- * Entry point and the parts both grammars share: token stream, limits, node making. The grammars are parse_mql*.c and
- * parse_strict*.c. Thread role: any.
+ * Entry point and the parts both grammars share: token stream, limits, node making. The grammars
+ * are parse_mql*.c and parse_strict*.c. Thread role: any.
  */
 #include "query/promql/parser.h"
 
@@ -43,8 +43,9 @@ enum ks_binary_op ksi_binary_op(const struct ksi_parser *p)
 {
     enum ksi_tok kind = p->tok.kind;
     if (kind >= KSI_TOK_EQ && kind <= KSI_TOK_POW) {
-        static const uint8_t ops[] = {KS_OP_EQ,  KS_OP_NE,  KS_OP_LT,  KS_OP_GT,  KS_OP_LE, KS_OP_GE,
-                                      KS_OP_ADD, KS_OP_SUB, KS_OP_MUL, KS_OP_DIV, KS_OP_MOD, KS_OP_POW};
+        static const uint8_t ops[] = {KS_OP_EQ,  KS_OP_NE,  KS_OP_LT,  KS_OP_GT,
+                                      KS_OP_LE,  KS_OP_GE,  KS_OP_ADD, KS_OP_SUB,
+                                      KS_OP_MUL, KS_OP_DIV, KS_OP_MOD, KS_OP_POW};
         return (enum ks_binary_op)ops[kind - KSI_TOK_EQ];
     }
     if (kind != KSI_TOK_IDENT)
@@ -54,7 +55,8 @@ enum ks_binary_op ksi_binary_op(const struct ksi_parser *p)
         if (ks_binary_op_text[op][0] < 'a' || !ksi_word_is(s, ks_binary_op_text[op]))
             continue;
         bool extension = op == KS_OP_DEFAULT || op == KS_OP_IF || op == KS_OP_IFNOT;
-        return extension && p->opts->dialect == KS_PROMQL_STRICT ? KS_OP_COUNT : (enum ks_binary_op)op;
+        return extension && p->opts->dialect == KS_PROMQL_STRICT ? KS_OP_COUNT
+                                                                 : (enum ks_binary_op)op;
     }
     return KS_OP_COUNT;
 }
@@ -86,7 +88,8 @@ ks_err ksi_node(struct ksi_parser *p, enum ks_expr_kind kind, uint32_t start, ui
 ks_err ksi_adopt(struct ksi_parser *p, struct ks_expr *e, const struct ks_expr *child)
 {
     if (child->height >= KS_PROMQL_MAX_HEIGHT)
-        return ks_fail(KS_ELIMIT, "the query is nested deeper than %d levels", KS_PROMQL_MAX_HEIGHT);
+        return ks_fail(KS_ELIMIT, "the query is nested deeper than %d levels",
+                       KS_PROMQL_MAX_HEIGHT);
     if (child->height >= e->height)
         e->height = (uint16_t)(child->height + 1);
     if ((size_t)e->size + child->size > p->max_nodes)
@@ -148,8 +151,8 @@ ks_err ks_promql_parse(struct ks_slice text, const struct ks_promql_parse_opts *
 {
     size_t max_len = opts->max_len ? opts->max_len : DEFAULT_MAX_LEN;
     if (text.len > max_len || text.len > UINT32_MAX / 2)
-        return ks_fail(KS_ETOOBIG, "the query is %zu bytes long, more than the limit of %zu", text.len,
-                       max_len);
+        return ks_fail(KS_ETOOBIG, "the query is %zu bytes long, more than the limit of %zu",
+                       text.len, max_len);
     size_t max_nodes = opts->max_nodes ? opts->max_nodes : DEFAULT_MAX_NODES;
     struct ksi_parser p = {
         .opts = opts,

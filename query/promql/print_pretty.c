@@ -1,6 +1,6 @@
 /*
- * Syntax trees broken over lines: what fits stays on one line, the rest is split at its outermost construct, as the two
- * peers do it. Thread role: any.
+ * Syntax trees broken over lines: what fits stays on one line, the rest is split at its outermost
+ * construct, as the two peers do it. Thread role: any.
  */
 #include "query/promql/lexer.h"
 #include "query/promql/print_priv.h"
@@ -68,7 +68,8 @@ static void mql_binary(const struct ks_expr_binary *b, unsigned level, struct ks
     }
 }
 
-static void mql_filters(const struct ks_selector *s, size_t skip, unsigned level, struct ks_buf *out)
+static void mql_filters(const struct ks_selector *s, size_t skip, unsigned level,
+                        struct ks_buf *out)
 {
     struct ks_buf line;
     ks_buf_init(&line, MQL_WIDTH);
@@ -175,7 +176,8 @@ static bool strict_one_line(const struct ks_expr *e, unsigned level, struct ks_b
     return fits;
 }
 
-static void strict_args(struct ks_expr *const *args, size_t count, unsigned level, struct ks_buf *out)
+static void strict_args(struct ks_expr *const *args, size_t count, unsigned level,
+                        struct ks_buf *out)
 {
     ks_buf_str(out, "(\n");
     for (size_t i = 0; i < count; i++) {
@@ -186,7 +188,8 @@ static void strict_args(struct ks_expr *const *args, size_t count, unsigned leve
     ks_buf_byte(out, ')');
 }
 
-/* A sign and the operand broken behind it: printed at its level, then moved over the indentation. */
+/* A sign and the operand broken behind it: printed at its level, then moved over the indentation.
+ */
 static void strict_unary(const struct ks_expr *e, unsigned level, struct ks_buf *out)
 {
     indent(level, out);

@@ -1,4 +1,5 @@
-/* Strict PromQL as one line of text, in the form Prometheus' format_query gives it. Thread role: any. */
+/* Strict PromQL as one line of text, in the form Prometheus' format_query gives it. Thread role:
+ * any. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -96,7 +97,8 @@ static void matchers(const struct ks_selector *s, size_t count, struct ks_buf *o
     for (size_t i = 0; items && i < count; i++) {
         size_t from = text.len;
         matcher(&s->matchers[i], &text);
-        items[i] = ks_slice((const char *)from, text.len - from); /* an offset until text is final */
+        items[i] =
+            ks_slice((const char *)from, text.len - from); /* an offset until text is final */
     }
     if (!items || text.err) {
         out->err = KS_ENOMEM;

@@ -1,6 +1,7 @@
 /*
- * Running a query: text in, series out. MetricsQL (as VictoriaMetrics answers) and strict PromQL (as Prometheus answers) over one
- * engine. The caller owns the arena: results live in it. Any thread; work is spread over the engine's pool.
+ * Running a query: text in, series out. MetricsQL (as VictoriaMetrics answers) and strict PromQL
+ * (as Prometheus answers) over one engine. The caller owns the arena: results live in it. Any
+ * thread; work is spread over the engine's pool.
  */
 #ifndef KS_QUERY_PROMQL_PROMQL_H
 #define KS_QUERY_PROMQL_PROMQL_H
@@ -12,12 +13,12 @@
 #include "query/promql/dialect.h"
 
 struct ks_promql_limits {
-    size_t max_query_len;              /* bytes; 0 = 16 KiB */
-    uint64_t max_points_per_series;    /* 0 = 30e3 */
-    uint64_t max_subquery_points;      /* 0 = 100e3 */
-    uint64_t max_series;               /* per selector; 0 = 300e3 */
-    uint64_t max_samples;              /* per query; 0 = 1e9 */
-    size_t max_memory_bytes;           /* of the query; 0 = 1 GiB */
+    size_t max_query_len;           /* bytes; 0 = 16 KiB */
+    uint64_t max_points_per_series; /* 0 = 30e3 */
+    uint64_t max_subquery_points;   /* 0 = 100e3 */
+    uint64_t max_series;            /* per selector; 0 = 300e3 */
+    uint64_t max_samples;           /* per query; 0 = 1e9 */
+    size_t max_memory_bytes;        /* of the query; 0 = 1 GiB */
 };
 
 struct ks_promql_request {
@@ -25,16 +26,19 @@ struct ks_promql_request {
     enum ks_dialect dialect;
     bool range;                        /* query_range; else instant at start_ms = end_ms */
     int64_t start_ms, end_ms, step_ms; /* step > 0 also for instant (default 5m) */
-    const struct ks_tenant *tenants;   /* NULL: all (multitenant: adds vm_account_id, vm_project_id) */
+    const struct ks_tenant
+        *tenants; /* NULL: all (multitenant: adds vm_account_id, vm_project_id) */
     size_t tenant_count;
     bool multitenant;
-    /* ANDed to every selector: the OR of these AND-lists (extra_filters × extra_label, already merged). */
+    /* ANDed to every selector: the OR of these AND-lists (extra_filters × extra_label, already
+     * merged). */
     const struct ks_selector *extra_filters;
     size_t extra_filter_count;
-    int64_t lookback_ms;               /* max_lookback; 0 = dialect default */
-    int64_t latency_offset_ms;         /* MetricsQL: points younger than this repeat the value before; 0 = none */
-    bool no_cache;                     /* nocache=1: no alignment of the range, no latency offset, no result cache */
-    int round_digits;                  /* 100 = off */
+    int64_t lookback_ms;       /* max_lookback; 0 = dialect default */
+    int64_t latency_offset_ms; /* MetricsQL: points younger than this repeat the value before; 0 =
+                                  none */
+    bool no_cache;    /* nocache=1: no alignment of the range, no latency offset, no result cache */
+    int round_digits; /* 100 = off */
     int64_t now_ms;
     struct ks_promql_limits limits;
     int64_t deadline_mono_ms;
@@ -46,10 +50,11 @@ struct ks_promql_request {
 enum ks_value_type { KS_VALUE_SCALAR, KS_VALUE_STRING, KS_VALUE_VECTOR, KS_VALUE_MATRIX };
 
 struct ks_promql_series {
-    struct ks_slice labels;   /* canonical label bytes (base/labels.h); empty = no labels */
+    struct ks_slice labels; /* canonical label bytes (base/labels.h); empty = no labels */
     struct ks_tenant tenant;
-    /* grid result: values[i] at start + i·step, NaN bit pattern KS_ABSENT_BITS = no point (a NaN *value* in strict is a plain NaN).
-     * raw result (times != NULL): count samples with their own times. */
+    /* grid result: values[i] at start + i·step, NaN bit pattern KS_ABSENT_BITS = no point (a NaN
+     * *value* in strict is a plain NaN). raw result (times != NULL): count samples with their own
+     * times. */
     const int64_t *times;
     const double *values;
     size_t count;
@@ -59,7 +64,7 @@ struct ks_promql_series {
 
 struct ks_promql_result {
     enum ks_value_type type;
-    struct ks_slice text;              /* KS_VALUE_STRING */
+    struct ks_slice text; /* KS_VALUE_STRING */
     struct ks_promql_series *series;
     size_t series_count;
     int64_t start_ms, end_ms, step_ms; /* the grid in effect (after alignment) */
@@ -70,16 +75,19 @@ struct ks_promql_result {
 };
 
 /*
- * Errors: KS_EPARSE/KS_EINVAL (400; "1:17: …"), KS_EEXEC/KS_ELIMIT (422), KS_ETIMEDOUT (503), KS_ECANCELED, KS_ENOMEM.
+ * Errors: KS_EPARSE/KS_EINVAL (400; "1:17: …"), KS_EEXEC/KS_ELIMIT (422), KS_ETIMEDOUT (503),
+ * KS_ECANCELED, KS_ENOMEM.
  */
-KS_NODISCARD ks_err ks_promql_exec(struct ks_engine *engine, const struct ks_promql_request *req, struct ks_arena *arena,
-                                   struct ks_promql_result *ret);
+KS_NODISCARD ks_err ks_promql_exec(struct ks_engine *engine, const struct ks_promql_request *req,
+                                   struct ks_arena *arena, struct ks_promql_result *ret);
 
 /* One selector text like {a="b"} or foo{a="b" or c="d"} → AND-lists (match[], extra_filters). */
-KS_NODISCARD ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_arena *arena, struct ks_selector **ret,
-                                             size_t *ret_count);
+KS_NODISCARD ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_arena *arena,
+                                             struct ks_selector **ret, size_t *ret_count);
 /* Canonical and pretty text; the AST as Prometheus' parse_query JSON. */
-KS_NODISCARD ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pretty, struct ks_buf *out);
-KS_NODISCARD ks_err ks_promql_ast_json(struct ks_slice query, enum ks_dialect dialect, struct ks_buf *out);
+KS_NODISCARD ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pretty,
+                                     struct ks_buf *out);
+KS_NODISCARD ks_err ks_promql_ast_json(struct ks_slice query, enum ks_dialect dialect,
+                                       struct ks_buf *out);
 
 #endif

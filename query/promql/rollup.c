@@ -1,7 +1,8 @@
 /*
- * Entry points of the rollups: argument checks, the fetch range, and the kernel of each function. The kernels are in
- * rollup_point.c (a look at the edges of the window), rollup_change.c, rollup_sum.c, rollup_extreme.c, rollup_trend.c,
- * rollup_order.c, and rollup_strict.c for strict mode.
+ * Entry points of the rollups: argument checks, the fetch range, and the kernel of each function.
+ * The kernels are in rollup_point.c (a look at the edges of the window), rollup_change.c,
+ * rollup_sum.c, rollup_extreme.c, rollup_trend.c, rollup_order.c, and rollup_strict.c for strict
+ * mode.
  */
 #include "query/promql/rollup_priv.h"
 
@@ -59,7 +60,8 @@ static ks_err check_grid(const struct ks_rollup_config *cfg)
     if (cfg->window_ms < (cfg->strict ? 1 : 0))
         return ks_fail(KS_EINVAL, "%s(): the window must be positive", func_name(cfg));
     if (cfg->lookback_delta_ms < 0 || cfg->min_staleness_ms < 0)
-        return ks_fail(KS_EINVAL, "%s(): lookback and staleness must not be negative", func_name(cfg));
+        return ks_fail(KS_EINVAL, "%s(): lookback and staleness must not be negative",
+                       func_name(cfg));
     return KS_OK;
 }
 
@@ -73,16 +75,20 @@ static ks_err check_tag(const struct ks_rollup_config *cfg)
     case KS_FN_ROLLUP_INCREASE:
     case KS_FN_ROLLUP_RATE:
     case KS_FN_ROLLUP_SCRAPE_INTERVAL:
-        if (tag.len == 0 || ks_slice_is(tag, "min") || ks_slice_is(tag, "max") || ks_slice_is(tag, "avg"))
+        if (tag.len == 0 || ks_slice_is(tag, "min") || ks_slice_is(tag, "max") ||
+            ks_slice_is(tag, "avg"))
             return KS_OK;
-        return ks_fail(KS_EINVAL, "unexpected second arg for %s: \"%.*s\"; want `min`, `max` or `avg`",
+        return ks_fail(KS_EINVAL,
+                       "unexpected second arg for %s: \"%.*s\"; want `min`, `max` or `avg`",
                        func_name(cfg), KS_SLICE_ARG(tag));
     case KS_FN_ROLLUP_CANDLESTICK:
-        if (tag.len == 0 || ks_slice_is(tag, "open") || ks_slice_is(tag, "close") || ks_slice_is(tag, "low") ||
-            ks_slice_is(tag, "high"))
+        if (tag.len == 0 || ks_slice_is(tag, "open") || ks_slice_is(tag, "close") ||
+            ks_slice_is(tag, "low") || ks_slice_is(tag, "high"))
             return KS_OK;
-        return ks_fail(KS_EINVAL, "unexpected second arg for %s: \"%.*s\"; want `open`, `close`, `low` or `high`",
-                       func_name(cfg), KS_SLICE_ARG(tag));
+        return ks_fail(
+            KS_EINVAL,
+            "unexpected second arg for %s: \"%.*s\"; want `open`, `close`, `low` or `high`",
+            func_name(cfg), KS_SLICE_ARG(tag));
     default:
         return KS_OK;
     }
@@ -93,13 +99,15 @@ static ks_err check_aggr(const struct ks_rollup_config *cfg)
     if (cfg->func != KS_FN_AGGR_OVER_TIME)
         return KS_OK;
     if (cfg->aggr_count == 0)
-        return ks_fail(KS_EINVAL, "aggr_over_time() must contain at least a single aggregate function name");
+        return ks_fail(KS_EINVAL,
+                       "aggr_over_time() must contain at least a single aggregate function name");
     for (size_t i = 0; i < cfg->aggr_count; i++)
         if (ksi_aggr_func(cfg->aggr_names[i]) == KS_FN_COUNT)
-            return ks_fail(KS_EINVAL,
-                           "\"%.*s\" cannot be used in `aggr_over_time` function; expecting quoted aggregate "
-                           "function name",
-                           KS_SLICE_ARG(cfg->aggr_names[i]));
+            return ks_fail(
+                KS_EINVAL,
+                "\"%.*s\" cannot be used in `aggr_over_time` function; expecting quoted aggregate "
+                "function name",
+                KS_SLICE_ARG(cfg->aggr_names[i]));
     return KS_OK;
 }
 
@@ -113,8 +121,8 @@ ks_err ks_rollup_check(const struct ks_rollup_config *cfg)
     bool any_count = cfg->func == KS_FN_QUANTILES_OVER_TIME;
     size_t want = scalar_args(cfg->func);
     if (any_count ? cfg->arg_count == 0 : cfg->arg_count != want)
-        return ks_fail(KS_EINVAL, "%s(): unexpected number of scalar args; got %zu; want %zu", func_name(cfg),
-                       cfg->arg_count, any_count ? 1 : want);
+        return ks_fail(KS_EINVAL, "%s(): unexpected number of scalar args; got %zu; want %zu",
+                       func_name(cfg), cfg->arg_count, any_count ? 1 : want);
     KS_TRY(check_tag(cfg));
     return check_aggr(cfg);
 }
@@ -156,7 +164,8 @@ static bool looks_before_window(enum ks_promql_func_id func)
     }
 }
 
-void ks_rollup_fetch_range(const struct ks_rollup_config *cfg, int64_t *ret_min_ms, int64_t *ret_max_ms)
+void ks_rollup_fetch_range(const struct ks_rollup_config *cfg, int64_t *ret_min_ms,
+                           int64_t *ret_max_ms)
 {
     int64_t min = cfg->start_ms - cfg->offset_ms, max = cfg->end_ms - cfg->offset_ms;
     if (cfg->strict) {
@@ -250,8 +259,8 @@ ksi_rollup_kernel ksi_rollup_kernel_of(enum ks_promql_func_id func, bool strict)
     return strict ? ksi_strict_kernel_of(func) : kernels[func];
 }
 
-ks_err ks_rollup_run(const struct ks_rollup_config *cfg, const int64_t *times, const double *values, size_t n,
-                     struct ks_rollup_scratch *s, double *out)
+ks_err ks_rollup_run(const struct ks_rollup_config *cfg, const int64_t *times, const double *values,
+                     size_t n, struct ks_rollup_scratch *s, double *out)
 {
     ksi_rollup_kernel kernel = ksi_rollup_kernel_of(cfg->func, cfg->strict);
     KS_ASSERT(kernel);

@@ -1,12 +1,14 @@
 /*
- * MetricsQL rollups of differences: delta, increase, rate and their kin look at two or three samples per window (resets
- * are already removed); changes, resets and increases count steps between neighbours. Definitions: VictoriaMetrics 1.150.
+ * MetricsQL rollups of differences: delta, increase, rate and their kin look at two or three
+ * samples per window (resets are already removed); changes, resets and increases count steps
+ * between neighbours. Definitions: VictoriaMetrics 1.150.
  */
 #include "query/promql/rollup_priv.h"
 
 /*
- * Last value minus the one before the window. A series that begins inside the window counts from 0 if its first value is
- * small against its next step, else from that first value: long-running counters must not jump when first seen.
+ * Last value minus the one before the window. A series that begins inside the window counts from 0
+ * if its first value is small against its next step, else from that first value: long-running
+ * counters must not jump when first seen.
  */
 static inline double delta_of(const struct ksi_rollup *r, const struct ksi_window *w)
 {
@@ -68,7 +70,8 @@ static inline double ideriv_of(const struct ksi_rollup *r, const struct ksi_wind
     if (w->hi == w->lo)
         return ksi_absent();
     if (w->hi - w->lo > 1)
-        return (r->values[last] - r->values[last - 1]) / ksi_seconds(r->times[last] - r->times[last - 1]);
+        return (r->values[last] - r->values[last - 1]) /
+               ksi_seconds(r->times[last] - r->times[last - 1]);
     if (isnan(w->prev))
         return ksi_absent();
     return (r->values[last] - w->prev) / ksi_seconds(r->times[last] - w->prev_ts);
@@ -106,8 +109,8 @@ static inline bool is_step(enum step_kind kind, double from, double to)
 }
 
 /*
- * Counts steps within one window by the definition: after a negligible step the comparison goes on from the value before
- * it, so a window's count is not a difference of two totals.
+ * Counts steps within one window by the definition: after a negligible step the comparison goes on
+ * from the value before it, so a window's count is not a difference of two totals.
  */
 static uint32_t count_steps(enum step_kind kind, const double *v, uint32_t n, double prev)
 {
@@ -124,8 +127,8 @@ static uint32_t count_steps(enum step_kind kind, const double *v, uint32_t n, do
 }
 
 /*
- * total[i] = steps among samples 0..i; false when some step is negligible (or not a number is about), so that totals may not
- * be used.
+ * total[i] = steps among samples 0..i; false when some step is negligible (or not a number is
+ * about), so that totals may not be used.
  */
 static bool total_steps(enum step_kind kind, const double *v, uint32_t n, uint32_t *total)
 {
@@ -141,8 +144,10 @@ static bool total_steps(enum step_kind kind, const double *v, uint32_t n, uint32
     return usable;
 }
 
-/* use_prev: the sample before the window takes part; first_counts: without one, the first sample is itself a change. */
-static ks_err steps_kernel(struct ksi_rollup *r, enum step_kind kind, bool use_prev, bool first_counts, double *out)
+/* use_prev: the sample before the window takes part; first_counts: without one, the first sample is
+ * itself a change. */
+static ks_err steps_kernel(struct ksi_rollup *r, enum step_kind kind, bool use_prev,
+                           bool first_counts, double *out)
 {
     uint32_t *total = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *total);
     if (!total)
@@ -162,7 +167,8 @@ static ks_err steps_kernel(struct ksi_rollup *r, enum step_kind kind, bool use_p
         if (usable)
             steps = total[w.hi - 1] - total[from_prev ? w.lo - 1 : w.lo];
         else
-            steps = count_steps(kind, r->values + from, w.hi - from, from_prev ? prev : r->values[w.lo]);
+            steps = count_steps(kind, r->values + from, w.hi - from,
+                                from_prev ? prev : r->values[w.lo]);
         out[k] = (double)(steps + (!from_prev && first_counts));
     }
     return KS_OK;

@@ -1,7 +1,8 @@
 /*
- * How it works: the series is rebuilt from decoded samples and, for each chunk taken whole, one or two stand-ins (its first
- * and last sample, its extremes, its sum), and the ordinary kernels run over that. A window edge never separates the stand-ins
- * of one chunk, so every window sees the same edges, extremes and sums as with all samples.
+ * How it works: the series is rebuilt from decoded samples and, for each chunk taken whole, one or
+ * two stand-ins (its first and last sample, its extremes, its sum), and the ordinary kernels run
+ * over that. A window edge never separates the stand-ins of one chunk, so every window sees the
+ * same edges, extremes and sums as with all samples.
  */
 #include "query/promql/rollup_chunks.h"
 
@@ -74,7 +75,8 @@ bool ks_rollup_takes_chunks(const struct ks_rollup_config *cfg)
         return false;
     if (cfg->strict)
         return true;
-    /* Without a written window rates choose it by the samples; a limit on gaps needs to see them. */
+    /* Without a written window rates choose it by the samples; a limit on gaps needs to see them.
+     */
     if (cfg->window_ms == 0 && (looks_at_neighbours(cfg->func) || cfg->func == KS_FN_RATE_OVER_SUM))
         return false;
     return cfg->lookback_delta_ms == 0 || !looks_at_neighbours(cfg->func);
@@ -88,7 +90,8 @@ struct plan {
     int64_t end0, window;
     uint32_t points;
     size_t first_chunk, last_chunk; /* in range; [first, last) */
-    size_t tail_chunk;              /* from here on chunks are decoded: the sample interval is estimated from them */
+    size_t tail_chunk; /* from here on chunks are decoded: the sample interval is estimated from
+                          them */
     uint64_t samples, saved;
     size_t room; /* samples and stand-ins at most */
 };
@@ -106,10 +109,13 @@ static bool takes_whole(const struct plan *p, size_t i, const struct ks_chunk_vi
 {
     const struct ks_chunk_agg *a = &c->meta->agg;
     int64_t min_ms = c->meta->min_ms, max_ms = c->meta->max_ms;
-    if (c->overlaps || a->count == 0 || i >= p->tail_chunk || min_ms < p->min_ms || max_ms > p->max_ms)
+    if (c->overlaps || a->count == 0 || i >= p->tail_chunk || min_ms < p->min_ms ||
+        max_ms > p->max_ms)
         return false;
-    if (p->keep == KEEP_EDGES && (i == p->first_chunk || (a->flags & (KS_CHUNK_HAS_STALE | KS_CHUNK_HAS_NAN))))
-        return false; /* the first values decide where a counter starts; edges must be what min_ms and max_ms say */
+    if (p->keep == KEEP_EDGES &&
+        (i == p->first_chunk || (a->flags & (KS_CHUNK_HAS_STALE | KS_CHUNK_HAS_NAN))))
+        return false; /* the first values decide where a counter starts; edges must be what min_ms
+                         and max_ms say */
     if ((p->keep == KEEP_EDGES || p->keep == KEEP_SUM) && (a->flags & KS_CHUNK_HAS_INF))
         return false;
     if (p->keep == KEEP_EDGES && !(isfinite(a->increase) && isfinite(a->last - a->first)))
@@ -121,7 +127,8 @@ static bool takes_whole(const struct plan *p, size_t i, const struct ks_chunk_vi
     return !cut_by(p, p->end0, min_ms, max_ms) && !cut_by(p, p->end0 - p->window, min_ms, max_ms);
 }
 
-static void make_plan(const struct ks_rollup_config *cfg, const struct ks_rollup_source *src, struct plan *p)
+static void make_plan(const struct ks_rollup_config *cfg, const struct ks_rollup_source *src,
+                      struct plan *p)
 {
     *p = (struct plan){.cfg = cfg, .src = src, .keep = keep_of(cfg)};
     ks_rollup_fetch_range(cfg, &p->min_ms, &p->max_ms);
@@ -153,7 +160,8 @@ static void make_plan(const struct ks_rollup_config *cfg, const struct ks_rollup
     }
 }
 
-/* The series being rebuilt. rank: how many samples of the series lie before this one; weight: how many it stands for. */
+/* The series being rebuilt. rank: how many samples of the series lie before this one; weight: how
+ * many it stands for. */
 struct rebuilt {
     const struct plan *p;
     int64_t *times;
@@ -229,7 +237,8 @@ static void put_chunk(struct rebuilt *b, const struct ks_chunk_meta *m)
     b->samples += a->count;
 }
 
-static ks_err read_range(struct rebuilt *b, int64_t min_ms, int64_t max_ms, struct ks_samples *samples)
+static ks_err read_range(struct rebuilt *b, int64_t min_ms, int64_t max_ms,
+                         struct ks_samples *samples)
 {
     const struct plan *p = b->p;
     if (min_ms < p->min_ms)
@@ -246,9 +255,11 @@ static ks_err read_range(struct rebuilt *b, int64_t min_ms, int64_t max_ms, stru
 }
 
 /* Chunks not taken whole are read together with their neighbours of the same fate. */
-static ks_err rebuild(const struct plan *p, struct ks_samples *samples, struct ks_rollup_scratch *s, struct rebuilt *b)
+static ks_err rebuild(const struct plan *p, struct ks_samples *samples, struct ks_rollup_scratch *s,
+                      struct rebuilt *b)
 {
-    *b = (struct rebuilt){.p = p, .counter = !p->cfg->strict && ksi_rollup_removes_resets(p->cfg->func)};
+    *b = (struct rebuilt){.p = p,
+                          .counter = !p->cfg->strict && ksi_rollup_removes_resets(p->cfg->func)};
     b->times = ksi_rollup_buf(s, KSI_BUF_REBUILT_TIMES, p->room, sizeof *b->times);
     b->values = ksi_rollup_buf(s, KSI_BUF_REBUILT_VALUES, p->room, sizeof *b->values);
     b->rank = ksi_rollup_buf(s, KSI_BUF_RANK, p->room + 1, sizeof *b->rank);
@@ -323,5 +334,6 @@ ks_err ks_rollup_run_source(const struct ks_rollup_config *cfg, const struct ks_
     r.rank = b.rank;
     if (ret_read_count)
         *ret_read_count = b.read_count;
-    return p.keep == KEEP_SUM ? run_sums(&r, out) : ksi_rollup_kernel_of(cfg->func, cfg->strict)(&r, out);
+    return p.keep == KEEP_SUM ? run_sums(&r, out)
+                              : ksi_rollup_kernel_of(cfg->func, cfg->strict)(&r, out);
 }

@@ -1,7 +1,8 @@
 /*
- * Smallest and largest values of windows, in O(samples + points) without unpredictable branches: a queue of two stacks. Left
- * of a pivot lie suffix extremes, computed once each time the window's start passes the pivot; right of it one running
- * extreme. Of equal values (0 and -0) the first in the window wins, as in a plain scan.
+ * Smallest and largest values of windows, in O(samples + points) without unpredictable branches: a
+ * queue of two stacks. Left of a pivot lie suffix extremes, computed once each time the window's
+ * start passes the pivot; right of it one running extreme. Of equal values (0 and -0) the first in
+ * the window wins, as in a plain scan.
  */
 #include "query/promql/rollup_priv.h"
 
@@ -26,8 +27,8 @@ static inline double scan(const double *v, uint32_t lo, uint32_t hi, double (*pi
     return best;
 }
 
-static inline __attribute__((always_inline)) ks_err extremes(struct ksi_rollup *r, double (*pick)(double, double),
-                                                             double *out)
+static inline __attribute__((always_inline)) ks_err
+extremes(struct ksi_rollup *r, double (*pick)(double, double), double *out)
 {
     const double *v = r->values;
     if (r->work <= 2 * (uint64_t)r->n || ksi_has_nan(v, r->n)) {
@@ -87,8 +88,8 @@ ks_err ksi_k_range(struct ksi_rollup *r, double *out)
 }
 
 /* When the extreme was last met: a queue of candidates, each beyond all after it. */
-static inline __attribute__((always_inline)) ks_err extreme_times(struct ksi_rollup *r, bool (*gives_way)(double, double),
-                                                                  double *out)
+static inline __attribute__((always_inline)) ks_err
+extreme_times(struct ksi_rollup *r, bool (*gives_way)(double, double), double *out)
 {
     uint32_t *queue = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *queue);
     if (!queue)
@@ -104,7 +105,8 @@ static inline __attribute__((always_inline)) ks_err extreme_times(struct ksi_rol
         }
         while (head < tail && queue[head] < r->lo[k])
             head++;
-        out[k] = head < tail && r->hi[k] > r->lo[k] ? ksi_seconds(r->times[queue[head]]) : ksi_absent();
+        out[k] =
+            head < tail && r->hi[k] > r->lo[k] ? ksi_seconds(r->times[queue[head]]) : ksi_absent();
     }
     return KS_OK;
 }
@@ -129,7 +131,8 @@ ks_err ksi_k_tmax(struct ksi_rollup *r, double *out)
     return extreme_times(r, not_above, out);
 }
 
-/* avg ± the deviation that phi of the means of so many bounded samples stay within (Hoeffding's inequality). */
+/* avg ± the deviation that phi of the means of so many bounded samples stay within (Hoeffding's
+ * inequality). */
 static ks_err hoeffding(struct ksi_rollup *r, double sign, double *out)
 {
     double *range = ksi_rollup_buf(r->scratch, KSI_BUF_OUT, r->points, sizeof *range);
@@ -142,7 +145,8 @@ static ks_err hoeffding(struct ksi_rollup *r, double sign, double *out)
         double phi = ksi_arg(r, 0, k);
         if (len < 2 || range[k] <= 0 || phi <= 0)
             continue;
-        double bound = phi >= 1 ? INFINITY : range[k] * sqrt(log(1 / (1 - phi)) / (2 * (double)len));
+        double bound =
+            phi >= 1 ? INFINITY : range[k] * sqrt(log(1 / (1 - phi)) / (2 * (double)len));
         out[k] += sign * bound;
     }
     return KS_OK;

@@ -7,7 +7,8 @@
 #define DECADES    27
 #define MIN_EXP10  (-9)
 
-/* log10 by way of log2, as Go computes it: powers of ten must fall on the same side of a bound as with the peer. */
+/* log10 by way of log2, as Go computes it: powers of ten must fall on the same side of a bound as
+ * with the peer. */
 static double log10_like_peer(double v)
 {
     int exp;

@@ -1,6 +1,6 @@
 /*
- * VictoriaMetrics' histogram buckets ("vmrange"): 18 per decade from 1e-9 to 1e18, one below and one above. Used by
- * histogram_over_time and by the histogram() aggregate. Pure functions.
+ * VictoriaMetrics' histogram buckets ("vmrange"): 18 per decade from 1e-9 to 1e18, one below and
+ * one above. Used by histogram_over_time and by the histogram() aggregate. Pure functions.
  */
 #ifndef KS_QUERY_PROMQL_ROLLUP_HIST_H
 #define KS_QUERY_PROMQL_ROLLUP_HIST_H
@@ -8,8 +8,8 @@
 #include <stddef.h>
 
 enum {
-    KS_VMRANGE_LOWER = 0,            /* 0...1.000e-09 */
-    KS_VMRANGE_UPPER = 1 + 27 * 18,  /* 1.000e+18...+Inf */
+    KS_VMRANGE_LOWER = 0,           /* 0...1.000e-09 */
+    KS_VMRANGE_UPPER = 1 + 27 * 18, /* 1.000e+18...+Inf */
     KS_VMRANGE_COUNT,
     KS_VMRANGE_TEXT_MAX = 32,
 };

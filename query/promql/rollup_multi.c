@@ -1,6 +1,7 @@
 /*
- * Rollups that make several series of one: rollup and its kin, candlestick, aggr_over_time, quantiles_over_time,
- * count_values_over_time, histogram_over_time. Samples are prepared once and every output reads them.
+ * Rollups that make several series of one: rollup and its kin, candlestick, aggr_over_time,
+ * quantiles_over_time, count_values_over_time, histogram_over_time. Samples are prepared once and
+ * every output reads them.
  */
 #include "query/promql/rollup_priv.h"
 
@@ -33,22 +34,54 @@ bool ks_rollup_is_multi(const struct ks_rollup_config *cfg)
 enum ks_promql_func_id ksi_aggr_func(struct ks_slice name)
 {
     static const enum ks_promql_func_id allowed[] = {
-        KS_FN_ABSENT_OVER_TIME,    KS_FN_ASCENT_OVER_TIME,        KS_FN_AVG_OVER_TIME,
-        KS_FN_CHANGES,             KS_FN_COUNT_OVER_TIME,         KS_FN_DECREASES_OVER_TIME,
-        KS_FN_DEFAULT_ROLLUP,      KS_FN_DELTA,                   KS_FN_DERIV,
-        KS_FN_DERIV_FAST,          KS_FN_DESCENT_OVER_TIME,       KS_FN_DISTINCT_OVER_TIME,
-        KS_FN_FIRST_OVER_TIME,     KS_FN_GEOMEAN_OVER_TIME,       KS_FN_IDELTA,
-        KS_FN_IDERIV,              KS_FN_INCREASE,                KS_FN_INCREASE_PURE,
-        KS_FN_INCREASES_OVER_TIME, KS_FN_INTEGRATE,               KS_FN_IRATE,
-        KS_FN_LAG,                 KS_FN_LAST_OVER_TIME,          KS_FN_LIFETIME,
-        KS_FN_MAD_OVER_TIME,       KS_FN_MAX_OVER_TIME,           KS_FN_MEDIAN_OVER_TIME,
-        KS_FN_MIN_OVER_TIME,       KS_FN_MODE_OVER_TIME,          KS_FN_PRESENT_OVER_TIME,
-        KS_FN_RANGE_OVER_TIME,     KS_FN_RATE,                    KS_FN_RATE_OVER_SUM,
-        KS_FN_RESETS,              KS_FN_SCRAPE_INTERVAL,         KS_FN_STALE_SAMPLES_OVER_TIME,
-        KS_FN_STDDEV_OVER_TIME,    KS_FN_STDVAR_OVER_TIME,        KS_FN_SUM_OVER_TIME,
-        KS_FN_SUM2_OVER_TIME,      KS_FN_TFIRST_OVER_TIME,        KS_FN_TIMESTAMP,
-        KS_FN_TIMESTAMP_WITH_NAME, KS_FN_TLAST_CHANGE_OVER_TIME,  KS_FN_TLAST_OVER_TIME,
-        KS_FN_TMAX_OVER_TIME,      KS_FN_TMIN_OVER_TIME,          KS_FN_ZSCORE_OVER_TIME,
+        KS_FN_ABSENT_OVER_TIME,
+        KS_FN_ASCENT_OVER_TIME,
+        KS_FN_AVG_OVER_TIME,
+        KS_FN_CHANGES,
+        KS_FN_COUNT_OVER_TIME,
+        KS_FN_DECREASES_OVER_TIME,
+        KS_FN_DEFAULT_ROLLUP,
+        KS_FN_DELTA,
+        KS_FN_DERIV,
+        KS_FN_DERIV_FAST,
+        KS_FN_DESCENT_OVER_TIME,
+        KS_FN_DISTINCT_OVER_TIME,
+        KS_FN_FIRST_OVER_TIME,
+        KS_FN_GEOMEAN_OVER_TIME,
+        KS_FN_IDELTA,
+        KS_FN_IDERIV,
+        KS_FN_INCREASE,
+        KS_FN_INCREASE_PURE,
+        KS_FN_INCREASES_OVER_TIME,
+        KS_FN_INTEGRATE,
+        KS_FN_IRATE,
+        KS_FN_LAG,
+        KS_FN_LAST_OVER_TIME,
+        KS_FN_LIFETIME,
+        KS_FN_MAD_OVER_TIME,
+        KS_FN_MAX_OVER_TIME,
+        KS_FN_MEDIAN_OVER_TIME,
+        KS_FN_MIN_OVER_TIME,
+        KS_FN_MODE_OVER_TIME,
+        KS_FN_PRESENT_OVER_TIME,
+        KS_FN_RANGE_OVER_TIME,
+        KS_FN_RATE,
+        KS_FN_RATE_OVER_SUM,
+        KS_FN_RESETS,
+        KS_FN_SCRAPE_INTERVAL,
+        KS_FN_STALE_SAMPLES_OVER_TIME,
+        KS_FN_STDDEV_OVER_TIME,
+        KS_FN_STDVAR_OVER_TIME,
+        KS_FN_SUM_OVER_TIME,
+        KS_FN_SUM2_OVER_TIME,
+        KS_FN_TFIRST_OVER_TIME,
+        KS_FN_TIMESTAMP,
+        KS_FN_TIMESTAMP_WITH_NAME,
+        KS_FN_TLAST_CHANGE_OVER_TIME,
+        KS_FN_TLAST_OVER_TIME,
+        KS_FN_TMAX_OVER_TIME,
+        KS_FN_TMIN_OVER_TIME,
+        KS_FN_ZSCORE_OVER_TIME,
     };
     if (ks_slice_is(name, "iqr_over_time"))
         return KS_FN_OUTLIER_IQR_OVER_TIME;
@@ -86,7 +119,8 @@ static ks_err add_holes(struct sink *s, struct ks_slice label, struct ks_slice v
     return KS_OK;
 }
 
-/* Replaces each value by what lies between it and the next (per second for deriv), the last by the one before. */
+/* Replaces each value by what lies between it and the next (per second for deriv), the last by the
+ * one before. */
 static void to_differences(double *v, const int64_t *t, uint32_t n, bool per_second)
 {
     double d = 0;
@@ -131,13 +165,14 @@ struct tagged_kernel {
     const char *tag;
     ksi_rollup_kernel kernel;
 };
-static const struct tagged_kernel spread[] = {{"min", ksi_k_min}, {"max", ksi_k_max}, {"avg", ksi_k_avg}};
+static const struct tagged_kernel spread[] = {
+    {"min", ksi_k_min}, {"max", ksi_k_max}, {"avg", ksi_k_avg}};
 static const struct tagged_kernel candle[] = {
     {"open", ksi_k_open}, {"close", ksi_k_close}, {"low", ksi_k_low}, {"high", ksi_k_high}};
 
 /* All kernels, or the one the query names (a candlestick keeps its label even then). */
-static ks_err run_tagged(struct ksi_rollup *r, const struct tagged_kernel *kernels, size_t count, bool label_single,
-                         struct sink *s)
+static ks_err run_tagged(struct ksi_rollup *r, const struct tagged_kernel *kernels, size_t count,
+                         bool label_single, struct sink *s)
 {
     struct ks_slice want = r->cfg->text;
     for (size_t i = 0; i < count; i++) {
@@ -214,7 +249,8 @@ static ks_err run_count_values(struct ksi_rollup *r, struct sink *s)
 {
     double *sorted = ksi_rollup_buf(r->scratch, KSI_BUF_SORT, 2 * (size_t)r->n, sizeof *sorted);
     uint32_t *id = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *id);
-    uint32_t *output = ksi_rollup_buf(r->scratch, KSI_BUF_B, r->n, sizeof *output); /* by id: number + 1 */
+    uint32_t *output =
+        ksi_rollup_buf(r->scratch, KSI_BUF_B, r->n, sizeof *output); /* by id: number + 1 */
     if (!sorted || !id || !output)
         return KS_ENOMEM;
     memcpy(sorted, r->values, (size_t)r->n * sizeof *sorted);
@@ -240,7 +276,8 @@ static ks_err run_count_values(struct ksi_rollup *r, struct sink *s)
 
 static ks_err run_histogram(struct ksi_rollup *r, struct sink *s)
 {
-    uint32_t inside[KS_VMRANGE_COUNT] = {0}, output[KS_VMRANGE_COUNT] = {0}, bucket_of[KS_VMRANGE_COUNT];
+    uint32_t inside[KS_VMRANGE_COUNT] = {0}, output[KS_VMRANGE_COUNT] = {0},
+             bucket_of[KS_VMRANGE_COUNT];
     int16_t *bucket = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *bucket);
     if (!bucket)
         return KS_ENOMEM;
@@ -257,7 +294,8 @@ static ks_err run_histogram(struct ksi_rollup *r, struct sink *s)
                 continue;
             double *grid;
             char text[KS_VMRANGE_TEXT_MAX];
-            struct ks_slice range = ks_arena_dup(s->arena, ks_slice(text, ks_vmrange_text(b, text)));
+            struct ks_slice range =
+                ks_arena_dup(s->arena, ks_slice(text, ks_vmrange_text(b, text)));
             if (!range.ptr)
                 return ks_arena_err(s->arena);
             KS_TRY(add_holes(s, KS_SLICE_LIT("vmrange"), range, &grid));
@@ -302,8 +340,9 @@ static ks_err run_kind(struct ksi_rollup *r, struct sink *s)
     }
 }
 
-ks_err ks_rollup_run_multi(const struct ks_rollup_config *cfg, const int64_t *times, const double *values, size_t n,
-                           struct ks_rollup_scratch *scratch, struct ks_arena *arena, struct ks_rollup_outputs *ret)
+ks_err ks_rollup_run_multi(const struct ks_rollup_config *cfg, const int64_t *times,
+                           const double *values, size_t n, struct ks_rollup_scratch *scratch,
+                           struct ks_arena *arena, struct ks_rollup_outputs *ret)
 {
     struct ksi_rollup r;
     bool resets = ksi_rollup_removes_resets(cfg->func);

@@ -1,15 +1,16 @@
 /*
  * Order statistics of windows: quantiles, median, MAD, mode, number of distinct values.
  *
- * A window slides: samples leave on the left and enter on the right. Small windows are kept as a sorted array (a leaving
- * or entering sample moves part of a few cache lines). For large ones all samples are ranked once; a bitmap over ranks
- * marks those inside, and counters per word and per 64 words find the i-th.
+ * A window slides: samples leave on the left and enter on the right. Small windows are kept as a
+ * sorted array (a leaving or entering sample moves part of a few cache lines). For large ones all
+ * samples are ranked once; a bitmap over ranks marks those inside, and counters per word and per 64
+ * words find the i-th.
  */
 #include "query/promql/rollup_priv.h"
 
 #include <string.h>
 
-#define SMALL_WINDOW 512
+#define SMALL_WINDOW      512
 #define SORT_BY_INSERTION 40
 
 static uint64_t sort_key(double v)
@@ -34,7 +35,8 @@ static void sort_few(double *v, size_t n)
     }
 }
 
-/* Radix sort, byte by byte, leaving out bytes equal in all keys (most, for integers). tmp has room for n. No NaN. */
+/* Radix sort, byte by byte, leaving out bytes equal in all keys (most, for integers). tmp has room
+ * for n. No NaN. */
 void ksi_sort_doubles(double *v, size_t n, double *tmp)
 {
     if (n <= SORT_BY_INSERTION) {
@@ -78,9 +80,9 @@ struct order {
     double *sorted; /* small: the window; ranked: all values */
     double *tmp;
     /* ranked: */
-    uint32_t *rank;     /* of each sample, unique */
-    uint64_t *bits;     /* by rank: in the window */
-    uint8_t *word_ones; /* per word */
+    uint32_t *rank;       /* of each sample, unique */
+    uint64_t *bits;       /* by rank: in the window */
+    uint8_t *word_ones;   /* per word */
     uint32_t *block_ones; /* per 64 words */
 };
 
@@ -104,7 +106,8 @@ static ks_err rank_all(struct ksi_rollup *r, struct order *o)
     uint32_t words = r->n / 64 + 1, blocks = words / 64 + 1;
     o->rank = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *o->rank);
     char *map = ksi_rollup_buf(r->scratch, KSI_BUF_B, words, 9);
-    o->block_ones = ksi_rollup_buf(r->scratch, KSI_BUF_C, (size_t)r->n + blocks, sizeof *o->block_ones);
+    o->block_ones =
+        ksi_rollup_buf(r->scratch, KSI_BUF_C, (size_t)r->n + blocks, sizeof *o->block_ones);
     if (!o->rank || !map || !o->block_ones)
         return KS_ENOMEM;
     o->bits = (uint64_t *)map;
@@ -194,7 +197,8 @@ static double order_at(const struct order *o, uint32_t i)
     return o->sorted[word * 64 + (uint32_t)__builtin_ctzll(bits)];
 }
 
-/* Where phi lies between two of n values: ret[0] its lower neighbour, *ret_weight the share of the upper. */
+/* Where phi lies between two of n values: ret[0] its lower neighbour, *ret_weight the share of the
+ * upper. */
 static inline uint32_t quantile_place(double phi, size_t n, double *ret_weight)
 {
     double rank = phi * (double)(n - 1), below = floor(rank);
@@ -240,8 +244,8 @@ static void sort_with_nans(double *v, uint32_t n, double *tmp)
     ksi_sort_doubles(v + nans, n - nans, tmp);
 }
 
-static ks_err quantiles_with_nans(struct ksi_rollup *r, const struct ks_rollup_arg *phis, size_t phi_count,
-                                  double *const *out)
+static ks_err quantiles_with_nans(struct ksi_rollup *r, const struct ks_rollup_arg *phis,
+                                  size_t phi_count, double *const *out)
 {
     double *sorted = ksi_rollup_buf(r->scratch, KSI_BUF_SORT, 2 * (size_t)r->n, sizeof *sorted);
     if (!sorted)
@@ -258,8 +262,8 @@ static ks_err quantiles_with_nans(struct ksi_rollup *r, const struct ks_rollup_a
     return KS_OK;
 }
 
-ks_err ksi_window_quantiles(struct ksi_rollup *r, const struct ks_rollup_arg *phis, size_t phi_count,
-                            double *const *out)
+ks_err ksi_window_quantiles(struct ksi_rollup *r, const struct ks_rollup_arg *phis,
+                            size_t phi_count, double *const *out)
 {
     struct order o;
     if (ksi_has_nan(r->values, r->n))
@@ -304,17 +308,21 @@ ks_err ksi_k_outlier_iqr(struct ksi_rollup *r, double *out)
 }
 
 /*
- * The i-th smallest distance from the median. Left and right of it distances grow outwards, so it is the i-th of two
- * sorted rows: how many of the first i + 1 come from the left is found by halving.
+ * The i-th smallest distance from the median. Left and right of it distances grow outwards, so it
+ * is the i-th of two sorted rows: how many of the first i + 1 come from the left is found by
+ * halving.
  */
 static double distance_at(const struct order *o, double median, uint32_t split, uint32_t i)
 {
     uint32_t n = o->hi - o->lo, left = split, right = n - split, want = i + 1;
     uint32_t low = want > right ? want - right : 0, high = want < left ? want : left;
-    while (low < high) { /* smallest count c from the left with right's next beyond left's last taken … */
+    while (low <
+           high) { /* smallest count c from the left with right's next beyond left's last taken … */
         uint32_t c = low + (high - low) / 2;
-        /* left's next (index c) is smaller than right's last taken (index want - c - 1): take more from the left. */
-        if (fabs(order_at(o, left - 1 - c) - median) < fabs(order_at(o, left + want - c - 1) - median))
+        /* left's next (index c) is smaller than right's last taken (index want - c - 1): take more
+         * from the left. */
+        if (fabs(order_at(o, left - 1 - c) - median) <
+            fabs(order_at(o, left + want - c - 1) - median))
             low = c + 1;
         else
             high = c;
@@ -324,7 +332,8 @@ static double distance_at(const struct order *o, double median, uint32_t split, 
     return a > b ? a : b;
 }
 
-/* By the definition: for windows with values that have no order or no distance. tmp has room for 2 n. */
+/* By the definition: for windows with values that have no order or no distance. tmp has room for 2
+ * n. */
 static double mad_scan(const double *v, uint32_t n, bool strict, double *tmp)
 {
     memcpy(tmp, v, n * sizeof *tmp);
@@ -354,7 +363,8 @@ static double order_mad(const struct order *o, bool strict, double *tmp)
             end = mid;
     }
     uint32_t i = quantile_place(0.5, n, &weight), j = i + 1 < n ? i + 1 : n - 1;
-    return distance_at(o, median, split, i) * (1 - weight) + distance_at(o, median, split, j) * weight;
+    return distance_at(o, median, split, i) * (1 - weight) +
+           distance_at(o, median, split, j) * weight;
 }
 
 ks_err ksi_k_mad(struct ksi_rollup *r, double *out)
@@ -381,8 +391,9 @@ ks_err ksi_k_mad(struct ksi_rollup *r, double *out)
 }
 
 /*
- * The most frequent value. The peer's scan starts from the value before the window: when the smallest values equal it their
- * run is counted from before the first, and with nothing in the window it is the answer itself.
+ * The most frequent value. The peer's scan starts from the value before the window: when the
+ * smallest values equal it their run is counted from before the first, and with nothing in the
+ * window it is the answer itself.
  */
 static double mode_sorted(double prev, const double *v, uint32_t n)
 {

@@ -1,6 +1,6 @@
 /*
- * MetricsQL rollups that look only at the edges of the window, or at time stamps: a few nanoseconds per point, whatever the
- * window. Definitions: VictoriaMetrics 1.150.
+ * MetricsQL rollups that look only at the edges of the window, or at time stamps: a few nanoseconds
+ * per point, whatever the window. Definitions: VictoriaMetrics 1.150.
  */
 #include "query/promql/rollup_priv.h"
 
@@ -69,12 +69,14 @@ static inline double mean_interval(const struct ksi_rollup *r, const struct ksi_
 {
     uint32_t len = w->hi - w->lo;
     if (isnan(w->prev))
-        return len < 2 ? ksi_absent() : ksi_seconds(r->times[w->hi - 1] - r->times[w->lo]) / (double)(len - 1);
+        return len < 2 ? ksi_absent()
+                       : ksi_seconds(r->times[w->hi - 1] - r->times[w->lo]) / (double)(len - 1);
     return len == 0 ? ksi_absent() : ksi_seconds(r->times[w->hi - 1] - w->prev_ts) / (double)len;
 }
 KSI_EACH_WINDOW(ksi_k_scrape_interval, mean_interval)
 
-/* When the last value of the window was first seen in its present run; nothing if the run is older than the window. */
+/* When the last value of the window was first seen in its present run; nothing if the run is older
+ * than the window. */
 ks_err ksi_k_tlast_change(struct ksi_rollup *r, double *out)
 {
     uint32_t *since = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *since);
@@ -96,7 +98,8 @@ ks_err ksi_k_tlast_change(struct ksi_rollup *r, double *out)
     return KS_OK;
 }
 
-/* Seconds to whole milliseconds as the peer's processor converts: what does not fit becomes the smallest integer. */
+/* Seconds to whole milliseconds as the peer's processor converts: what does not fit becomes the
+ * smallest integer. */
 static int64_t to_ms(double seconds)
 {
     double ms = seconds * 1000;
@@ -146,7 +149,8 @@ ks_err ksi_k_stale_samples(struct ksi_rollup *r, double *out)
 }
 
 /*
- * Candles: the sample lying exactly on the window's start opens it, one lying exactly on its end belongs to the next.
+ * Candles: the sample lying exactly on the window's start opens it, one lying exactly on its end
+ * belongs to the next.
  */
 static inline double candle_prev(const struct ksi_rollup *r, const struct ksi_window *w)
 {

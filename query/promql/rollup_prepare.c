@@ -1,8 +1,9 @@
 /*
- * From stored samples to what a rollup function sees: holes and stale markers dropped, counter resets removed, the window
- * in effect chosen, and the samples of every window found in one sweep.
+ * From stored samples to what a rollup function sees: holes and stale markers dropped, counter
+ * resets removed, the window in effect chosen, and the samples of every window found in one sweep.
  *
- * The common case (nothing to drop, counter without resets) touches the values once and copies nothing.
+ * The common case (nothing to drop, counter without resets) touches the values once and copies
+ * nothing.
  */
 #include "query/promql/rollup_priv.h"
 
@@ -107,8 +108,9 @@ static bool never_falls(const double *v, size_t n)
 }
 
 /*
- * MetricsQL functions never see a NaN; default_rollup keeps stale markers as the end of the line, stale_samples_over_time
- * counts them. Strict range functions do see NaN values, instant selectors also stale markers.
+ * MetricsQL functions never see a NaN; default_rollup keeps stale markers as the end of the line,
+ * stale_samples_over_time counts them. Strict range functions do see NaN values, instant selectors
+ * also stale markers.
  */
 static bool must_drop(const struct ks_rollup_config *cfg, double v)
 {
@@ -238,7 +240,8 @@ static void choose_window(struct ksi_rollup *r)
         r->window = lookback;
 }
 
-/* First index ≥ pos whose time is after `bound`; near ones are found at once, far ones by doubling and halving. */
+/* First index ≥ pos whose time is after `bound`; near ones are found at once, far ones by doubling
+ * and halving. */
 static inline uint32_t seek_after(const int64_t *t, uint32_t n, uint32_t pos, int64_t bound)
 {
     for (int i = 0; i < 8; i++, pos++)
@@ -269,7 +272,8 @@ static void find_bounds(const struct ksi_rollup *r, int64_t first, uint32_t coun
     }
 }
 
-/* When the window is a whole number of steps its start is an earlier window's end: one array serves both. */
+/* When the window is a whole number of steps its start is an earlier window's end: one array serves
+ * both. */
 static ks_err find_windows(struct ksi_rollup *r)
 {
     int64_t shift = r->window / r->step;
@@ -293,8 +297,9 @@ static ks_err find_windows(struct ksi_rollup *r)
     return KS_OK;
 }
 
-ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const int64_t *times, const double *values, size_t n,
-                          bool resets, struct ks_rollup_scratch *s, struct ksi_rollup *ret)
+ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const int64_t *times,
+                          const double *values, size_t n, bool resets, struct ks_rollup_scratch *s,
+                          struct ksi_rollup *ret)
 {
     if (n >= UINT32_MAX)
         return ks_fail(KS_ELIMIT, "a series of %zu samples is too long", n);

@@ -1,6 +1,7 @@
 /*
- * Inside the rollups: one run over one series, its windows, and the kernels that fill the grid. Kernels are pure functions of
- * the run; they may use the scratch buffers named below, each kernel knowing which are free.
+ * Inside the rollups: one run over one series, its windows, and the kernels that fill the grid.
+ * Kernels are pure functions of the run; they may use the scratch buffers named below, each kernel
+ * knowing which are free.
  */
 #ifndef KS_QUERY_PROMQL_ROLLUP_PRIV_H
 #define KS_QUERY_PROMQL_ROLLUP_PRIV_H
@@ -19,8 +20,8 @@ enum {
     KSI_BUF_A,      /* free to kernels: derived values, prefix sums */
     KSI_BUF_B,
     KSI_BUF_C,
-    KSI_BUF_SORT, /* sorted windows and ranks (rollup_order.c) */
-    KSI_BUF_OUT,  /* a second grid */
+    KSI_BUF_SORT,          /* sorted windows and ranks (rollup_order.c) */
+    KSI_BUF_OUT,           /* a second grid */
     KSI_BUF_REBUILT_TIMES, /* rollup_chunks.c: samples and stand-ins */
     KSI_BUF_REBUILT_VALUES,
     KSI_BUF_RANK,
@@ -39,13 +40,14 @@ struct ksi_rollup {
     const double *values;
     uint32_t n;
     uint32_t points;
-    /* Window k holds samples lo[k] .. hi[k) and ends at end0 + k · step. Both arrays never decrease. */
+    /* Window k holds samples lo[k] .. hi[k) and ends at end0 + k · step. Both arrays never
+     * decrease. */
     const uint32_t *lo, *hi;
     int64_t end0, step, window;
     int64_t max_prev; /* a sample this near before the window counts as its predecessor */
     uint64_t work;    /* Σ (hi - lo): what scanning every window costs */
-    /* Stand-ins among the samples (rollup_chunks.c): rank[i] samples of the series lie before sample i; n + 1 entries. NULL:
-     * every sample is itself. */
+    /* Stand-ins among the samples (rollup_chunks.c): rank[i] samples of the series lie before
+     * sample i; n + 1 entries. NULL: every sample is itself. */
     const uint32_t *rank;
 };
 
@@ -56,7 +58,8 @@ static inline double ksi_absent(void)
     return ks_f64_from_bits(KS_ABSENT_BITS);
 }
 
-/* One window. prev is NaN when no sample before the window is near enough; prev_ts is then where nearness starts. */
+/* One window. prev is NaN when no sample before the window is near enough; prev_ts is then where
+ * nearness starts. */
 struct ksi_window {
     uint32_t lo, hi, k;
     int64_t end, prev_ts;
@@ -111,9 +114,9 @@ static inline double ksi_seconds(int64_t ms)
     }
 
 /* --- rollup_prepare.c: samples as the function sees them, windows --- */
-KS_NODISCARD ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const int64_t *times, const double *values,
-                                       size_t n, bool remove_resets, struct ks_rollup_scratch *s,
-                                       struct ksi_rollup *ret);
+KS_NODISCARD ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const int64_t *times,
+                                       const double *values, size_t n, bool remove_resets,
+                                       struct ks_rollup_scratch *s, struct ksi_rollup *ret);
 bool ksi_rollup_removes_resets(enum ks_promql_func_id func);
 /* Stretches an interval between samples to what still counts as neighbouring. */
 int64_t ksi_max_prev_interval(const int64_t *times, size_t n, int64_t step);
@@ -123,16 +126,16 @@ bool ksi_has_nan(const double *v, size_t n);
 
 /* --- rollup_sum.c: sums over windows with the bits of left-to-right addition --- */
 /* out[k] = x[lo[k]] + … + x[hi[k]-1], starting at +0. Uses KSI_BUF_B. x must not be in it. */
-KS_NODISCARD ks_err ksi_window_sums(struct ksi_rollup *r, const double *x, const uint32_t *lo, const uint32_t *hi,
-                                    double *out);
+KS_NODISCARD ks_err ksi_window_sums(struct ksi_rollup *r, const double *x, const uint32_t *lo,
+                                    const uint32_t *hi, double *out);
 
 /* --- rollup_order.c: order statistics --- */
 double ksi_quantile_sorted(double phi, const double *sorted, size_t n);
 /* tmp has room for n. No NaN among them. */
 void ksi_sort_doubles(double *v, size_t n, double *tmp);
 /* phis.count quantiles of every window, column by column: out[i] is grid i. */
-KS_NODISCARD ks_err ksi_window_quantiles(struct ksi_rollup *r, const struct ks_rollup_arg *phis, size_t phi_count,
-                                         double *const *out);
+KS_NODISCARD ks_err ksi_window_quantiles(struct ksi_rollup *r, const struct ks_rollup_arg *phis,
+                                         size_t phi_count, double *const *out);
 
 /* --- kernels --- */
 ks_err ksi_k_last(struct ksi_rollup *r, double *out);
@@ -171,7 +174,8 @@ ks_err ksi_k_sum2(struct ksi_rollup *r, double *out);
 ks_err ksi_k_rate_over_sum(struct ksi_rollup *r, double *out);
 ks_err ksi_k_ascent(struct ksi_rollup *r, double *out);
 ks_err ksi_k_descent(struct ksi_rollup *r, double *out);
-ks_err ksi_k_filter(struct ksi_rollup *r, double *out); /* count_*, share_*, sum_* of eq, ne, gt, le */
+ks_err ksi_k_filter(struct ksi_rollup *r,
+                    double *out); /* count_*, share_*, sum_* of eq, ne, gt, le */
 
 ks_err ksi_k_min(struct ksi_rollup *r, double *out);
 ks_err ksi_k_max(struct ksi_rollup *r, double *out);

@@ -1,6 +1,6 @@
 /*
- * Strict rollups, as Prometheus 3.5 defines them: only samples inside (t - range, t] count, rates are extrapolated to the
- * window, sums are compensated (Neumaier), NaN is a value like any other.
+ * Strict rollups, as Prometheus 3.5 defines them: only samples inside (t - range, t] count, rates
+ * are extrapolated to the window, sums are compensated (Neumaier), NaN is a value like any other.
  */
 #include "query/promql/rollup_priv.h"
 
@@ -35,7 +35,7 @@ static inline double instant_value(const struct ksi_rollup *r, const struct ksi_
 }
 static KSI_EACH_WINDOW(k_instant, instant_value)
 
-static inline double instant_time(const struct ksi_rollup *r, const struct ksi_window *w)
+    static inline double instant_time(const struct ksi_rollup *r, const struct ksi_window *w)
 {
     if (w->hi == w->lo || ks_is_stale_nan(r->values[w->hi - 1]))
         return ksi_absent();
@@ -43,12 +43,13 @@ static inline double instant_time(const struct ksi_rollup *r, const struct ksi_w
 }
 static KSI_EACH_WINDOW(k_instant_time, instant_time)
 
-/*
- * Difference, last minus first plus what counter resets took away, stretched to the window's ends where the first and last
- * samples are about as near to them as samples are to each other, else by half an interval; a counter is never stretched
- * below zero.
- */
-static double extrapolated(const struct ksi_rollup *r, uint32_t k, double diff, bool counter, bool per_second)
+    /*
+     * Difference, last minus first plus what counter resets took away, stretched to the window's
+     * ends where the first and last samples are about as near to them as samples are to each other,
+     * else by half an interval; a counter is never stretched below zero.
+     */
+    static double extrapolated(const struct ksi_rollup *r, uint32_t k, double diff, bool counter,
+                               bool per_second)
 {
     uint32_t lo = r->lo[k], last = r->hi[k] - 1;
     int64_t end = r->end0 + (int64_t)k * r->step;
@@ -137,14 +138,14 @@ static inline double irate_of(const struct ksi_rollup *r, const struct ksi_windo
 }
 static KSI_EACH_WINDOW(k_irate, irate_of)
 
-static inline double idelta_of(const struct ksi_rollup *r, const struct ksi_window *w)
+    static inline double idelta_of(const struct ksi_rollup *r, const struct ksi_window *w)
 {
     return w->hi - w->lo < 2 ? ksi_absent() : r->values[w->hi - 1] - r->values[w->hi - 2];
 }
 static KSI_EACH_WINDOW(k_idelta, idelta_of)
 
-/* Steps between neighbours in the window: differences of totals are exact here. */
-static ks_err count_neighbours(struct ksi_rollup *r, bool falls_only, double *out)
+    /* Steps between neighbours in the window: differences of totals are exact here. */
+    static ks_err count_neighbours(struct ksi_rollup *r, bool falls_only, double *out)
 {
     uint32_t *total = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *total), steps = 0;
     if (!total)
@@ -155,7 +156,8 @@ static ks_err count_neighbours(struct ksi_rollup *r, bool falls_only, double *ou
         total[i] = steps;
     }
     for (uint32_t k = 0; k < r->points; k++)
-        out[k] = r->hi[k] > r->lo[k] ? (double)(total[r->hi[k] - 1] - total[r->lo[k]]) : ksi_absent();
+        out[k] =
+            r->hi[k] > r->lo[k] ? (double)(total[r->hi[k] - 1] - total[r->lo[k]]) : ksi_absent();
     return KS_OK;
 }
 
@@ -192,7 +194,7 @@ static inline double kahan_sum(const struct ksi_rollup *r, const struct ksi_wind
 }
 static KSI_EACH_WINDOW(k_kahan_sum, kahan_sum)
 
-static ks_err k_sum(struct ksi_rollup *r, double *out)
+    static ks_err k_sum(struct ksi_rollup *r, double *out)
 {
     return sums_exact(r->values, r->n) ? ksi_k_sum(r, out) : k_kahan_sum(r, out);
 }
@@ -228,12 +230,13 @@ static inline double kahan_mean(const struct ksi_rollup *r, const struct ksi_win
 }
 static KSI_EACH_WINDOW(k_kahan_mean, kahan_mean)
 
-static ks_err k_avg(struct ksi_rollup *r, double *out)
+    static ks_err k_avg(struct ksi_rollup *r, double *out)
 {
     return sums_exact(r->values, r->n) ? ksi_k_avg(r, out) : k_kahan_mean(r, out);
 }
 
-/* Smallest and largest skip NaN unless all are. pick is ksi_k_min or ksi_k_max where there is no NaN. */
+/* Smallest and largest skip NaN unless all are. pick is ksi_k_min or ksi_k_max where there is no
+ * NaN. */
 static ks_err extreme(struct ksi_rollup *r, bool max, bool times, double *out)
 {
     if (!ksi_has_nan(r->values, r->n)) {
@@ -289,18 +292,19 @@ static inline double kahan_variance(const struct ksi_rollup *r, const struct ksi
 }
 static KSI_EACH_WINDOW(k_stdvar, kahan_variance)
 
-static inline double kahan_deviation(const struct ksi_rollup *r, const struct ksi_window *w)
+    static inline double kahan_deviation(const struct ksi_rollup *r, const struct ksi_window *w)
 {
     return w->hi == w->lo ? ksi_absent() : sqrt(kahan_variance(r, w));
 }
 static KSI_EACH_WINDOW(k_stddev, kahan_deviation)
 
-/* Least squares line: slope per second and value at time `origin`. At least one sample. */
-static void regression(const struct ksi_rollup *r, const struct ksi_window *w, int64_t origin, double *ret_slope,
-                       double *ret_value)
+    /* Least squares line: slope per second and value at time `origin`. At least one sample. */
+    static void regression(const struct ksi_rollup *r, const struct ksi_window *w, int64_t origin,
+                           double *ret_slope, double *ret_value)
 {
     const double *v = r->values;
-    double x = 0, cx = 0, y = 0, cy = 0, xy = 0, cxy = 0, xx = 0, cxx = 0, n = (double)(w->hi - w->lo);
+    double x = 0, cx = 0, y = 0, cy = 0, xy = 0, cxy = 0, xx = 0, cxx = 0,
+           n = (double)(w->hi - w->lo);
     bool constant = true;
     for (uint32_t i = w->lo; i < w->hi; i++) {
         double t = ksi_seconds(r->times[i] - origin);
@@ -332,8 +336,8 @@ static inline double slope_of(const struct ksi_rollup *r, const struct ksi_windo
 }
 static KSI_EACH_WINDOW(k_deriv, slope_of)
 
-/* The forecast starts at the point's own time, whatever offset its window has. */
-static inline double predicted(const struct ksi_rollup *r, const struct ksi_window *w)
+    /* The forecast starts at the point's own time, whatever offset its window has. */
+    static inline double predicted(const struct ksi_rollup *r, const struct ksi_window *w)
 {
     double slope, value;
     if (w->hi - w->lo < 2)
@@ -343,7 +347,7 @@ static inline double predicted(const struct ksi_rollup *r, const struct ksi_wind
 }
 static KSI_EACH_WINDOW(k_predict_linear, predicted)
 
-static double smooth(const double *v, uint32_t n, double sf, double tf)
+    static double smooth(const double *v, uint32_t n, double sf, double tf)
 {
     double level = v[0], before = 0, trend = v[1] - v[0];
     for (uint32_t i = 1; i < n; i++) {

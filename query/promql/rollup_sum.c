@@ -1,7 +1,8 @@
 /*
- * Sums over windows. A sum must have the bits of adding the window's values left to right, so differences of running totals
- * are only taken when they are provably exact: all values integers and no total beyond 2^53 (counts, bytes, gauges of whole
- * things: the bulk of real metrics). Otherwise windows are added one by one, four at a time to keep the adder busy.
+ * Sums over windows. A sum must have the bits of adding the window's values left to right, so
+ * differences of running totals are only taken when they are provably exact: all values integers
+ * and no total beyond 2^53 (counts, bytes, gauges of whole things: the bulk of real metrics).
+ * Otherwise windows are added one by one, four at a time to keep the adder busy.
  */
 #include "query/promql/rollup_priv.h"
 
@@ -38,7 +39,8 @@ static inline uint32_t min_u32(uint32_t a, uint32_t b)
 }
 
 /* hi may lie before lo: an empty window. */
-static void direct_sums(const double *x, const uint32_t *lo, const uint32_t *hi, uint32_t points, double *out)
+static void direct_sums(const double *x, const uint32_t *lo, const uint32_t *hi, uint32_t points,
+                        double *out)
 {
     uint32_t k = 0;
     for (; k + 4 <= points; k += 4) {
@@ -62,7 +64,8 @@ static void direct_sums(const double *x, const uint32_t *lo, const uint32_t *hi,
         out[k] = sum_range(x, lo[k], hi[k], 0);
 }
 
-ks_err ksi_window_sums(struct ksi_rollup *r, const double *x, const uint32_t *lo, const uint32_t *hi, double *out)
+ks_err ksi_window_sums(struct ksi_rollup *r, const double *x, const uint32_t *lo,
+                       const uint32_t *hi, double *out)
 {
     if (r->work > 2 * (uint64_t)r->n) {
         double *total = ksi_rollup_buf(r->scratch, KSI_BUF_B, (size_t)r->n + 1, sizeof *total);
@@ -121,7 +124,8 @@ ks_err ksi_k_sum2(struct ksi_rollup *r, double *out)
     return KS_OK;
 }
 
-/* Sum of the rises (sign 1) or falls (sign -1), the one into the window included when its predecessor is near. */
+/* Sum of the rises (sign 1) or falls (sign -1), the one into the window included when its
+ * predecessor is near. */
 static ks_err climb(struct ksi_rollup *r, double sign, double *out)
 {
     double *x = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *x);
@@ -129,7 +133,9 @@ static ks_err climb(struct ksi_rollup *r, double sign, double *out)
     if (!x || !lo)
         return KS_ENOMEM;
     for (uint32_t i = 0; i < r->n; i++) {
-        double d = i == 0 ? 0 : sign > 0 ? r->values[i] - r->values[i - 1] : r->values[i - 1] - r->values[i];
+        double d = i == 0     ? 0
+                   : sign > 0 ? r->values[i] - r->values[i - 1]
+                              : r->values[i - 1] - r->values[i];
         x[i] = d > 0 ? d : 0;
     }
     for (uint32_t k = 0; k < r->points; k++) {
@@ -183,7 +189,10 @@ static void filter_of(enum ks_promql_func_id func, enum filter_op *ret_op, enum 
 
 static inline double filtered(enum filter_op op, enum filter_sum sum, double v, double limit)
 {
-    bool hit = op == OP_EQ ? v == limit : op == OP_NE ? v != limit : op == OP_GT ? v > limit : v <= limit;
+    bool hit = op == OP_EQ   ? v == limit
+               : op == OP_NE ? v != limit
+               : op == OP_GT ? v > limit
+                             : v <= limit;
     return hit ? sum == SUM_VALUE ? v : 1 : 0;
 }
 

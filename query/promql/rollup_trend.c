@@ -1,12 +1,13 @@
 /*
- * MetricsQL rollups that need every sample of the window: spread, product, integral, smoothing, regression. Their
- * definitions chain roundings from sample to sample, so windows are walked one by one. Definitions: VictoriaMetrics 1.150.
+ * MetricsQL rollups that need every sample of the window: spread, product, integral, smoothing,
+ * regression. Their definitions chain roundings from sample to sample, so windows are walked one by
+ * one. Definitions: VictoriaMetrics 1.150.
  */
 #include "query/promql/rollup_priv.h"
 
 /*
- * Running mean and sum of squared deviations (Welford), four windows side by side: each window's chain of divisions is
- * slow, four are no slower.
+ * Running mean and sum of squared deviations (Welford), four windows side by side: each window's
+ * chain of divisions is slow, four are no slower.
  */
 static void variances(const double *v, const uint32_t *lo, const uint32_t *hi, double ret[4])
 {
@@ -60,7 +61,8 @@ ks_err ksi_k_stddev(struct ksi_rollup *r, double *out)
     return KS_OK;
 }
 
-/* How many standard deviations the last value is off; nothing when the series is later than it used to be. */
+/* How many standard deviations the last value is off; nothing when the series is later than it used
+ * to be. */
 ks_err ksi_k_zscore(struct ksi_rollup *r, double *out)
 {
     double *avg = ksi_rollup_buf(r->scratch, KSI_BUF_C, r->points, sizeof *avg);
@@ -96,7 +98,8 @@ static inline double geomean_of(const struct ksi_rollup *r, const struct ksi_win
 }
 KSI_EACH_WINDOW(ksi_k_geomean, geomean_of)
 
-/* Σ v·Δt, each value holding until the next; the last one until the window's end only if the series goes on after it. */
+/* Σ v·Δt, each value holding until the next; the last one until the window's end only if the series
+ * goes on after it. */
 static inline double integral_of(const struct ksi_rollup *r, const struct ksi_window *w)
 {
     uint32_t i = w->lo;
@@ -149,8 +152,10 @@ static bool all_equal(const double *v, uint32_t lo, uint32_t hi)
     return true;
 }
 
-/* Least squares line through the window's samples: its value at the window's end and its slope per second. */
-static inline void regression(const struct ksi_rollup *r, const struct ksi_window *w, double *ret_value, double *ret_slope)
+/* Least squares line through the window's samples: its value at the window's end and its slope per
+ * second. */
+static inline void regression(const struct ksi_rollup *r, const struct ksi_window *w,
+                              double *ret_value, double *ret_slope)
 {
     *ret_value = *ret_slope = ksi_absent();
     if (w->hi == w->lo)

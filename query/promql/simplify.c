@@ -1,6 +1,6 @@
 /*
- * Folding of constants in MetricsQL: operations over two numbers or two strings become their value at parse time, as
- * VictoriaMetrics does. Numbers that depend on the step stay. Thread role: any.
+ * Folding of constants in MetricsQL: operations over two numbers or two strings become their value
+ * at parse time, as VictoriaMetrics does. Numbers that depend on the step stay. Thread role: any.
  */
 #include <math.h>
 

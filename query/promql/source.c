@@ -1,6 +1,7 @@
 #include "query/promql/source.h"
 
-static ks_err engine_select(void *arg, const struct ks_select_opts *opts, struct ks_source_set **ret)
+static ks_err engine_select(void *arg, const struct ks_select_opts *opts,
+                            struct ks_source_set **ret)
 {
     struct ks_series_set *set;
     KS_TRY(ks_engine_select(arg, opts, &set));
@@ -23,7 +24,8 @@ static struct ks_tenant engine_tenant(const struct ks_source_set *set, size_t i)
 {
     return ks_series_set_tenant((const struct ks_series_set *)set, i);
 }
-static ks_err engine_read(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
+static ks_err engine_read(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
+                          struct ks_samples *out)
 {
     return ks_series_read((struct ks_series_set *)set, i, min_ms, max_ms, out);
 }
@@ -53,8 +55,8 @@ struct ks_query_source ks_query_source_engine(struct ks_engine *e)
     };
 }
 
-ks_err ks_promql_exec(struct ks_engine *engine, const struct ks_promql_request *req, struct ks_arena *arena,
-                      struct ks_promql_result *ret)
+ks_err ks_promql_exec(struct ks_engine *engine, const struct ks_promql_request *req,
+                      struct ks_arena *arena, struct ks_promql_result *ret)
 {
     struct ks_query_source src = ks_query_source_engine(engine);
     return ks_promql_exec_source(&src, req, arena, ret);

@@ -1,6 +1,7 @@
 /*
- * Where the evaluator reads series from: a small table of functions, so that the engine, a cluster of nodes and a test's
- * in-memory series are the same to it. Implementations are immutable after start; any thread may call.
+ * Where the evaluator reads series from: a small table of functions, so that the engine, a cluster
+ * of nodes and a test's in-memory series are the same to it. Implementations are immutable after
+ * start; any thread may call.
  */
 #ifndef KS_QUERY_PROMQL_SOURCE_H
 #define KS_QUERY_PROMQL_SOURCE_H
@@ -20,9 +21,12 @@ struct ks_query_source {
     /* Valid while the set lives. */
     struct ks_slice (*labels)(const struct ks_source_set *set, size_t i);
     struct ks_tenant (*tenant)(const struct ks_source_set *set, size_t i);
-    /* Samples of series i in [min_ms, max_ms], ascending, unique in time; replaces what out held. */
-    ks_err (*read)(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out);
-    /* The chunks of a series in order of time, whose aggregates may stand for samples. NULL: the source has none. */
+    /* Samples of series i in [min_ms, max_ms], ascending, unique in time; replaces what out held.
+     */
+    ks_err (*read)(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
+                   struct ks_samples *out);
+    /* The chunks of a series in order of time, whose aggregates may stand for samples. NULL: the
+     * source has none. */
     size_t (*chunk_count)(const struct ks_source_set *set, size_t i);
     struct ks_chunk_view (*chunk)(const struct ks_source_set *set, size_t i, size_t chunk);
 };
@@ -31,7 +35,8 @@ struct ks_query_source {
 struct ks_query_source ks_query_source_engine(struct ks_engine *e);
 
 /* ks_promql_exec over any source. */
-KS_NODISCARD ks_err ks_promql_exec_source(const struct ks_query_source *src, const struct ks_promql_request *req,
+KS_NODISCARD ks_err ks_promql_exec_source(const struct ks_query_source *src,
+                                          const struct ks_promql_request *req,
                                           struct ks_arena *arena, struct ks_promql_result *ret);
 
 #endif

@@ -1,8 +1,10 @@
 /*
- * What strict evaluation needs everywhere: names dropped now or late, equal label sets refused or merged, annotations.
+ * What strict evaluation needs everywhere: names dropped now or late, equal label sets refused or
+ * merged, annotations.
  *
- * In Prometheus a function that changes what a metric means drops its name, type and unit. With late removal of names (the
- * request's delayed_name_removal) they stay until the query ends, so that label_replace still sees them.
+ * In Prometheus a function that changes what a metric means drops its name, type and unit. With
+ * late removal of names (the request's delayed_name_removal) they stay until the query ends, so
+ * that label_replace still sees them.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,13 +12,16 @@
 
 #include "query/promql/exec_priv.h"
 
-static const struct ks_slice metadata_labels[] = {{"__name__", 8}, {"__type__", 8}, {"__unit__", 8}};
-static const struct ksi_label_filter no_metadata = {.names = metadata_labels, .count = 3, .mode = KSI_DROP};
+static const struct ks_slice metadata_labels[] = {
+    {"__name__", 8}, {"__type__", 8}, {"__unit__", 8}};
+static const struct ksi_label_filter no_metadata = {
+    .names = metadata_labels, .count = 3, .mode = KSI_DROP};
 
 ks_err ksi_strict_drop_labels(struct ksi_query *q, struct ks_slice *labels)
 {
     /* The usual series has the name alone. */
-    if (!ks_labels_get(*labels, metadata_labels[1]).len && !ks_labels_get(*labels, metadata_labels[2]).len)
+    if (!ks_labels_get(*labels, metadata_labels[1]).len &&
+        !ks_labels_get(*labels, metadata_labels[2]).len)
         return ksi_labels_drop_name(q, labels);
     return ksi_labels_filtered(q, *labels, &no_metadata, labels);
 }
@@ -116,7 +121,8 @@ bool ksi_utf8_valid(struct ks_slice s)
 {
     for (size_t i = 0; i < s.len;) {
         utf8proc_int32_t rune;
-        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)s.ptr + i, (utf8proc_ssize_t)(s.len - i), &rune);
+        utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)s.ptr + i,
+                                              (utf8proc_ssize_t)(s.len - i), &rune);
         if (n <= 0)
             return false;
         i += (size_t)n;
@@ -128,7 +134,8 @@ static bool plain_label_name(struct ks_slice s)
 {
     for (size_t i = 0; i < s.len; i++) {
         char c = s.ptr[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (i && c >= '0' && c <= '9')))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
+              (i && c >= '0' && c <= '9')))
             return false;
     }
     return s.len > 0;
@@ -156,12 +163,12 @@ struct ks_slice ksi_labels_text_strict(struct ksi_query *q, struct ks_slice labe
     return s;
 }
 
-/* --- annotations ------------------------------------------------------------------------------------------------------ */
+/* --- annotations --- */
 /* As many as Prometheus' API returns; the rest are counted. */
 enum { ANNOTATIONS_MAX = 10 };
 
-static ks_err annotate(struct ksi_query *q, struct ksi_annotations *a, const char *kind, const struct ks_expr *at,
-                       const char *text)
+static ks_err annotate(struct ksi_query *q, struct ksi_annotations *a, const char *kind,
+                       const struct ks_expr *at, const char *text)
 {
     unsigned line = 1, column = 1;
     for (uint32_t i = 0; i < at->start && i < q->req->query.len; i++) {
@@ -171,7 +178,8 @@ static ks_err annotate(struct ksi_query *q, struct ksi_annotations *a, const cha
             column = 1;
         }
     }
-    struct ks_slice s = ks_arena_printf(q->arena, "PromQL %s: %s (%u:%u)", kind, text, line, column);
+    struct ks_slice s =
+        ks_arena_printf(q->arena, "PromQL %s: %s (%u:%u)", kind, text, line, column);
     if (!s.ptr)
         return ks_arena_err(q->arena);
     size_t index;
@@ -210,7 +218,8 @@ ks_err ksi_annotations_close(struct ksi_query *q, struct ksi_annotations *a, con
 {
     if (!a->omitted)
         return KS_OK;
-    struct ks_slice s = ks_arena_printf(q->arena, "%zu more %s annotations omitted", a->omitted, kind);
+    struct ks_slice s =
+        ks_arena_printf(q->arena, "%zu more %s annotations omitted", a->omitted, kind);
     if (!s.ptr)
         return ks_arena_err(q->arena);
     a->items[a->count++] = s; /* room was made by annotate() */

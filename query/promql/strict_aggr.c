@@ -1,6 +1,6 @@
 /*
- * Aggregates of strict PromQL: at each point over the series that have a value there, in the order of the series; sums and
- * means compensated (Neumaier), NaN a value like any other.
+ * Aggregates of strict PromQL: at each point over the series that have a value there, in the order
+ * of the series; sums and means compensated (Neumaier), NaN a value like any other.
  */
 #include <stdlib.h>
 
@@ -13,7 +13,7 @@ struct job {
     struct ksi_groups g;
     const double *param; /* k, ratio or phi per point */
     double *tmp;
-    size_t *heap;        /* topk, bottomk: indexes of series */
+    size_t *heap; /* topk, bottomk: indexes of series */
 };
 
 static void kahan_add(double x, double *sum, double *c)
@@ -28,7 +28,7 @@ static void kahan_add(double x, double *sum, double *c)
     *sum = t;
 }
 
-/* --- one value per group and point -------------------------------------------------------------------------------------- */
+/* --- one value per group and point --- */
 static double sum_of(const double *v, size_t n)
 {
     double sum = v[0], c = 0;
@@ -122,7 +122,8 @@ static ks_err to_one(struct job *j, struct ksi_vec *ret)
 {
     struct ksi_query *q = j->ctx->q;
     for (size_t g = 0; g < j->g.count; g++) {
-        struct ksi_series s = {.labels = j->g.map.keys[g], .values = ksi_grid(j->ctx, ksi_absent())};
+        struct ksi_series s = {.labels = j->g.map.keys[g],
+                               .values = ksi_grid(j->ctx, ksi_absent())};
         if (!s.values)
             return ks_arena_err(q->arena);
         KS_TRY(ks_read_ctx_check(&q->read));
@@ -143,7 +144,7 @@ static ks_err to_one(struct job *j, struct ksi_vec *ret)
     return KS_OK;
 }
 
-/* --- those that choose series --------------------------------------------------------------------------------------------- */
+/* --- those that choose series --- */
 static double at(const struct job *j, size_t series, size_t k)
 {
     return j->in->items[series].values[k];
@@ -361,9 +362,9 @@ static ks_err pick(struct job *j, struct ksi_vec *ret)
     return KS_OK;
 }
 
-/* --- count_values --------------------------------------------------------------------------------------------------------- */
-static ks_err count_one(struct job *j, const struct ksi_label_filter *f, struct ksi_map *map, struct ks_slice label,
-                        size_t series, size_t k, struct ksi_vec *ret)
+/* --- count_values --- */
+static ks_err count_one(struct job *j, const struct ksi_label_filter *f, struct ksi_map *map,
+                        struct ks_slice label, size_t series, size_t k, struct ksi_vec *ret)
 {
     struct ksi_query *q = j->ctx->q;
     char text[KS_F64_TEXT_MAX];
@@ -408,12 +409,13 @@ static ks_err count_values(struct job *j, struct ks_slice label, struct ksi_vec 
     return KS_OK;
 }
 
-/* --- annotations and dispatch ----------------------------------------------------------------------------------------------- */
+/* --- annotations and dispatch --- */
 static ks_err warn_ratio(struct ksi_query *q, const struct ks_expr *param, double v, int to)
 {
     char text[KS_F64_TEXT_MAX + 1];
     text[ks_f64_format_g(text, v)] = 0;
-    return ksi_warn(q, param, "ratio value should be between -1 and 1, got %s, capping to %d", text, to);
+    return ksi_warn(q, param, "ratio value should be between -1 and 1, got %s, capping to %d", text,
+                    to);
 }
 
 static ks_err check_param(struct job *j, const struct ks_expr *param)
@@ -451,7 +453,8 @@ ks_err ksi_strict_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e, 
         return count_values(&j, ksi_strip(a->args[0])->string, ret);
     if (j.param)
         KS_TRY(check_param(&j, ksi_strip(a->args[0])));
-    /* What is chosen among equals, and the last bit of a sum, must not depend on where series lie. */
+    /* What is chosen among equals, and the last bit of a sum, must not depend on where series lie.
+     */
     KS_TRY(ksi_vec_sort(q, &in, ksi_cmp_labels, NULL));
     struct ksi_label_filter f = ksi_aggr_filter(a);
     KS_TRY(ksi_group(q, &in, &f, 0, &j.g));

@@ -1,6 +1,7 @@
 /*
- * Binary operators of strict PromQL. Matching is decided anew at every point, since a series that has no value there takes
- * no part: two series of one match group are an error only where both have values.
+ * Binary operators of strict PromQL. Matching is decided anew at every point, since a series that
+ * has no value there takes no part: two series of one match group are an error only where both have
+ * values.
  */
 #include "query/promql/exec_priv.h"
 
@@ -8,8 +9,10 @@
 static struct ksi_label_filter match_filter(const struct ks_expr_binary *b)
 {
     bool on = b->matching == KS_MATCHING_ON;
-    return (struct ksi_label_filter){
-        .names = b->match_labels, .count = b->match_label_count, .mode = on ? KSI_KEEP : KSI_DROP, .drop_name = !on};
+    return (struct ksi_label_filter){.names = b->match_labels,
+                                     .count = b->match_label_count,
+                                     .mode = on ? KSI_KEEP : KSI_DROP,
+                                     .drop_name = !on};
 }
 
 static bool changes_metric(enum ks_binary_op op)
@@ -64,9 +67,9 @@ static double point(const struct ks_expr_binary *b, double x, double y)
     return b->return_bool ? (double)holds : holds ? x : ksi_absent();
 }
 
-/* --- with a scalar ---------------------------------------------------------------------------------------------------- */
-static ks_err with_scalar(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *v, const double *s,
-                          bool scalar_left, struct ksi_vec *ret)
+/* --- with a scalar --- */
+static ks_err with_scalar(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                          struct ksi_vec *v, const double *s, bool scalar_left, struct ksi_vec *ret)
 {
     bool filter = ks_op_is_comparison(b->op) && !b->return_bool;
     for (size_t i = 0; i < v->count; i++) {
@@ -87,8 +90,8 @@ static ks_err with_scalar(const struct ksi_ctx *ctx, const struct ks_expr_binary
     return ksi_merge_labelsets(ctx, ret);
 }
 
-static ks_err scalars(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, const struct ksi_vec *r,
-                      struct ksi_vec *ret)
+static ks_err scalars(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l,
+                      const struct ksi_vec *r, struct ksi_vec *ret)
 {
     double *x = l->items[0].values;
     const double *y = r->items[0].values;
@@ -98,15 +101,15 @@ static ks_err scalars(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
     return KS_OK;
 }
 
-/* --- between vectors -------------------------------------------------------------------------------------------------- */
+/* --- between vectors --- */
 struct join {
     const struct ksi_ctx *ctx;
     const struct ks_expr_binary *b;
     struct ksi_vec *many, *one; /* one to one: left and right */
     struct ksi_groups one_groups;
-    size_t *group_of;           /* of the many side: group of the one side, SIZE_MAX none */
-    bool swapped;               /* many is the right side */
-    struct ksi_map pairs;       /* labels of result ← many × one */
+    size_t *group_of;     /* of the many side: group of the one side, SIZE_MAX none */
+    bool swapped;         /* many is the right side */
+    struct ksi_map pairs; /* labels of result ← many × one */
     struct ksi_vec out;
     size_t *last_one, *last_out; /* per many series: the pair met last */
     size_t *chosen;              /* per group: the one series at this point, SIZE_MAX none */
@@ -131,12 +134,15 @@ static ks_err duplicate(const struct join *j, size_t a, size_t b)
     struct ksi_label_filter f = match_filter(j->b);
     struct ks_slice matched;
     KS_TRY(ksi_labels_filtered(q, j->one->items[a].labels, &f, &matched));
-    struct ks_slice m = ksi_labels_text_strict(q, matched), ta = ksi_labels_text_strict(q, j->one->items[a].labels),
+    struct ks_slice m = ksi_labels_text_strict(q, matched),
+                    ta = ksi_labels_text_strict(q, j->one->items[a].labels),
                     tb = ksi_labels_text_strict(q, j->one->items[b].labels);
     return ks_fail(KS_EEXEC,
-                   "found duplicate series for the match group %.*s on the %s hand-side of the operation: [%.*s, %.*s];"
+                   "found duplicate series for the match group %.*s on the %s hand-side of the "
+                   "operation: [%.*s, %.*s];"
                    "many-to-many matching not allowed: matching labels must be unique on one side",
-                   KS_SLICE_ARG(m), j->swapped ? "left" : "right", KS_SLICE_ARG(ta), KS_SLICE_ARG(tb));
+                   KS_SLICE_ARG(m), j->swapped ? "left" : "right", KS_SLICE_ARG(ta),
+                   KS_SLICE_ARG(tb));
 }
 
 static ks_err choose_ones(struct join *j, size_t k)
@@ -159,11 +165,13 @@ static ks_err result_labels(const struct join *j, size_t many, size_t one, struc
 {
     struct ksi_query *q = j->ctx->q;
     const struct ks_expr_binary *b = j->b;
-    *ret = (struct ksi_series){.labels = j->many->items[many].labels, .tenant = j->many->items[many].tenant};
+    *ret = (struct ksi_series){.labels = j->many->items[many].labels,
+                               .tenant = j->many->items[many].tenant};
     if (changes_metric(b->op))
         KS_TRY(ksi_strict_drop_labels(q, &ret->labels));
     if (b->join == KS_JOIN_NONE) {
-        struct ksi_label_filter f = {.names = b->match_labels, .count = b->match_label_count, .mode = KSI_DROP};
+        struct ksi_label_filter f = {
+            .names = b->match_labels, .count = b->match_label_count, .mode = KSI_DROP};
         if (b->matching == KS_MATCHING_ON)
             f.mode = KSI_KEEP;
         KS_TRY(ksi_labels_filtered(q, ret->labels, &f, &ret->labels));
@@ -188,7 +196,8 @@ static ks_err pair_output(struct join *j, size_t many, size_t one, size_t *ret)
     uint64_t ids[2] = {many, one};
     size_t at;
     bool added;
-    KS_TRY(ksi_map_put(q->arena, &j->pairs, ks_slice((const char *)ids, sizeof ids), true, &at, &added));
+    KS_TRY(ksi_map_put(q->arena, &j->pairs, ks_slice((const char *)ids, sizeof ids), true, &at,
+                       &added));
     if (added) {
         struct ksi_series s;
         KS_TRY(result_labels(j, many, one, &s));
@@ -199,21 +208,26 @@ static ks_err pair_output(struct join *j, size_t many, size_t one, size_t *ret)
     return KS_OK;
 }
 
-/* Results of one group at one point must differ in their labels. `met` holds what the group has given so far. */
-static ks_err check_unique(struct join *j, size_t group, size_t out, size_t *met_first, size_t *met_next)
+/* Results of one group at one point must differ in their labels. `met` holds what the group has
+ * given so far. */
+static ks_err check_unique(struct join *j, size_t group, size_t out, size_t *met_first,
+                           size_t *met_next)
 {
     if (j->b->join == KS_JOIN_NONE && met_first[group] != SIZE_MAX)
-        return ks_fail(KS_EEXEC,
-                       "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)");
+        return ks_fail(KS_EEXEC, "multiple matches for labels: many-to-one matching must be "
+                                 "explicit (group_left/group_right)");
     for (size_t o = met_first[group]; o != SIZE_MAX; o = met_next[o])
         if (ks_slice_eq(j->out.items[o].labels, j->out.items[out].labels))
-            return ks_fail(KS_EEXEC, "multiple matches for labels: grouping labels must ensure unique matches");
+            return ks_fail(
+                KS_EEXEC,
+                "multiple matches for labels: grouping labels must ensure unique matches");
     met_next[out] = met_first[group];
     met_first[group] = out;
     return KS_OK;
 }
 
-static ks_err join_point(struct join *j, size_t k, size_t *met_first, size_t **met_next, size_t *met_cap)
+static ks_err join_point(struct join *j, size_t k, size_t *met_first, size_t **met_next,
+                         size_t *met_cap)
 {
     struct ksi_query *q = j->ctx->q;
     if (!any_at(j, j->many, k) || !any_at(j, j->one, k))
@@ -237,13 +251,14 @@ static ks_err join_point(struct join *j, size_t k, size_t *met_first, size_t **m
     return KS_OK;
 }
 
-static ks_err join_vectors(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, struct ksi_vec *r,
-                           struct ksi_vec *ret)
+static ks_err join_vectors(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                           struct ksi_vec *l, struct ksi_vec *r, struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     struct ksi_label_filter f = match_filter(b);
     bool swapped = b->join == KS_JOIN_GROUP_RIGHT;
-    struct join j = {.ctx = ctx, .b = b, .many = swapped ? r : l, .one = swapped ? l : r, .swapped = swapped};
+    struct join j = {
+        .ctx = ctx, .b = b, .many = swapped ? r : l, .one = swapped ? l : r, .swapped = swapped};
     struct ksi_groups mg;
     KS_TRY(ksi_group(q, j.one, &f, 0, &j.one_groups));
     KS_TRY(ksi_group(q, j.many, &f, 0, &mg));
@@ -272,9 +287,10 @@ static ks_err join_vectors(const struct ksi_ctx *ctx, const struct ks_expr_binar
     return ksi_merge_labelsets(ctx, ret);
 }
 
-/* --- set operators ---------------------------------------------------------------------------------------------------- */
+/* --- set operators --- */
 /* Which groups have a value at which point: one byte each. */
-static ks_err presence(const struct ksi_ctx *ctx, const struct ksi_vec *v, const struct ksi_groups *g, uint8_t **ret)
+static ks_err presence(const struct ksi_ctx *ctx, const struct ksi_vec *v,
+                       const struct ksi_groups *g, uint8_t **ret)
 {
     uint8_t *p = ks_arena_zalloc(ctx->q->arena, (g->count + 1) * ctx->points);
     if (!p)
@@ -287,9 +303,10 @@ static ks_err presence(const struct ksi_ctx *ctx, const struct ksi_vec *v, const
     return KS_OK;
 }
 
-/* Series of v keep the points at which their group of `other` has a value (or, with `unless`, has none). */
-static ks_err mask(const struct ksi_ctx *ctx, const struct ksi_label_filter *f, struct ksi_vec *v, const struct ksi_vec *other,
-                   bool unless)
+/* Series of v keep the points at which their group of `other` has a value (or, with `unless`, has
+ * none). */
+static ks_err mask(const struct ksi_ctx *ctx, const struct ksi_label_filter *f, struct ksi_vec *v,
+                   const struct ksi_vec *other, bool unless)
 {
     struct ksi_query *q = ctx->q;
     struct ksi_groups gv, go;
@@ -308,8 +325,8 @@ static ks_err mask(const struct ksi_ctx *ctx, const struct ksi_label_filter *f, 
     return KS_OK;
 }
 
-static ks_err set_operator(const struct ksi_ctx *ctx, const struct ks_expr_binary *b, struct ksi_vec *l, struct ksi_vec *r,
-                           struct ksi_vec *ret)
+static ks_err set_operator(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
+                           struct ksi_vec *l, struct ksi_vec *r, struct ksi_vec *ret)
 {
     struct ksi_label_filter f = match_filter(b);
     if (b->op == KS_OP_OR) {
@@ -336,5 +353,6 @@ ks_err ksi_strict_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, str
         return with_scalar(ctx, b, sl ? &r : &l, (sl ? &l : &r)->items[0].values, sl, ret);
     ksi_vec_drop_empty(ctx, &l);
     ksi_vec_drop_empty(ctx, &r);
-    return ks_op_is_set(b->op) ? set_operator(ctx, b, &l, &r, ret) : join_vectors(ctx, b, &l, &r, ret);
+    return ks_op_is_set(b->op) ? set_operator(ctx, b, &l, &r, ret)
+                               : join_vectors(ctx, b, &l, &r, ret);
 }

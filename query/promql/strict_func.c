@@ -2,7 +2,7 @@
 #include "base/cxx/re2.h"
 #include "query/promql/exec_priv.h"
 
-/* --- labels ------------------------------------------------------------------------------------------------------------- */
+/* --- labels --- */
 static ks_err label_name(const char *what, const char *func, struct ks_slice name)
 {
     if (name.len && ksi_utf8_valid(name))
@@ -16,7 +16,8 @@ static struct ks_slice string_arg(const struct ksi_call *c, size_t i)
 }
 
 /* A name set anew stays; series that end up alike are an error. */
-static ks_err label_done(const struct ksi_call *c, struct ks_slice dst, const struct ks_slice *before, struct ksi_vec *v)
+static ks_err label_done(const struct ksi_call *c, struct ks_slice dst,
+                         const struct ks_slice *before, struct ksi_vec *v)
 {
     for (size_t i = 0; i < v->count; i++)
         if (ks_slice_eq(dst, KS_NAME_LABEL) && !ks_slice_eq(before[i], v->items[i].labels))
@@ -31,9 +32,11 @@ static ks_err edit_labels(const struct ksi_call *c, struct ksi_vec *ret)
     struct ks_slice dst = string_arg(c, 1), regex = replace ? string_arg(c, 4) : ks_slice("", 0);
     if (replace) {
         char msg[128];
-        struct ks_re *re = ks_re_new(regex.ptr ? regex.ptr : "", regex.len, KS_RE_DOT_NL, msg, sizeof msg);
+        struct ks_re *re =
+            ks_re_new(regex.ptr ? regex.ptr : "", regex.len, KS_RE_DOT_NL, msg, sizeof msg);
         if (!re)
-            return ks_fail(KS_EEXEC, "invalid regular expression in label_replace(): %.*s", KS_SLICE_ARG(regex));
+            return ks_fail(KS_EEXEC, "invalid regular expression in label_replace(): %.*s",
+                           KS_SLICE_ARG(regex));
         ks_re_free(re);
     }
     for (size_t i = 3; !replace && i < c->arg_count; i++)
@@ -49,7 +52,7 @@ static ks_err edit_labels(const struct ksi_call *c, struct ksi_vec *ret)
     return label_done(c, dst, before, ret);
 }
 
-/* --- order: of instant queries alone, ranges are sorted by labels ---------------------------------------------------------- */
+/* --- order: of instant queries alone, ranges are sorted by labels --- */
 struct order {
     const struct ks_slice *labels;
     size_t label_count;
@@ -111,7 +114,8 @@ static int cmp_by_labels(const struct ksi_series *a, const struct ksi_series *b,
 {
     const struct order *o = arg;
     for (size_t i = 0; i < o->label_count; i++) {
-        int c = cmp_natural(ks_labels_get(a->labels, o->labels[i]), ks_labels_get(b->labels, o->labels[i]));
+        int c = cmp_natural(ks_labels_get(a->labels, o->labels[i]),
+                            ks_labels_get(b->labels, o->labels[i]));
         if (c)
             return o->desc ? -c : c;
     }
@@ -146,9 +150,11 @@ ks_err ksi_matches(const struct ks_matcher *m, struct ks_slice value, bool *ret)
         return KS_OK;
     }
     char msg[128];
-    struct ks_re *re = ks_re_new(m->value.ptr ? m->value.ptr : "", m->value.len, KS_RE_DOT_NL, msg, sizeof msg);
+    struct ks_re *re =
+        ks_re_new(m->value.ptr ? m->value.ptr : "", m->value.len, KS_RE_DOT_NL, msg, sizeof msg);
     if (!re)
-        return ks_fail(KS_EEXEC, "invalid regular expression \"%.*s\": %s", KS_SLICE_ARG(m->value), msg);
+        return ks_fail(KS_EEXEC, "invalid regular expression \"%.*s\": %s", KS_SLICE_ARG(m->value),
+                       msg);
     struct ks_re_group g;
     bool hit = ks_re_search(re, value.ptr ? value.ptr : "", value.len, 0, true, &g, 1);
     *ret = hit == (m->op == KS_MATCH_RE);
@@ -156,7 +162,7 @@ ks_err ksi_matches(const struct ks_matcher *m, struct ks_slice value, bool *ret)
     return KS_OK;
 }
 
-/* --- info ------------------------------------------------------------------------------------------------------------------ */
+/* --- info --- */
 static const struct ks_slice identifying[] = {{"instance", 8}, {"job", 3}};
 
 struct info {
@@ -188,7 +194,8 @@ static bool wanted(const struct info *n, struct ks_slice label)
     return data == 0;
 }
 
-/* The info series the base may join: __name__ and label matchers as given, identifying labels as the base has them. */
+/* The info series the base may join: __name__ and label matchers as given, identifying labels as
+ * the base has them. */
 static ks_err select_info(struct info *n)
 {
     struct ksi_query *q = n->c->ctx->q;
@@ -202,7 +209,8 @@ static ks_err select_info(struct info *n)
         named = named || is_name(&n->want->matchers[i]);
     }
     if (!named)
-        m[used++] = (struct ks_matcher){.name = KS_NAME_LABEL, .value = KS_SLICE_LIT("target_info"), .op = KS_MATCH_EQ};
+        m[used++] = (struct ks_matcher){
+            .name = KS_NAME_LABEL, .value = KS_SLICE_LIT("target_info"), .op = KS_MATCH_EQ};
     struct ks_selector list = {m, used};
     struct ks_expr e = {.kind = KS_EXPR_SELECTOR, .type = KS_TYPE_VECTOR};
     e.selector = (struct ks_expr_selector){.or_lists = &list, .or_count = 1};
@@ -233,7 +241,8 @@ static ks_err mark_ignored(struct info *n)
     return KS_OK;
 }
 
-/* Of info series with equal identity the youngest sample counts; equally young ones are an error. */
+/* Of info series with equal identity the youngest sample counts; equally young ones are an error.
+ */
 static ks_err choose_info(struct info *n, const struct ksi_vec *times, size_t k)
 {
     for (size_t g = 0; g < n->groups.count; g++) {
@@ -247,7 +256,8 @@ static ks_err choose_info(struct info *n, const struct ksi_vec *times, size_t k)
                 n->chosen[g] = i;
             } else if (times->items[have].values[k] == t) {
                 struct ks_slice name = ks_labels_get(times->items[i].labels, KS_NAME_LABEL);
-                return ks_fail(KS_EEXEC, "found duplicate series for info metric %.*s", KS_SLICE_ARG(name));
+                return ks_fail(KS_EEXEC, "found duplicate series for info metric %.*s",
+                               KS_SLICE_ARG(name));
             }
         }
     }
@@ -255,8 +265,8 @@ static ks_err choose_info(struct info *n, const struct ksi_vec *times, size_t k)
 }
 
 /* Adds the data labels of one info series to *labels. */
-static ks_err add_labels(struct info *n, struct ks_slice base, struct ks_slice from, struct ks_slice *labels,
-                         struct ks_slice *added)
+static ks_err add_labels(struct info *n, struct ks_slice base, struct ks_slice from,
+                         struct ks_slice *labels, struct ks_slice *added)
 {
     struct ksi_query *q = n->c->ctx->q;
     struct ks_labels_iter it = ks_labels_iter(from);
@@ -284,14 +294,17 @@ static ks_err may_be_bare(struct info *n, bool *ret)
     return KS_OK;
 }
 
-static ks_err emit_point(struct info *n, const struct ksi_series *base, struct ks_slice labels, size_t k)
+static ks_err emit_point(struct info *n, const struct ksi_series *base, struct ks_slice labels,
+                         size_t k)
 {
     struct ksi_query *q = n->c->ctx->q;
     size_t at;
     bool added;
     KS_TRY(ksi_map_put(q->arena, &n->out_map, labels, true, &at, &added));
     if (added) {
-        struct ksi_series s = {.labels = labels, .values = ksi_grid(n->c->ctx, ksi_absent()), .drop_name = base->drop_name};
+        struct ksi_series s = {.labels = labels,
+                               .values = ksi_grid(n->c->ctx, ksi_absent()),
+                               .drop_name = base->drop_name};
         if (!s.values)
             return ks_arena_err(q->arena);
         KS_TRY(ksi_vec_push(q, &n->out, s));
@@ -356,7 +369,7 @@ static ks_err info(const struct ksi_call *c, struct ksi_vec *ret)
     return KS_OK;
 }
 
-/* --- dispatch --------------------------------------------------------------------------------------------------------------- */
+/* --- dispatch --- */
 ks_err ksi_transform_strict(const struct ksi_call *c, struct ksi_vec *ret, bool *mine)
 {
     switch (c->call->func->id) {
@@ -376,7 +389,8 @@ ks_err ksi_transform_strict(const struct ksi_call *c, struct ksi_vec *ret, bool 
 }
 
 /* timestamp() of anything but a selector: the time of the evaluation where there is a value. */
-ks_err ksi_strict_timestamp(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_vec *ret)
+ks_err ksi_strict_timestamp(const struct ksi_ctx *ctx, const struct ks_expr *arg,
+                            struct ksi_vec *ret)
 {
     KS_TRY(ksi_eval(ctx, arg, ret));
     for (size_t i = 0; i < ret->count; i++)

@@ -1,6 +1,7 @@
 /*
- * histogram_quantile and histogram_fraction over classic buckets, as Prometheus computes them at each point from the buckets
- * that have a value there. Functions of native histograms see none: floats give nothing.
+ * histogram_quantile and histogram_fraction over classic buckets, as Prometheus computes them at
+ * each point from the buckets that have a value there. Functions of native histograms see none:
+ * floats give nothing.
  */
 #include "query/promql/exec_priv.h"
 
@@ -46,7 +47,8 @@ static size_t merge_equal(struct bucket *b, size_t n)
     return last + 1;
 }
 
-/* Counts must not fall towards higher bounds. Tiny differences are rounding and silently evened out. */
+/* Counts must not fall towards higher bounds. Tiny differences are rounding and silently evened
+ * out. */
 static bool make_monotonic(struct bucket *b, size_t n)
 {
     bool forced = false;
@@ -131,7 +133,8 @@ static double fraction_of(double lower, double upper, struct bucket *b, size_t n
     return (high - low) / count;
 }
 
-static ks_err one_histogram(struct job *j, const struct bound *bounds, size_t n, struct ksi_series *out)
+static ks_err one_histogram(struct job *j, const struct bound *bounds, size_t n,
+                            struct ksi_series *out)
 {
     const struct ksi_ctx *ctx = j->c->ctx;
     bool quantile = j->c->call->func->id == KS_FN_HISTOGRAM_QUANTILE, forced = false;
@@ -154,7 +157,8 @@ static ks_err one_histogram(struct job *j, const struct bound *bounds, size_t n,
     struct ks_slice name = ks_labels_get(out->labels, KS_NAME_LABEL);
     return ksi_inform(ctx->q, j->arg,
                       "input to histogram_quantile needed to be fixed for monotonicity (see "
-                      "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) for metric name "
+                      "https://prometheus.io/docs/prometheus/latest/querying/functions/"
+                      "#histogram_quantile) for metric name "
                       "\"%.*s\"",
                       KS_SLICE_ARG(name));
 }
@@ -168,11 +172,13 @@ static ks_err read_bounds(struct job *j, struct ksi_vec *ret, double **ret_le)
         return ks_arena_err(q->arena);
     *ret = (struct ksi_vec){0};
     for (size_t i = 0; i < j->in->count; i++) {
-        struct ks_slice labels = j->in->items[i].labels, text = ks_labels_get(labels, KS_SLICE_LIT("le"));
+        struct ks_slice labels = j->in->items[i].labels,
+                        text = ks_labels_get(labels, KS_SLICE_LIT("le"));
         if (!text.len || !ks_f64_parse(text, &le[ret->count])) {
             struct ks_slice name = ks_labels_get(labels, KS_NAME_LABEL);
             KS_TRY(ksi_warn(q, j->arg,
-                            "bucket label \"le\" is missing or has a malformed value of \"%.*s\" for metric name \"%.*s\"",
+                            "bucket label \"le\" is missing or has a malformed value of \"%.*s\" "
+                            "for metric name \"%.*s\"",
                             KS_SLICE_ARG(text), KS_SLICE_ARG(name)));
             continue;
         }
@@ -206,7 +212,8 @@ static ks_err all_histograms(struct job *j, struct ksi_vec *ret)
                 bounds[at] = bounds[at - 1];
             bounds[at] = x;
         }
-        struct ksi_series s = {.labels = g.map.keys[i], .values = ksi_grid(j->c->ctx, ksi_absent())};
+        struct ksi_series s = {.labels = g.map.keys[i],
+                               .values = ksi_grid(j->c->ctx, ksi_absent())};
         if (!s.values)
             return ks_arena_err(q->arena);
         KS_TRY(one_histogram(j, bounds, n, &s));

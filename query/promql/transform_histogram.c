@@ -1,11 +1,12 @@
-/* Functions over classic histograms: cumulative le buckets, and the peer's vmrange buckets turned into them. */
+/* Functions over classic histograms: cumulative le buckets, and the peer's vmrange buckets turned
+ * into them. */
 #include <stdlib.h>
 
 #include "query/promql/exec_priv.h"
 
 #define LE KS_SLICE_LIT("le")
 
-/* --- vmrange → le -------------------------------------------------------------------------------------------------------- */
+/* --- vmrange → le --- */
 struct range_bucket {
     struct ksi_series s;
     struct ks_slice start_text, end_text;
@@ -40,7 +41,8 @@ static bool parse_vmrange(struct ks_slice v, struct range_bucket *b)
     return false;
 }
 
-static ks_err zero_bucket(const struct ksi_ctx *ctx, struct ks_slice labels, struct ks_slice le, struct ksi_vec *out)
+static ks_err zero_bucket(const struct ksi_ctx *ctx, struct ks_slice labels, struct ks_slice le,
+                          struct ksi_vec *out)
 {
     struct ksi_series z = {.labels = labels, .values = ksi_grid(ctx, 0)};
     if (!z.values)
@@ -62,13 +64,15 @@ static void accumulate(const struct ksi_ctx *ctx, const struct ksi_vec *v)
     }
 }
 
-/* One histogram: gaps and empty buckets become a bucket of zero hits below the next one with hits. */
-static ks_err range_group(const struct ksi_ctx *ctx, struct range_bucket *b, size_t n, struct ksi_vec *ret)
+/* One histogram: gaps and empty buckets become a bucket of zero hits below the next one with hits.
+ */
+static ks_err range_group(const struct ksi_ctx *ctx, struct range_bucket *b, size_t n,
+                          struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     struct ksi_vec out = {0};
-    struct ksi_map seen = {0};        /* le texts in out */
-    struct ksi_vec of = {0};          /* the series that took a text, for merging */
+    struct ksi_map seen = {0}; /* le texts in out */
+    struct ksi_vec of = {0};   /* the series that took a text, for merging */
     double last_end = 0;
     const struct range_bucket *last = NULL;
     size_t at;
@@ -141,7 +145,7 @@ ks_err ksi_vmrange_to_le(const struct ksi_ctx *ctx, struct ksi_vec *v, struct ks
     return KS_OK;
 }
 
-/* --- groups of le buckets ------------------------------------------------------------------------------------------------ */
+/* --- groups of le buckets --- */
 struct bucket {
     double le;
     double *values;
@@ -177,7 +181,8 @@ static void merge_equal(const struct ksi_ctx *ctx, struct histogram *h)
     h->count = n;
 }
 
-static ks_err group_le(const struct ksi_ctx *ctx, struct ksi_vec *in, bool merge, struct histogram **ret, size_t *ret_count)
+static ks_err group_le(const struct ksi_ctx *ctx, struct ksi_vec *in, bool merge,
+                       struct histogram **ret, size_t *ret_count)
 {
     struct ksi_query *q = ctx->q;
     static const struct ks_slice own[] = {{"le", 2}};
@@ -195,7 +200,8 @@ static ks_err group_le(const struct ksi_ctx *ctx, struct ksi_vec *in, bool merge
         return ks_arena_err(q->arena);
     for (size_t i = 0; i < g.count; i++) {
         size_t n = g.first[i + 1] - g.first[i];
-        h[i] = (struct histogram){.labels = g.map.keys[i], .count = n, .b = ks_arena_array(q->arena, n, sizeof *h->b)};
+        h[i] = (struct histogram){
+            .labels = g.map.keys[i], .count = n, .b = ks_arena_array(q->arena, n, sizeof *h->b)};
         if (!h[i].b)
             return ks_arena_err(q->arena);
         for (size_t k = 0; k < n; k++) {
@@ -263,7 +269,8 @@ static struct triple quantile_at(const struct histogram *h, size_t p, double phi
             break;
         if (v == v_prev)
             return (struct triple){le_prev, le_prev, v};
-        return (struct triple){le_prev + (le - le_prev) * (want - v_prev) / (v - v_prev), le_prev, le};
+        return (struct triple){le_prev + (le - le_prev) * (want - v_prev) / (v - v_prev), le_prev,
+                               le};
     }
     double last = NAN;
     for (size_t i = h->count; i-- > 0 && isnan(last);)
@@ -292,7 +299,8 @@ static struct triple share_at(const struct histogram *h, size_t p, double want)
             return (struct triple){lower, lower, 1};
         if (le_prev == want)
             return (struct triple){lower, lower, lower};
-        return (struct triple){lower + (v - v_prev) / total * (want - le_prev) / (le - le_prev), lower, v / total};
+        return (struct triple){lower + (v - v_prev) / total * (want - le_prev) / (le - le_prev),
+                               lower, v / total};
     }
     return (struct triple){1, 1, 1};
 }
@@ -319,15 +327,15 @@ static void moments(const struct histogram *h, size_t p, double *ret_avg, double
     *ret_var = var < 0 ? 0 : var;
 }
 
-/* --- functions -------------------------------------------------------------------------------------------------------------- */
+/* --- functions --- */
 struct with_bounds {
     const double *arg; /* phi or le per point */
     struct ks_slice label;
     bool share;
 };
 
-static ks_err push_triples(const struct ksi_ctx *ctx, const struct histogram *h, const struct with_bounds *w,
-                           struct ksi_vec *ret)
+static ks_err push_triples(const struct ksi_ctx *ctx, const struct histogram *h,
+                           const struct with_bounds *w, struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     struct ksi_series s[3];
@@ -337,7 +345,8 @@ static ks_err push_triples(const struct ksi_ctx *ctx, const struct histogram *h,
         if (!s[i].values)
             return ks_arena_err(q->arena);
         if (i)
-            KS_TRY(ksi_labels_set(q, &s[i].labels, w->label, i == 1 ? KS_SLICE_LIT("lower") : KS_SLICE_LIT("upper")));
+            KS_TRY(ksi_labels_set(q, &s[i].labels, w->label,
+                                  i == 1 ? KS_SLICE_LIT("lower") : KS_SLICE_LIT("upper")));
     }
     for (size_t p = 0; p < ctx->points; p++) {
         if (w->share && !isnan(w->arg[p]))
@@ -376,7 +385,8 @@ static ks_err quantiles(const struct ksi_call *c, struct ksi_vec *ret)
     struct histogram *h;
     size_t n;
     if (c->arg_count < 3)
-        return ks_fail(KS_EEXEC, "unexpected number of args: %zu; expecting at least 3 args", c->arg_count);
+        return ks_fail(KS_EEXEC, "unexpected number of args: %zu; expecting at least 3 args",
+                       c->arg_count);
     KS_TRY(ksi_arg_string(c->ctx, &c->args[0], 0, &label));
     KS_TRY(group_le(c->ctx, &c->args[c->arg_count - 1], true, &h, &n));
     for (size_t k = 1; k + 1 < c->arg_count; k++) {
@@ -386,7 +396,8 @@ static ks_err quantiles(const struct ksi_call *c, struct ksi_vec *ret)
         for (size_t i = 0; i < n; i++)
             KS_TRY(push_triples(c->ctx, &h[i], &w, ret));
         for (; from < ret->count; from++)
-            KS_TRY(ksi_labels_set(c->ctx->q, &ret->items[from].labels, label, ksi_f64_text(c->ctx->q, w.arg[0])));
+            KS_TRY(ksi_labels_set(c->ctx->q, &ret->items[from].labels, label,
+                                  ksi_f64_text(c->ctx->q, w.arg[0])));
     }
     return KS_OK;
 }
@@ -400,10 +411,13 @@ static ks_err fraction(const struct ksi_call *c, struct ksi_vec *ret)
     KS_TRY(ksi_arg_scalar(&c->args[0], 0, &lo));
     KS_TRY(ksi_arg_scalar(&c->args[1], 1, &hi));
     if (lo[0] >= hi[0])
-        return ks_fail(KS_EEXEC, "lower le cannot be greater than upper le; got lower le: %f, upper le: %f", lo[0], hi[0]);
+        return ks_fail(KS_EEXEC,
+                       "lower le cannot be greater than upper le; got lower le: %f, upper le: %f",
+                       lo[0], hi[0]);
     KS_TRY(group_le(c->ctx, &c->args[2], true, &h, &n));
     for (size_t i = 0; i < n; i++) {
-        struct ksi_series s = {.labels = h[i].labels, .tenant = h[i].tenant, .values = ksi_grid(c->ctx, NAN)};
+        struct ksi_series s = {
+            .labels = h[i].labels, .tenant = h[i].tenant, .values = ksi_grid(c->ctx, NAN)};
         if (!s.values)
             return ks_arena_err(c->ctx->q->arena);
         for (size_t p = 0; p < c->ctx->points; p++) {
@@ -424,21 +438,24 @@ static ks_err statistic(const struct ksi_call *c, struct ksi_vec *ret)
     KS_TRY(ksi_want_args(c->arg_count, 1));
     KS_TRY(group_le(c->ctx, &c->args[0], false, &h, &n));
     for (size_t i = 0; i < n; i++) {
-        struct ksi_series s = {.labels = h[i].labels, .tenant = h[i].tenant, .values = ksi_grid(c->ctx, NAN)};
+        struct ksi_series s = {
+            .labels = h[i].labels, .tenant = h[i].tenant, .values = ksi_grid(c->ctx, NAN)};
         if (!s.values)
             return ks_arena_err(c->ctx->q->arena);
         for (size_t p = 0; p < c->ctx->points; p++) {
             double avg, var;
             moments(&h[i], p, &avg, &var);
             enum ks_promql_func_id id = c->call->func->id;
-            s.values[p] = id == KS_FN_HISTOGRAM_AVG ? avg : id == KS_FN_HISTOGRAM_STDVAR ? var : sqrt(var);
+            s.values[p] = id == KS_FN_HISTOGRAM_AVG      ? avg
+                          : id == KS_FN_HISTOGRAM_STDVAR ? var
+                                                         : sqrt(var);
         }
         KS_TRY(ksi_vec_push(c->ctx->q, ret, s));
     }
     return KS_OK;
 }
 
-/* --- buckets_limit ------------------------------------------------------------------------------------------------------------ */
+/* --- buckets_limit --- */
 struct hits {
     struct bucket b;
     double hits;
@@ -450,8 +467,10 @@ static int cmp_hits(const void *pa, const void *pb)
     return cmp_bucket(&a->b, &b->b);
 }
 
-/* Leaves `limit` buckets of n: empty ones at the ends go first, then the pair of neighbours with the fewest hits merges. */
-static size_t thin_out(const struct ksi_ctx *ctx, struct hits *g, size_t n, size_t limit, struct hits **ret)
+/* Leaves `limit` buckets of n: empty ones at the ends go first, then the pair of neighbours with
+ * the fewest hits merges. */
+static size_t thin_out(const struct ksi_ctx *ctx, struct hits *g, size_t n, size_t limit,
+                       struct hits **ret)
 {
     qsort(g, n, sizeof *g, cmp_hits);
     for (size_t p = 0; p < ctx->points; p++) {

@@ -5,7 +5,8 @@
 #include "query/promql/exec_priv.h"
 
 /* String arguments from `from` on. */
-static ks_err strings(const struct ksi_call *c, size_t from, struct ks_slice **ret, size_t *ret_count)
+static ks_err strings(const struct ksi_call *c, size_t from, struct ks_slice **ret,
+                      size_t *ret_count)
 {
     size_t n = c->arg_count > from ? c->arg_count - from : 0;
     *ret = ks_arena_array(c->ctx->q->arena, n + 1, sizeof **ret);
@@ -20,7 +21,8 @@ static ks_err strings(const struct ksi_call *c, size_t from, struct ks_slice **r
 static ks_err pairs(const struct ksi_call *c, size_t from, struct ks_slice **ret, size_t *ret_count)
 {
     if ((c->arg_count - from) % 2)
-        return ks_fail(KS_EEXEC, "the number of string args must be even; got %zu", c->arg_count - from);
+        return ks_fail(KS_EEXEC, "the number of string args must be even; got %zu",
+                       c->arg_count - from);
     return strings(c, from, ret, ret_count);
 }
 
@@ -114,7 +116,8 @@ static ks_err label_case(const struct ksi_call *c, struct ksi_vec *v, int (*fn)(
     KS_TRY(strings(c, 1, &s, &n));
     for (size_t i = 0; i < v->count; i++)
         for (size_t k = 0; k < n; k++) {
-            struct ks_slice x = ks_arena_dup(c->ctx->q->arena, ks_labels_get(v->items[i].labels, s[k]));
+            struct ks_slice x =
+                ks_arena_dup(c->ctx->q->arena, ks_labels_get(v->items[i].labels, s[k]));
             if (!x.ptr)
                 return ks_arena_err(c->ctx->q->arena);
             for (size_t b = 0; b < x.len; b++)
@@ -125,12 +128,13 @@ static ks_err label_case(const struct ksi_call *c, struct ksi_vec *v, int (*fn)(
     return KS_OK;
 }
 
-/* --- regular expressions ------------------------------------------------------------------------------------------------ */
+/* --- regular expressions --- */
 enum { MAX_GROUPS = 32 };
 
-/* Appends template t with $1, ${1}, $name, ${name}, $$ filled from the match, as Go's Expand does. */
-static void expand(const struct ks_re *re, struct ks_slice t, const char *text, const struct ks_re_group *g, int groups,
-                   struct ks_buf *out)
+/* Appends template t with $1, ${1}, $name, ${name}, $$ filled from the match, as Go's Expand does.
+ */
+static void expand(const struct ks_re *re, struct ks_slice t, const char *text,
+                   const struct ks_re_group *g, int groups, struct ks_buf *out)
 {
     for (size_t i = 0; i < t.len;) {
         if (t.ptr[i] != '$' || i + 1 == t.len) {
@@ -161,8 +165,10 @@ static void expand(const struct ks_re *re, struct ks_slice t, const char *text, 
     }
 }
 
-/* All matches of re in s replaced; the part of Go's rule that matters: no empty match right behind another match. */
-static void replace_all(const struct ks_re *re, struct ks_slice s, struct ks_slice t, struct ks_buf *out)
+/* All matches of re in s replaced; the part of Go's rule that matters: no empty match right behind
+ * another match. */
+static void replace_all(const struct ks_re *re, struct ks_slice s, struct ks_slice t,
+                        struct ks_buf *out)
 {
     struct ks_re_group g[MAX_GROUPS];
     int groups = ks_re_group_count(re) + 1;
@@ -188,8 +194,8 @@ struct replace {
     bool anchored;
 };
 
-static ks_err replace_one(struct ksi_query *q, const struct replace *r, const struct ks_re *re, struct ks_buf *b,
-                          struct ks_slice *labels)
+static ks_err replace_one(struct ksi_query *q, const struct replace *r, const struct ks_re *re,
+                          struct ks_buf *b, struct ks_slice *labels)
 {
     struct ks_slice s = ks_labels_get(*labels, r->src);
     const char *text = s.ptr ? s.ptr : "";
@@ -226,8 +232,8 @@ static ks_err label_replace(const struct ksi_call *c, struct ksi_vec *v)
         r.tmpl = s[2];
     }
     char msg[256];
-    struct ks_re *re = ks_re_new(r.regex.ptr ? r.regex.ptr : "", r.regex.len, r.anchored ? KS_RE_DOT_NL : 0, msg,
-                                 sizeof msg);
+    struct ks_re *re = ks_re_new(r.regex.ptr ? r.regex.ptr : "", r.regex.len,
+                                 r.anchored ? KS_RE_DOT_NL : 0, msg, sizeof msg);
     if (!re)
         return ks_fail(KS_EEXEC, "cannot compile regex \"%.*s\": %s", KS_SLICE_ARG(r.regex), msg);
     struct ks_buf b;
@@ -240,7 +246,7 @@ static ks_err label_replace(const struct ksi_call *c, struct ksi_vec *v)
     return err;
 }
 
-/* --- the metric name's dot groups ---------------------------------------------------------------------------------------- */
+/* --- the metric name's dot groups --- */
 static struct ks_slice dot_group(struct ks_slice name, int64_t index)
 {
     for (size_t from = 0;; index--) {

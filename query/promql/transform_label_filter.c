@@ -9,7 +9,8 @@ static ks_err match(const struct ksi_call *c, struct ksi_vec *ret)
     KS_TRY(ksi_arg_string(c->ctx, &c->args[1], 1, &label));
     KS_TRY(ksi_arg_string(c->ctx, &c->args[2], 2, &regex));
     char msg[256];
-    struct ks_re *re = ks_re_new(regex.ptr ? regex.ptr : "", regex.len, KS_RE_DOT_NL, msg, sizeof msg);
+    struct ks_re *re =
+        ks_re_new(regex.ptr ? regex.ptr : "", regex.len, KS_RE_DOT_NL, msg, sizeof msg);
     if (!re)
         return ks_fail(KS_EEXEC, "cannot compile regexp \"%.*s\": %s", KS_SLICE_ARG(regex), msg);
     bool want = c->call->func->id == KS_FN_LABEL_MATCH;
@@ -27,7 +28,8 @@ static ks_err match(const struct ksi_call *c, struct ksi_vec *ret)
 static ks_err labels_equal(const struct ksi_call *c, struct ksi_vec *ret)
 {
     if (c->arg_count < 3)
-        return ks_fail(KS_EEXEC, "unexpected number of args; got %zu; want at least 3", c->arg_count);
+        return ks_fail(KS_EEXEC, "unexpected number of args; got %zu; want at least 3",
+                       c->arg_count);
     struct ks_slice *names = ks_arena_array(c->ctx->q->arena, c->arg_count, sizeof *names);
     if (!names)
         return ks_arena_err(c->ctx->q->arena);

@@ -19,11 +19,12 @@ static const struct {
     enum ks_promql_func_id id;
     double (*fn)(double);
 } unary_funcs[] = {
-    {KS_FN_ABS, fabs},     {KS_FN_ACOS, acos},   {KS_FN_ACOSH, acosh}, {KS_FN_ASIN, asin}, {KS_FN_ASINH, asinh},
-    {KS_FN_ATAN, atan},    {KS_FN_ATANH, atanh}, {KS_FN_CEIL, ceil},   {KS_FN_COS, cos},   {KS_FN_COSH, cosh},
-    {KS_FN_DEG, deg},      {KS_FN_EXP, exp},     {KS_FN_FLOOR, floor}, {KS_FN_LN, log},    {KS_FN_LOG2, log2},
-    {KS_FN_LOG10, log10},  {KS_FN_RAD, rad},     {KS_FN_SIN, sin},     {KS_FN_SINH, sinh}, {KS_FN_SQRT, sqrt},
-    {KS_FN_TAN, tan},      {KS_FN_TANH, tanh},   {KS_FN_SGN, sgn},
+    {KS_FN_ABS, fabs},    {KS_FN_ACOS, acos}, {KS_FN_ACOSH, acosh}, {KS_FN_ASIN, asin},
+    {KS_FN_ASINH, asinh}, {KS_FN_ATAN, atan}, {KS_FN_ATANH, atanh}, {KS_FN_CEIL, ceil},
+    {KS_FN_COS, cos},     {KS_FN_COSH, cosh}, {KS_FN_DEG, deg},     {KS_FN_EXP, exp},
+    {KS_FN_FLOOR, floor}, {KS_FN_LN, log},    {KS_FN_LOG2, log2},   {KS_FN_LOG10, log10},
+    {KS_FN_RAD, rad},     {KS_FN_SIN, sin},   {KS_FN_SINH, sinh},   {KS_FN_SQRT, sqrt},
+    {KS_FN_TAN, tan},     {KS_FN_TANH, tanh}, {KS_FN_SGN, sgn},
 };
 
 ks_err ksi_drop_names(const struct ksi_call *c, struct ksi_vec *v)
@@ -45,7 +46,7 @@ static ks_err map_unary(const struct ksi_call *c, double (*fn)(double), struct k
     return ksi_drop_names(c, ret);
 }
 
-/* --- calendar -------------------------------------------------------------------------------------------------------- */
+/* --- calendar --- */
 static bool leap(int64_t y)
 {
     return (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
@@ -106,7 +107,7 @@ static ks_err map_calendar(const struct ksi_call *c, struct ksi_vec *ret)
     return ksi_drop_names(c, ret);
 }
 
-/* --- with scalar arguments -------------------------------------------------------------------------------------------- */
+/* --- with scalar arguments --- */
 /* 10^digits after the point in the shortest decimal form of n; below 1 for multiples of ten. */
 static double decimal_scale(double n)
 {
@@ -204,7 +205,8 @@ static ks_err map_clamp(const struct ksi_call *c, struct ksi_vec *ret)
     return ksi_drop_names(c, ret);
 }
 
-/* As the peer's machine converts: out of range wraps or saturates, so keep what fits and be defined for the rest. */
+/* As the peer's machine converts: out of range wraps or saturates, so keep what fits and be defined
+ * for the rest. */
 static uint64_t to_bits(double v)
 {
     if (v >= 18446744073709551616.0 || v < -9223372036854775808.0)

@@ -1,4 +1,5 @@
-/* Functions that look at a whole series of the range: gap filling, running and range statistics, trimming. */
+/* Functions that look at a whole series of the range: gap filling, running and range statistics,
+ * trimming. */
 #include "query/promql/exec_priv.h"
 
 struct span {
@@ -207,7 +208,8 @@ static void linear_regression(const struct env *e, struct span s)
         s.v[i] = base + k * (double)((int64_t)i * e->c->ctx->step_ms) / 1e3;
 }
 
-/* A fall by less than an eighth is the reset of a part of the counter, a bigger one of the whole. */
+/* A fall by less than an eighth is the reset of a part of the counter, a bigger one of the whole.
+ */
 static void remove_resets(struct span s)
 {
     s = trim_head(s);
@@ -331,7 +333,8 @@ static void apply(const struct env *e, struct span s)
     }
 }
 
-/* Index of the series argument; *ret_scalar that of the scalar one or SIZE_MAX. False: not one of ours. */
+/* Index of the series argument; *ret_scalar that of the scalar one or SIZE_MAX. False: not one of
+ * ours. */
 static bool layout(enum ks_promql_func_id id, size_t *ret_series, size_t *ret_scalar)
 {
     *ret_series = 0;
@@ -374,8 +377,8 @@ static bool layout(enum ks_promql_func_id id, size_t *ret_series, size_t *ret_sc
 
 static bool drops_name(enum ks_promql_func_id id)
 {
-    return (id >= KS_FN_RUNNING_AVG && id <= KS_FN_RUNNING_SUM) || id == KS_FN_RANGE_AVG || id == KS_FN_RANGE_MAX ||
-           id == KS_FN_RANGE_MIN || id == KS_FN_RANGE_SUM;
+    return (id >= KS_FN_RUNNING_AVG && id <= KS_FN_RUNNING_SUM) || id == KS_FN_RANGE_AVG ||
+           id == KS_FN_RANGE_MAX || id == KS_FN_RANGE_MIN || id == KS_FN_RANGE_SUM;
 }
 
 static ks_err range_normalize(const struct ksi_call *c, struct ksi_vec *ret)

@@ -8,7 +8,8 @@ struct order {
     bool desc, numeric;
 };
 
-/* By the last point; where that does not decide, by the one before. No value is below every value. */
+/* By the last point; where that does not decide, by the one before. No value is below every value.
+ */
 static int cmp_values(const struct ksi_series *a, const struct ksi_series *b, const void *arg)
 {
     const struct order *o = arg;
@@ -88,7 +89,8 @@ static int cmp_labels(const struct ksi_series *a, const struct ksi_series *b, co
 {
     const struct order *o = arg;
     for (size_t i = 0; i < o->label_count; i++) {
-        struct ks_slice x = ks_labels_get(a->labels, o->labels[i]), y = ks_labels_get(b->labels, o->labels[i]);
+        struct ks_slice x = ks_labels_get(a->labels, o->labels[i]),
+                        y = ks_labels_get(b->labels, o->labels[i]);
         int c = o->numeric ? cmp_natural(x, y) : ks_slice_cmp(x, y);
         if (c)
             return o->desc ? -c : c;

@@ -1,4 +1,5 @@
-/* Transforms that make values: time and the grid's facts, constants, random numbers, zone offsets, absent, scalar. */
+/* Transforms that make values: time and the grid's facts, constants, random numbers, zone offsets,
+ * absent, scalar. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -6,7 +7,7 @@
 #include "query/promql/exec_priv.h"
 #include "sys/rand.h"
 
-/* --- time zones: TZif files of the system's database ------------------------------------------------------------------ */
+/* --- time zones: TZif files of the system's database --- */
 enum { TZ_MAX_BYTES = 256 << 10 };
 
 struct zone {
@@ -20,8 +21,9 @@ static bool zone_name_ok(struct ks_slice name)
 {
     for (size_t i = 0; i < name.len; i++) {
         char ch = name.ptr[i];
-        bool ok = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || (ch >= '0' && ch <= '9') || ch == '_' ||
-                  ch == '-' || ch == '+' || (ch == '/' && i);
+        bool ok = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') ||
+                  (ch >= '0' && ch <= '9') || ch == '_' || ch == '-' || ch == '+' ||
+                  (ch == '/' && i);
         if (!ok)
             return false;
     }
@@ -35,8 +37,8 @@ static bool zone_header(struct ks_reader *r, size_t time_bytes, uint32_t n[6], u
     ks_read_bytes(r, 16);
     for (int i = 0; i < 6; i++)
         n[i] = ks_read_be32(r);
-    *ret_body = (uint64_t)n[3] * time_bytes + n[3] + (uint64_t)n[4] * 6 + n[5] + (uint64_t)n[2] * (time_bytes + 4) +
-                n[1] + n[0];
+    *ret_body = (uint64_t)n[3] * time_bytes + n[3] + (uint64_t)n[4] * 6 + n[5] +
+                (uint64_t)n[2] * (time_bytes + 4) + n[1] + n[0];
     return !r->bad && ks_slice_is(magic, "TZif") && *ret_body <= ks_reader_left(r);
 }
 
@@ -108,7 +110,7 @@ static ks_err timezone_offset(const struct ksi_call *c, struct ksi_vec *ret)
     return KS_OK;
 }
 
-/* --- others ----------------------------------------------------------------------------------------------------------- */
+/* --- others --- */
 static ks_err random_values(const struct ksi_call *c, struct ksi_vec *ret)
 {
     int64_t seed = (int64_t)ks_random_u64();

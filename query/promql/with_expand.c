@@ -1,13 +1,17 @@
 /*
- * WITH templates. A definition keeps where its body stands in the text; a use reads the body again in the scope of the
- * definition, its parameters bound to the arguments' trees. Nothing is substituted as text and no second tree is needed.
- * The work is bounded by the token budget of the lexer, the size of the result by max_nodes. Thread role: any.
+ * WITH templates. A definition keeps where its body stands in the text; a use reads the body again
+ * in the scope of the definition, its parameters bound to the arguments' trees. Nothing is
+ * substituted as text and no second tree is needed. The work is bounded by the token budget of the
+ * lexer, the size of the result by max_nodes. Thread role: any.
  */
 #include "query/promql/parser_priv.h"
 
 /* ---- the templates every query sees ---- */
 
-#define NAME(s) {s, sizeof(s) - 1}
+#define NAME(s)                                                                                    \
+    {                                                                                              \
+        s, sizeof(s) - 1                                                                           \
+    }
 #define BUILTIN(outer_, name_, params_, body)                                                      \
     {                                                                                              \
         .outer = outer_, .name = NAME(name_), .params = params_,                                   \
@@ -165,8 +169,8 @@ static ks_err merge(struct ksi_parser *p, const struct ks_expr *sel, const struc
     if (!lists)
         return ks_arena_err(p->arena);
     for (size_t i = 0; i < count; i++) {
-        KS_TRY(merge_list(p, &base[base_count > 1 ? i : 0], &own->or_lists[own->or_count > 1 ? i : 0],
-                          &lists[i]));
+        KS_TRY(merge_list(p, &base[base_count > 1 ? i : 0],
+                          &own->or_lists[own->or_count > 1 ? i : 0], &lists[i]));
     }
     KS_TRY(ksi_node(p, KS_EXPR_SELECTOR, sel->start, sel->end, ret));
     (*ret)->selector = (struct ks_expr_selector){lists, count, t->name};

@@ -22,7 +22,8 @@ struct pair {
     double v;
 };
 
-/* Merges the ascending runs from[0..mid) and from[mid..n) into `to`; of equal times those of the first come first. */
+/* Merges the ascending runs from[0..mid) and from[mid..n) into `to`; of equal times those of the
+ * first come first. */
 static void merge_runs(const struct pair *from, size_t mid, size_t n, struct pair *to)
 {
     size_t a = 0, b = mid;
@@ -33,8 +34,8 @@ static void merge_runs(const struct pair *from, size_t mid, size_t n, struct pai
 }
 
 /*
- * Sorts by time, stable, n × log2(runs): what overlaps is a few chunks, each ascending. p has n pairs and as many of scratch behind
- * them; returns where the sorted ones are.
+ * Sorts by time, stable, n × log2(runs): what overlaps is a few chunks, each ascending. p has n
+ * pairs and as many of scratch behind them; returns where the sorted ones are.
  */
 static struct pair *sort_runs(struct pair *p, size_t n)
 {

@@ -1,6 +1,6 @@
 /*
- * Samples as parallel arrays put in order: the rules by which several samples become one. Pure functions, used by reads and merges
- * alike so that both give the same answer.
+ * Samples as parallel arrays put in order: the rules by which several samples become one. Pure
+ * functions, used by reads and merges alike so that both give the same answer.
  */
 #ifndef KS_STORAGE_CODEC_FOLD_SAMPLES_H
 #define KS_STORAGE_CODEC_FOLD_SAMPLES_H
@@ -11,12 +11,14 @@
 #include "base/err.h"
 
 /*
- * Sorts by time and folds equal times to one sample: the larger value wins, a NaN loses to a number, a stale marker to anything
- * (VictoriaMetrics' rule). In place; does nothing but a scan when the times ascend already. KS_ENOMEM for the scratch.
+ * Sorts by time and folds equal times to one sample: the larger value wins, a NaN loses to a
+ * number, a stale marker to anything (VictoriaMetrics' rule). In place; does nothing but a scan
+ * when the times ascend already. KS_ENOMEM for the scratch.
  */
 KS_NODISCARD ks_err ks_samples_fold(int64_t *times, double *values, size_t *count);
 
-/* Of the samples in (k·interval - interval, k·interval] keeps the last one. times ascending. Returns the new count. */
+/* Of the samples in (k·interval - interval, k·interval] keeps the last one. times ascending.
+ * Returns the new count. */
 size_t ks_samples_dedup(int64_t *times, double *values, size_t count, int64_t interval_ms);
 
 /* First index with a time ≥ t; times ascending. */

@@ -97,8 +97,10 @@ static ks_err get_doubles(struct decoder *d, uint64_t *ret, size_t n)
     return ks_values_decode(bytes, encoding, n, (double *)ret);
 }
 
-/* One side's buckets back from the columns, as the histogram keeps them. Returns the sum of integer ones. */
-static uint64_t gather(struct decoder *d, const struct ks_histogram *h, struct ks_histogram_side *s, const uint32_t *columns)
+/* One side's buckets back from the columns, as the histogram keeps them. Returns the sum of integer
+ * ones. */
+static uint64_t gather(struct decoder *d, const struct ks_histogram *h, struct ks_histogram_side *s,
+                       const uint32_t *columns)
 {
     uint64_t sum = 0, previous = 0;
     uint64_t *out = (uint64_t *)s->deltas;
@@ -165,7 +167,8 @@ static ks_err get_numbers(struct decoder *d)
     return build(d, (const uint64_t **)zero, (const uint64_t **)count);
 }
 
-ks_err ks_histograms_decode(struct ks_slice bytes, size_t n, struct ks_arena *arena, struct ks_histogram *ret)
+ks_err ks_histograms_decode(struct ks_slice bytes, size_t n, struct ks_arena *arena,
+                            struct ks_histogram *ret)
 {
     struct decoder d = {.r = ks_reader(bytes), .n = n, .arena = arena, .out = ret};
     if (n == 0 || n > KS_HISTOGRAM_CHUNK_MAX)

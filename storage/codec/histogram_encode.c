@@ -17,7 +17,8 @@ struct encoder {
     int64_t *scratch; /* n + 1 */
 };
 
-/* Numbers the layouts in order of first use. Neighbours are mostly equal; else all are tried: chunks have few. */
+/* Numbers the layouts in order of first use. Neighbours are mostly equal; else all are tried:
+ * chunks have few. */
 static ks_err find_layouts(struct encoder *e)
 {
     for (size_t i = 0; i < e->n; i++) {
@@ -97,8 +98,8 @@ static ks_err put_doubles(struct encoder *e, const double *v, size_t n)
 }
 
 /* Absolute numbers into the columns. Returns their sum (integers only). */
-static uint64_t spread(struct encoder *e, const struct ks_histogram *h, const struct ks_histogram_side *s,
-                       const uint32_t *columns)
+static uint64_t spread(struct encoder *e, const struct ks_histogram *h,
+                       const struct ks_histogram_side *s, const uint32_t *columns)
 {
     uint64_t number = 0, sum = 0;
     for (uint32_t i = 0; i < s->bucket_count; i++) {
@@ -110,7 +111,8 @@ static uint64_t spread(struct encoder *e, const struct ks_histogram *h, const st
     return h->is_float ? 0 : sum;
 }
 
-/* The columns every histogram has: zero counts and counts. An integer count is mostly the sum of its buckets: 0 is stored. */
+/* The columns every histogram has: zero counts and counts. An integer count is mostly the sum of
+ * its buckets: 0 is stored. */
 struct totals {
     uint64_t *zero, *count;
     size_t n;
@@ -151,11 +153,13 @@ static ks_err put_numbers(struct encoder *e)
     return KS_OK;
 }
 
-ks_err ks_histograms_encode(const struct ks_histogram *h, size_t n, struct ks_arena *scratch, struct ks_buf *out)
+ks_err ks_histograms_encode(const struct ks_histogram *h, size_t n, struct ks_arena *scratch,
+                            struct ks_buf *out)
 {
     struct encoder e = {.h = h, .n = n, .arena = scratch, .out = out};
     if (n == 0 || n > KS_HISTOGRAM_CHUNK_MAX)
-        return ks_fail(KS_EINVAL, "a chunk of %zu native histograms: 1 to %d are possible", n, KS_HISTOGRAM_CHUNK_MAX);
+        return ks_fail(KS_EINVAL, "a chunk of %zu native histograms: 1 to %d are possible", n,
+                       KS_HISTOGRAM_CHUNK_MAX);
     for (size_t i = 0; i < n; i++)
         if (h[i].hint > KS_HISTOGRAM_GAUGE)
             return ks_fail(KS_EINVAL, "a native histogram has counter reset hint %u", h[i].hint);

@@ -67,12 +67,13 @@ static ks_err get_spans(struct ks_reader *r, struct ks_arena *arena, struct ks_h
         int64_t offset = ks_read_zigzag(r);
         uint64_t length = ks_read_varint(r);
         buckets += length;
-        if (r->bad || offset < INT32_MIN || offset > INT32_MAX || length > KS_HISTOGRAM_BUCKETS_MAX ||
-            buckets > KS_HISTOGRAM_BUCKETS_MAX)
+        if (r->bad || offset < INT32_MIN || offset > INT32_MAX ||
+            length > KS_HISTOGRAM_BUCKETS_MAX || buckets > KS_HISTOGRAM_BUCKETS_MAX)
             return ks_fail(KS_ECORRUPT, "histogram layout: malformed span");
         spans[i] = (struct ks_histogram_span){(int32_t)offset, (uint32_t)length};
     }
-    *ret = (struct ks_histogram_side){.spans = spans, .span_count = (uint32_t)n, .bucket_count = (uint32_t)buckets};
+    *ret = (struct ks_histogram_side){
+        .spans = spans, .span_count = (uint32_t)n, .bucket_count = (uint32_t)buckets};
     return KS_OK;
 }
 
@@ -92,14 +93,17 @@ static ks_err get_bounds(struct ks_reader *r, struct ks_arena *arena, struct ks_
     return KS_OK;
 }
 
-ks_err ksi_layout_get(struct ks_reader *r, unsigned flags, struct ks_arena *arena, struct ks_histogram *ret)
+ks_err ksi_layout_get(struct ks_reader *r, unsigned flags, struct ks_arena *arena,
+                      struct ks_histogram *ret)
 {
     struct ks_histogram h = {.is_float = flags & KSI_LAYOUT_FLOAT};
     int64_t schema = ks_read_zigzag(r);
-    if (r->bad || schema < INT32_MIN || schema > INT32_MAX || !ks_histogram_schema_valid((int32_t)schema))
+    if (r->bad || schema < INT32_MIN || schema > INT32_MAX ||
+        !ks_histogram_schema_valid((int32_t)schema))
         return ks_fail(KS_ECORRUPT, "histogram layout: unknown schema");
     h.schema = (int32_t)schema;
-    h.zero_threshold = ks_f64_from_bits(flags & KSI_LAYOUT_THRESHOLD ? ks_read_u64(r) : usual_threshold(&h));
+    h.zero_threshold =
+        ks_f64_from_bits(flags & KSI_LAYOUT_THRESHOLD ? ks_read_u64(r) : usual_threshold(&h));
     KS_TRY(get_spans(r, arena, &h.positive));
     if (flags & KSI_LAYOUT_NEGATIVE)
         KS_TRY(get_spans(r, arena, &h.negative));
@@ -115,8 +119,8 @@ ks_err ksi_layout_get(struct ks_reader *r, unsigned flags, struct ks_arena *aren
 
 static uint64_t column_key(const struct ks_histogram *h, bool negative, int64_t index)
 {
-    return (uint64_t)h->is_float << 63 | (uint64_t)(uint32_t)(h->schema + 64) << 33 | (uint64_t)negative << 32 |
-           ((uint32_t)index ^ 0x80000000u);
+    return (uint64_t)h->is_float << 63 | (uint64_t)(uint32_t)(h->schema + 64) << 33 |
+           (uint64_t)negative << 32 | ((uint32_t)index ^ 0x80000000u);
 }
 
 /* The keys of one layout, ascending. Returns the end. */
@@ -165,8 +169,8 @@ static uint32_t find(const struct ksi_histogram_columns *c, uint32_t from, uint6
     return lo;
 }
 
-static ks_err map_layout(struct ksi_histogram_layout *l, const uint64_t *keys, struct ks_arena *arena,
-                         struct ksi_histogram_columns *c)
+static ks_err map_layout(struct ksi_histogram_layout *l, const uint64_t *keys,
+                         struct ks_arena *arena, struct ksi_histogram_columns *c)
 {
     uint32_t n = ksi_layout_buckets(l), at = 0;
     l->columns = ks_arena_array(arena, (size_t)n + 1, sizeof *l->columns);
@@ -181,8 +185,8 @@ static ks_err map_layout(struct ksi_histogram_layout *l, const uint64_t *keys, s
     return KS_OK;
 }
 
-ks_err ksi_histogram_columns(struct ksi_histogram_layout *layouts, size_t count, struct ks_arena *arena,
-                             struct ksi_histogram_columns *ret)
+ks_err ksi_histogram_columns(struct ksi_histogram_layout *layouts, size_t count,
+                             struct ks_arena *arena, struct ksi_histogram_columns *ret)
 {
     size_t buckets = 0, values = 0, n = 0;
     struct ksi_histogram_columns c = {0};
@@ -193,9 +197,11 @@ ks_err ksi_histogram_columns(struct ksi_histogram_layout *layouts, size_t count,
         *(layouts[i].shape.is_float ? &c.float_uses : &c.int_uses) += layouts[i].uses;
     }
     if (values > KS_HISTOGRAM_CHUNK_BUCKETS_MAX || buckets > KS_HISTOGRAM_CHUNK_BUCKETS_MAX)
-        return ks_fail(KS_ELIMIT, "a chunk of native histograms has more than %d buckets", KS_HISTOGRAM_CHUNK_BUCKETS_MAX);
+        return ks_fail(KS_ELIMIT, "a chunk of native histograms has more than %d buckets",
+                       KS_HISTOGRAM_CHUNK_BUCKETS_MAX);
     uint64_t *keys = ks_arena_array(arena, KS_HISTOGRAM_BUCKETS_MAX, sizeof *keys);
-    uint64_t *all = ks_arena_array(arena, buckets + 1, sizeof *all), *next = ks_arena_array(arena, buckets + 1, sizeof *next);
+    uint64_t *all = ks_arena_array(arena, buckets + 1, sizeof *all),
+             *next = ks_arena_array(arena, buckets + 1, sizeof *next);
     if (!keys || !all || !next)
         return ks_arena_err(arena);
     for (size_t i = 0; i < count; i++) {

@@ -7,7 +7,8 @@
 #define RECORD_SAME 16u /* the layout is the previous one's */
 #define RECORD_HINT 5   /* shift of the two hint bits */
 
-/* Doubles that share sign, exponent and first digits with the one before give few bytes: the low ones come last. */
+/* Doubles that share sign, exponent and first digits with the one before give few bytes: the low
+ * ones come last. */
 static void put_f64(struct ks_buf *out, uint64_t bits, uint64_t previous)
 {
     ks_buf_varint(out, __builtin_bswap64(bits ^ previous));
@@ -18,8 +19,8 @@ static uint64_t get_f64(struct ks_reader *r, uint64_t previous)
     return __builtin_bswap64(ks_read_varint(r)) ^ previous;
 }
 
-static void put_side(const struct ks_histogram *h, const struct ks_histogram_side *s, const struct ks_histogram_side *p,
-                     struct ks_buf *out)
+static void put_side(const struct ks_histogram *h, const struct ks_histogram_side *s,
+                     const struct ks_histogram_side *p, struct ks_buf *out)
 {
     for (uint32_t i = 0; i < s->bucket_count; i++) {
         uint64_t before = p ? (uint64_t)p->deltas[i] : 0, now = (uint64_t)s->deltas[i];
@@ -30,7 +31,8 @@ static void put_side(const struct ks_histogram *h, const struct ks_histogram_sid
     }
 }
 
-ks_err ks_histogram_record_put(const struct ks_histogram *h, const struct ks_histogram *previous, struct ks_buf *out)
+ks_err ks_histogram_record_put(const struct ks_histogram *h, const struct ks_histogram *previous,
+                               struct ks_buf *out)
 {
     static const struct ks_histogram nothing;
     bool same = previous && ks_histogram_same_layout(h, previous);
@@ -39,7 +41,8 @@ ks_err ks_histogram_record_put(const struct ks_histogram *h, const struct ks_his
         return ks_fail(KS_EINVAL, "a native histogram has counter reset hint %u", h->hint);
     if (!same)
         KS_TRY(ks_histogram_check_layout(h));
-    ks_buf_byte(out, (uint8_t)((same ? RECORD_SAME : ksi_layout_flags(h)) | (unsigned)h->hint << RECORD_HINT));
+    ks_buf_byte(out, (uint8_t)((same ? RECORD_SAME : ksi_layout_flags(h)) | (unsigned)h->hint
+                                                                                << RECORD_HINT));
     if (!same)
         ksi_layout_put(h, out);
     if (h->is_float) {
@@ -55,8 +58,9 @@ ks_err ks_histogram_record_put(const struct ks_histogram *h, const struct ks_his
     return ks_buf_status(out);
 }
 
-static ks_err get_side(struct ks_reader *r, const struct ks_histogram *h, const struct ks_histogram_side *p,
-                       struct ks_arena *arena, struct ks_histogram_side *s)
+static ks_err get_side(struct ks_reader *r, const struct ks_histogram *h,
+                       const struct ks_histogram_side *p, struct ks_arena *arena,
+                       struct ks_histogram_side *s)
 {
     uint32_t n = s->bucket_count;
     s->deltas = NULL;
@@ -69,13 +73,14 @@ static ks_err get_side(struct ks_reader *r, const struct ks_histogram *h, const 
         return ks_arena_err(arena);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t before = p ? (uint64_t)p->deltas[i] : 0;
-        s->deltas[i] = (int64_t)(h->is_float ? get_f64(r, before) : (uint64_t)ks_read_zigzag(r) + before);
+        s->deltas[i] =
+            (int64_t)(h->is_float ? get_f64(r, before) : (uint64_t)ks_read_zigzag(r) + before);
     }
     return KS_OK;
 }
 
-ks_err ks_histogram_record_get(struct ks_reader *r, const struct ks_histogram *previous, struct ks_arena *arena,
-                               struct ks_histogram *ret)
+ks_err ks_histogram_record_get(struct ks_reader *r, const struct ks_histogram *previous,
+                               struct ks_arena *arena, struct ks_histogram *ret)
 {
     static const struct ks_histogram nothing;
     struct ks_histogram h;

@@ -3,10 +3,11 @@
  *
  *   engine_sim POINTS [SEED]
  *
- * Each point runs a seeded workload (writes, late samples, flushes, merges, deletes, reopenings) on a simulated disk until the
- * power goes at a random call, takes a state that the loss could leave, opens it and checks: every acknowledged sample is there
- * with its exact bits, nothing is there that was never written, deletes that were acknowledged hold. Then it writes on and
- * reopens once more. A failing point prints its seed; give it as SEED with POINTS 1 to see it again.
+ * Each point runs a seeded workload (writes, late samples, flushes, merges, deletes, reopenings) on
+ * a simulated disk until the power goes at a random call, takes a state that the loss could leave,
+ * opens it and checks: every acknowledged sample is there with its exact bits, nothing is there
+ * that was never written, deletes that were acknowledged hold. Then it writes on and reopens once
+ * more. A failing point prints its seed; give it as SEED with POINTS 1 to see it again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,8 @@
 
 enum { SERIES = 12, SLOTS = 4000, STEP_MS = 15000 };
 
-/* What the test knows of one (series, time): values tried, and whether one was acknowledged last. */
+/* What the test knows of one (series, time): values tried, and whether one was acknowledged last.
+ */
 struct cell {
     uint64_t tried[2];
     uint8_t tries;
@@ -42,8 +44,8 @@ static uint64_t point_seed;
 
 static void fail(const char *what, uint32_t series, uint32_t slot)
 {
-    printf("FAILED seed=%llu series=%u slot=%u: %s (last error: %s)\n", (unsigned long long)point_seed, series, slot,
-           what, ks_err_text());
+    printf("FAILED seed=%llu series=%u slot=%u: %s (last error: %s)\n",
+           (unsigned long long)point_seed, series, slot, what, ks_err_text());
     fflush(stdout);
     abort();
 }
@@ -86,7 +88,8 @@ static bool write_some(struct ks_engine *e, struct model *m, uint64_t *rng)
             if (slot > 50 && ks_rng_below(rng, 12) == 0)
                 slot -= (uint32_t)ks_rng_below(rng, 50);
             struct cell *c = &m->cells[s][slot];
-            uint64_t bits = s % 3 == 0 ? ks_f64_bits((double)slot) : ks_f64_bits((double)ks_rng_below(rng, 1000) / 8);
+            uint64_t bits = s % 3 == 0 ? ks_f64_bits((double)slot)
+                                       : ks_f64_bits((double)ks_rng_below(rng, 1000) / 8);
             if (c->tries == 2)
                 continue;
             c->tried[c->tries++] = bits;
@@ -112,7 +115,8 @@ static bool delete_one(struct ks_engine *e, struct model *m, uint64_t *rng)
     series_name(name, sizeof name, s);
     struct ks_selector sel = t_selector(name, room, 8);
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1};
+    struct ks_select_opts o = {
+        .tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1};
     uint64_t touched;
     if (ks_engine_delete(e, &o, &touched) != KS_OK) {
         m->deleted_unsure[s] = true;
@@ -129,7 +133,8 @@ static void check(struct ks_engine *e, const struct model *m)
     char name[128];
     for (uint32_t s = 0; s < SERIES; s++) {
         series_name(name, sizeof name, s);
-        size_t n = t_read(e, name, m->start_ms, m->start_ms + (int64_t)SLOTS * STEP_MS, ts, v, SLOTS);
+        size_t n =
+            t_read(e, name, m->start_ms, m->start_ms + (int64_t)SLOTS * STEP_MS, ts, v, SLOTS);
         size_t at = 0;
         for (uint32_t slot = 0; slot < m->next_slot; slot++) {
             const struct cell *c = &m->cells[s][slot];
@@ -140,7 +145,8 @@ static void check(struct ks_engine *e, const struct model *m)
                 continue;
             }
             uint64_t bits = ks_f64_bits(v[at++]);
-            bool known = (c->tries > 0 && bits == c->tried[0]) || (c->tries > 1 && bits == c->tried[1]);
+            bool known =
+                (c->tries > 0 && bits == c->tried[0]) || (c->tries > 1 && bits == c->tried[1]);
             if (!known)
                 fail("a sample was invented", s, slot);
             /* Of two acknowledged values the larger shows. */

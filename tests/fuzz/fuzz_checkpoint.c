@@ -1,11 +1,12 @@
 /*
- * A shard's half of a checkpoint from hostile bytes: [length u16 of the series list][series][state]. The container around it has its own
- * fuzzer (part). What loads without an error is sound, and saved again loads again.
+ * A shard's half of a checkpoint from hostile bytes: [length u16 of the series
+ * list][series][state]. The container around it has its own fuzzer (part). What loads without an
+ * error is sound, and saved again loads again.
  */
 #include <stdint.h>
 
-#include "base/bytes.h"
 #include "bare_engine.h"
+#include "base/bytes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     size_t len = ks_le16(data);
     len = len < size - 2 ? len : size - 2;
-    struct ks_slice series = ks_slice(data + 2, len), state = ks_slice(data + 2 + len, size - 2 - len);
+    struct ks_slice series = ks_slice(data + 2, len),
+                    state = ks_slice(data + 2 + len, size - 2 - len);
     if (!bare_sids_small(series))
         return 0;
     bare_engine_init(&e);

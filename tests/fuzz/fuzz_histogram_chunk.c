@@ -1,6 +1,6 @@
 /*
- * Native histograms from hostile bytes. First byte: 0 a record, 255 a protobuf message, 254 the notation, else a chunk of so many.
- * What decodes must survive being encoded again, bit for bit.
+ * Native histograms from hostile bytes. First byte: 0 a record, 255 a protobuf message, 254 the
+ * notation, else a chunk of so many. What decodes must survive being encoded again, bit for bit.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,8 @@ static void again(const struct ks_histogram *h, size_t n, struct ks_arena *a)
     ks_buf_reset(&b);
     KS_ASSERT(ks_histogram_record_put(&h[0], NULL, &b) == KS_OK);
     struct ks_reader r = ks_reader(ks_buf_view(&b));
-    KS_ASSERT(ks_histogram_record_get(&r, NULL, a, &one) == KS_OK && ks_histogram_identical(&h[0], &one));
+    KS_ASSERT(ks_histogram_record_get(&r, NULL, a, &one) == KS_OK &&
+              ks_histogram_identical(&h[0], &one));
     ks_buf_reset(&b);
     ks_histogram_json(&h[0], &b);
     ks_err valid = ks_histogram_validate(&h[0]), compact = ks_histogram_compact(a, 2, &one);

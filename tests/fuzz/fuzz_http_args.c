@@ -1,4 +1,5 @@
-/* Request targets and forms: "<target>\n<form body>". Parsing never fails but for memory, and times and numbers are read safely. */
+/* Request targets and forms: "<target>\n<form body>". Parsing never fails but for memory, and times
+ * and numbers are read safely. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         err = ks_http_parse_args(&req, ks_slice(nl + 1, size - target_len - 1), true);
     if (err == KS_OK) {
         int64_t v;
-        static const char *const names[] = {"start", "end", "time", "step", "timeout", "limit", "topN"};
+        static const char *const names[] = {"start",   "end",   "time", "step",
+                                            "timeout", "limit", "topN"};
         for (size_t i = 0; i < 7; i++) {
             (void)!ks_http_arg_time_ms(&req, names[i], 0, &v);
             (void)!ks_http_arg_duration_ms(&req, names[i], 0, &v);

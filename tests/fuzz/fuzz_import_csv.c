@@ -1,4 +1,5 @@
-/* CSV import: the first line is the format, the rest the body. Whatever they hold, the batch is sound. */
+/* CSV import: the first line is the format, the rest the body. Whatever they hold, the batch is
+ * sound. */
 #include "api/ingest/import_csv.h"
 #include "base/log.h"
 #include "ingest_util.h"

@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct ks_scratch scratch;
     static struct ks_stat stat = {.name = "fuzz"};
     if (!app.metadata) {
-        app.cfg = (struct ks_config){.max_labels_per_series = 60, .max_metadata_bytes = 1 << 20, .query_log_count = 1};
+        app.cfg = (struct ks_config){
+            .max_labels_per_series = 60, .max_metadata_bytes = 1 << 20, .query_log_count = 1};
         ks_scratch_init(&scratch);
         KS_ASSERT(ks_app_init(&app) == KS_OK);
     }

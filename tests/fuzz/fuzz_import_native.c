@@ -1,5 +1,6 @@
 /*
- * Native import: whatever the bytes, the batch is sound; and a block that was taken, encoded anew, gives the same samples.
+ * Native import: whatever the bytes, the batch is sound; and a block that was taken, encoded anew,
+ * gives the same samples.
  */
 #include <stdlib.h>
 
@@ -26,7 +27,8 @@ static void check_again(struct ks_vm_block *b, struct ks_vm_block *other)
             abort();
         for (size_t k = 0; k < used; k++, at++)
             if (other->times[k] != times[at] ||
-                (ks_f64_bits(other->values[k]) != ks_f64_bits(values[at]) && (values[at] != 0 || other->values[k] != 0)))
+                (ks_f64_bits(other->values[k]) != ks_f64_bits(values[at]) &&
+                 (values[at] != 0 || other->values[k] != 0)))
                 abort();
     }
     ks_buf_done(&part);

@@ -16,8 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* --- one file in memory
- * ------------------------------------------------------------------------------------------- */
+/* --- one file in memory --- */
 
 static uint8_t *file_bytes;
 static size_t file_size;
@@ -53,8 +52,7 @@ static const struct ks_vfs_ops mem_ops = {
     .open = mem_open, .close = mem_close, .read_at = mem_read_at, .size = mem_size};
 static struct ks_vfs mem_vfs = {&mem_ops};
 
-/* --- checksums made right
- * ----------------------------------------------------------------------------------------- */
+/* --- checksums made right --- */
 
 static void fix_page(const uint8_t *uuid, uint64_t offset, uint64_t stored)
 {
@@ -90,9 +88,7 @@ static void fix_file(void)
     ks_part_close(p);
 }
 
-/* --- readers
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- readers --- */
 
 static void decode_refs(struct ks_mdata *d, struct ks_chunk_ref *refs, size_t count)
 {

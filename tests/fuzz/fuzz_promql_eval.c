@@ -1,6 +1,6 @@
 /*
- * Any text as a query, parsed and evaluated in both dialects over a few series in memory. First byte: dialect, range or
- * instant, grid. Nothing may crash, leak, or run away.
+ * Any text as a query, parsed and evaluated in both dialects over a few series in memory. First
+ * byte: dialect, range or instant, grid. Nothing may crash, leak, or run away.
  */
 #include <stdint.h>
 
@@ -24,7 +24,8 @@ static void fill(void)
     for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
         size_t at = memory_source_add(&data, sets[s]);
         for (int i = 0; i < 30; i++)
-            memory_source_sample(&data, at, 15000 * i, i == 17 ? ks_stale_nan() : (double)(i % 11) * (double)(s + 1));
+            memory_source_sample(&data, at, 15000 * i,
+                                 i == 17 ? ks_stale_nan() : (double)(i % 11) * (double)(s + 1));
     }
 }
 
@@ -56,7 +57,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t size)
         .type_and_unit_labels = in[0] & 128,
         .now_ms = 410000,
         .latency_offset_ms = 30000,
-        .limits = {.max_points_per_series = 500, .max_subquery_points = 2000, .max_memory_bytes = 32 << 20},
+        .limits = {.max_points_per_series = 500,
+                   .max_subquery_points = 2000,
+                   .max_memory_bytes = 32 << 20},
         .deadline_mono_ms = ks_mono_ms() + 2000,
     };
     (void)!ks_promql_exec_source(&src, &req, &arena, &r);

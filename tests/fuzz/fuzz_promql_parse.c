@@ -1,6 +1,6 @@
 /*
- * The parser in both dialects. What parses must print, and the print must parse again to a tree that prints the same;
- * first byte chooses options.
+ * The parser in both dialects. What parses must print, and the print must parse again to a tree
+ * that prints the same; first byte chooses options.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void broken(const char *what, struct ks_slice a, struct ks_slice b)
 {
-    fprintf(stderr, "%s: %s\n[%.*s]\n[%.*s]\n", what, ks_err_text(), KS_SLICE_ARG(a), KS_SLICE_ARG(b));
+    fprintf(stderr, "%s: %s\n[%.*s]\n[%.*s]\n", what, ks_err_text(), KS_SLICE_ARG(a),
+            KS_SLICE_ARG(b));
     abort();
 }
 

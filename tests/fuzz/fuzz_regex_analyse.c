@@ -1,6 +1,7 @@
 /*
- * An analysed expression and plain RE2 must agree on every text. Input: pattern, 0xff, texts separated by 0xff; besides, texts are
- * made from pieces of the pattern itself, which come closest to matching.
+ * An analysed expression and plain RE2 must agree on every text. Input: pattern, 0xff, texts
+ * separated by 0xff; besides, texts are made from pieces of the pattern itself, which come closest
+ * to matching.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -24,12 +25,14 @@ static bool valid_utf8(struct ks_slice s)
 
 static void compare(const struct ks_regex *re, const struct ks_re *plain, struct ks_slice text)
 {
-    if (valid_utf8(text) && ks_regex_match(re, text) != (bool)ks_re_full_match(plain, text.len ? text.ptr : "", text.len))
+    if (valid_utf8(text) && ks_regex_match(re, text) !=
+                                (bool)ks_re_full_match(plain, text.len ? text.ptr : "", text.len))
         abort();
 }
 
 /* Cuts, doublings and swaps of the pattern's own bytes without its operators. */
-static void compare_pieces(const struct ks_regex *re, const struct ks_re *plain, struct ks_slice pattern)
+static void compare_pieces(const struct ks_regex *re, const struct ks_re *plain,
+                           struct ks_slice pattern)
 {
     char text[160];
     for (size_t from = 0; from < pattern.len && from < 24; from++)
@@ -50,7 +53,8 @@ static void compare_pieces(const struct ks_regex *re, const struct ks_re *plain,
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *cut = size ? memchr(data, 0xff, size) : NULL;
-    struct ks_slice pattern = ks_slice(size ? (const char *)data : "", cut ? (size_t)(cut - data) : size);
+    struct ks_slice pattern =
+        ks_slice(size ? (const char *)data : "", cut ? (size_t)(cut - data) : size);
     if (pattern.len > 64)
         return 0;
     char why[64];

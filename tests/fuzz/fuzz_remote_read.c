@@ -1,4 +1,5 @@
-/* Remote read requests: whatever the bytes, an error or queries within the limits; memory stays under the arena's cap. */
+/* Remote read requests: whatever the bytes, an error or queries within the limits; memory stays
+ * under the arena's cap. */
 #include <stdlib.h>
 
 #include "api/prom/remote_read.h"

@@ -1,4 +1,5 @@
-/* Remote write bodies: the first byte chooses 1.0 or 2.0. Whatever comes, every series the batch names resolves or is an error. */
+/* Remote write bodies: the first byte chooses 1.0 or 2.0. Whatever comes, every series the batch
+ * names resolves or is an error. */
 #include "api/app.h"
 #include "api/ingest/remote_write.h"
 #include "api/scratch.h"
@@ -25,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct ks_scratch scratch;
     static struct ks_stat stat = {.name = "fuzz"};
     if (!app.metadata) {
-        app.cfg = (struct ks_config){.max_labels_per_series = 60, .max_metadata_bytes = 1 << 20, .query_log_count = 1};
+        app.cfg = (struct ks_config){
+            .max_labels_per_series = 60, .max_metadata_bytes = 1 << 20, .query_log_count = 1};
         ks_scratch_init(&scratch);
         KS_ASSERT(ks_app_init(&app) == KS_OK);
     }

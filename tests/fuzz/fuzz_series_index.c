@@ -1,7 +1,8 @@
 /*
- * Hostile bytes in the sections of a series index. The container's hashes would stop nearly every change, so the input is a list of
- * sections' raw pages ("u8 section, u24 length, bytes") that is put into a fresh container and opened from there: whatever opens
- * must answer every question without a fault, with KS_OK or an error.
+ * Hostile bytes in the sections of a series index. The container's hashes would stop nearly every
+ * change, so the input is a list of sections' raw pages ("u8 section, u24 length, bytes") that is
+ * put into a fresh container and opened from there: whatever opens must answer every question
+ * without a fault, with KS_OK or an error.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const sections[] = {"sidx.top", "sidx.values", "sidx.post", "sidx.bases", "sidx.rows"};
+static const char *const sections[] = {"sidx.top", "sidx.values", "sidx.post", "sidx.bases",
+                                       "sidx.rows"};
 
 static char path[64];
 

@@ -1,4 +1,5 @@
-/* Lists of deleted rows from hostile bytes, as they are and with the hash made right. What parses comes back equal. */
+/* Lists of deleted rows from hostile bytes, as they are and with the hash made right. What parses
+ * comes back equal. */
 #include <stdint.h>
 #include <string.h>
 

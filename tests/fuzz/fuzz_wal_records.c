@@ -1,11 +1,11 @@
 /*
- * Records of the log from hostile bytes, replayed into a head: [type u8][shard u8][length u16][payload] and so on. An error ends the
- * replay, as at a start; until then everything is sound.
+ * Records of the log from hostile bytes, replayed into a head: [type u8][shard u8][length
+ * u16][payload] and so on. An error ends the replay, as at a start; until then everything is sound.
  */
 #include <stdint.h>
 
-#include "base/bytes.h"
 #include "bare_engine.h"
+#include "base/bytes.h"
 #include "engine/replay.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -1,7 +1,8 @@
 /*
- * Hostile log segments. The first byte chooses: even: the rest is a segment file as it is; odd: the rest is a recipe for
- * commits and frames with valid hashes and hostile fields, which get behind the checksums. Either is read by recovery
- * (strict and salvaging), by the dump, and after a salvage the log must open and hold what was salvaged.
+ * Hostile log segments. The first byte chooses: even: the rest is a segment file as it is; odd: the
+ * rest is a recipe for commits and frames with valid hashes and hostile fields, which get behind
+ * the checksums. Either is read by recovery (strict and salvaging), by the dump, and after a
+ * salvage the log must open and hold what was salvaged.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +43,8 @@ static ks_err dump_frame(void *arg, const struct ks_wal_record *rec, uint64_t of
     return count_record(arg, rec);
 }
 
-/* Commits and frames by recipe: hashes are right, all else is as the input says. Returns the file's length. */
+/* Commits and frames by recipe: hashes are right, all else is as the input says. Returns the file's
+ * length. */
 static size_t cook(struct ks_slice in, uint8_t *out)
 {
     struct ks_reader r = ks_reader(in);
@@ -70,10 +72,12 @@ static size_t cook(struct ks_slice in, uint8_t *out)
         size_t at = KSI_WAL_COMMIT_BYTES;
         for (uint32_t i = 0; i < (c.frames & 63) && ks_reader_left(&r); i++) {
             uint8_t len = ks_read_u8(&r), odd2 = ks_read_u8(&r);
-            struct ks_slice payload = ks_read_bytes(&r, len < ks_reader_left(&r) ? len : ks_reader_left(&r));
+            struct ks_slice payload =
+                ks_read_bytes(&r, len < ks_reader_left(&r) ? len : ks_reader_left(&r));
             if (at + KSI_WAL_FRAME_HEAD + payload.len > KSI_WAL_BLOCK)
                 break;
-            struct ksi_wal_frame f = {.type = odd2, .flags = odd2 == 255, .lsn = lsn++ + (odd2 == 254)};
+            struct ksi_wal_frame f = {
+                .type = odd2, .flags = odd2 == 255, .lsn = lsn++ + (odd2 == 254)};
             ksi_wal_frame_encode(&f, payload, seed, out + off + at);
             if (odd2 == 253)
                 ks_put_le32(out + off + at, ks_le32(out) * 3);
@@ -86,8 +90,11 @@ static size_t cook(struct ks_slice in, uint8_t *out)
 
 static void check_folder(struct ks_simdisk *d)
 {
-    struct ks_wal_opts o = {.vfs = ks_simdisk_vfs(d), .dir = "w", .segment_bytes = 64 << 10,
-                            .buffer_bytes = 16 << 10, .no_thread = true};
+    struct ks_wal_opts o = {.vfs = ks_simdisk_vfs(d),
+                            .dir = "w",
+                            .segment_bytes = 64 << 10,
+                            .buffer_bytes = 16 << 10,
+                            .no_thread = true};
     struct ks_wal_inspector in = {.frame = dump_frame};
     uint64_t dumped[3] = {0}, strict[3] = {0}, salvaged[3] = {0}, again[3] = {0};
     enum ks_wal_state state;

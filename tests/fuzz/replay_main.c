@@ -1,4 +1,5 @@
-/* Replays a fuzz corpus folder as a plain test: every file, every prefix cut in half, and the empty input. */
+/* Replays a fuzz corpus folder as a plain test: every file, every prefix cut in half, and the empty
+ * input. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

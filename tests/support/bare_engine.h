@@ -1,4 +1,5 @@
-/* An engine of a head alone: shards and live index, no files. For fuzzers of what recovery reads. */
+/* An engine of a head alone: shards and live index, no files. For fuzzers of what recovery reads.
+ */
 #ifndef KS_TESTS_BARE_ENGINE_H
 #define KS_TESTS_BARE_ENGINE_H
 
@@ -31,7 +32,8 @@ static inline void bare_engine_done(struct ks_engine *e)
     ks_live_index_free(e->live);
 }
 
-static inline ks_err bare_small_sid(void *arg, uint32_t sid, struct ks_tenant tenant, struct ks_slice labels)
+static inline ks_err bare_small_sid(void *arg, uint32_t sid, struct ks_tenant tenant,
+                                    struct ks_slice labels)
 {
     (void)tenant;
     (void)labels;
@@ -39,7 +41,8 @@ static inline ks_err bare_small_sid(void *arg, uint32_t sid, struct ks_tenant te
     return KS_OK;
 }
 
-/* Whether a list of series (the SERIES record's form) keeps to small ids: ids are an index, huge ones cost memory rightly. */
+/* Whether a list of series (the SERIES record's form) keeps to small ids: ids are an index, huge
+ * ones cost memory rightly. */
 static inline bool bare_sids_small(struct ks_slice series)
 {
     bool small = true;

@@ -27,7 +27,8 @@ static size_t parse_text(const char *text, struct ks_matcher *out, size_t cap)
         p += neg || re ? 2 : 1;
         const char *end = strchr(p + 1, '"');
         out[n++] = (struct ks_matcher){name, ks_slice(p + 1, (size_t)(end - p - 1)),
-                                       re ? (neg ? KS_MATCH_NRE : KS_MATCH_RE) : (neg ? KS_MATCH_NEQ : KS_MATCH_EQ)};
+                                       re ? (neg ? KS_MATCH_NRE : KS_MATCH_RE)
+                                          : (neg ? KS_MATCH_NEQ : KS_MATCH_EQ)};
         p = end + 1;
         p += *p == ',';
     }
@@ -72,15 +73,16 @@ void tw_add(struct tw *w, const char *series, int64_t ts, double value)
         return;
     }
     struct ks_tenant t = {0, 0};
-    b->series[b->series_count++] = (struct ks_write_series){
-        ks_raw_key(t, ks_slice(NULL, 0), raw), raw, t, (uint32_t)b->sample_count, 1};
+    b->series[b->series_count++] = (struct ks_write_series){ks_raw_key(t, ks_slice(NULL, 0), raw),
+                                                            raw, t, (uint32_t)b->sample_count, 1};
     b->samples[b->sample_count++] = (struct ks_write_sample){ts, value};
 }
 
 ks_err tw_write(struct tw *w, struct ks_engine *e, struct ks_write_result *ret)
 {
     struct ks_write_result r;
-    ks_err err = w->memory_short ? ks_fail(KS_ENOMEM, "no memory for the batch") : ks_engine_write(e, &w->batch, ret ? ret : &r);
+    ks_err err = w->memory_short ? ks_fail(KS_ENOMEM, "no memory for the batch")
+                                 : ks_engine_write(e, &w->batch, ret ? ret : &r);
     w->memory_short = false;
     ks_write_batch_reset(&w->batch);
     ks_arena_reset(&w->arena);
@@ -97,7 +99,8 @@ ks_err tw_put(struct ks_engine *e, const char *series, int64_t ts, double value)
     return err;
 }
 
-static struct ks_series_set *select_text(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms)
+static struct ks_series_set *select_text(struct ks_engine *e, const char *selector, int64_t min_ms,
+                                         int64_t max_ms)
 {
     struct ks_matcher room[16];
     struct ks_selector sel = t_selector(selector, room, 16);
@@ -116,8 +119,8 @@ static struct ks_series_set *select_text(struct ks_engine *e, const char *select
     return set;
 }
 
-size_t t_read(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms, int64_t *ts, double *values,
-              size_t cap)
+size_t t_read(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms,
+              int64_t *ts, double *values, size_t cap)
 {
     struct ks_series_set *set = select_text(e, selector, min_ms, max_ms);
     struct ks_samples s = {0};

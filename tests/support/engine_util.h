@@ -4,7 +4,8 @@
 
 #include "engine/engine.h"
 
-/* A writer that collects samples by label text like `m{a="b",c="d"}` (values without escapes) and writes them. */
+/* A writer that collects samples by label text like `m{a="b",c="d"}` (values without escapes) and
+ * writes them. */
 struct tw {
     struct ks_write_batch batch;
     struct ks_arena arena;
@@ -17,12 +18,14 @@ ks_err tw_write(struct tw *w, struct ks_engine *e, struct ks_write_result *ret);
 /* Adds one sample and writes. */
 ks_err tw_put(struct ks_engine *e, const char *series, int64_t ts, double value);
 
-/* A selector of equalities and one regex from a label text: m{a="b",c=~"x.*"}. Slices point into the text. */
+/* A selector of equalities and one regex from a label text: m{a="b",c=~"x.*"}. Slices point into
+ * the text. */
 struct ks_selector t_selector(const char *text, struct ks_matcher *room, size_t cap);
 
-/* All samples of the one series that matches; count in *ret_n. Fails the test unless at most one series matches. */
-size_t t_read(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms, int64_t *ts, double *values,
-              size_t cap);
+/* All samples of the one series that matches; count in *ret_n. Fails the test unless at most one
+ * series matches. */
+size_t t_read(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms,
+              int64_t *ts, double *values, size_t cap);
 /* Series that match. */
 size_t t_count(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms);
 

@@ -1,4 +1,5 @@
-/* Native histograms for tests and benches: a counter that grows, with layouts that change now and then. */
+/* Native histograms for tests and benches: a counter that grows, with layouts that change now and
+ * then. */
 #ifndef KS_TESTS_HISTOGRAM_SHAPES_H
 #define KS_TESTS_HISTOGRAM_SHAPES_H
 
@@ -17,16 +18,19 @@ static inline uint32_t shape_draw(uint64_t *seed, uint32_t n)
     return (uint32_t)(*seed >> 20) % n;
 }
 
-static inline void shape_side(struct ks_arena *a, uint64_t *seed, bool is_float, bool wild, uint32_t spans, uint32_t length,
-                              struct ks_histogram_side *ret)
+static inline void shape_side(struct ks_arena *a, uint64_t *seed, bool is_float, bool wild,
+                              uint32_t spans, uint32_t length, struct ks_histogram_side *ret)
 {
     struct ks_histogram_span *s = ks_arena_array(a, spans + 1, sizeof *s);
     uint64_t *v = ks_arena_array(a, (size_t)spans * length + 1, sizeof *v);
     uint32_t n = 0;
     for (uint32_t i = 0; i < spans; i++) {
-        s[i] = (struct ks_histogram_span){i ? (int32_t)shape_draw(seed, 4) : (int32_t)shape_draw(seed, 9) - 4, length};
+        s[i] = (struct ks_histogram_span){
+            i ? (int32_t)shape_draw(seed, 4) : (int32_t)shape_draw(seed, 9) - 4, length};
         for (uint32_t k = 0; k < length; k++)
-            v[n++] = wild ? *seed * (shape_draw(seed, 7) + 1) : is_float ? ks_f64_bits(shape_draw(seed, 99)) : shape_draw(seed, 3);
+            v[n++] = wild       ? *seed * (shape_draw(seed, 7) + 1)
+                     : is_float ? ks_f64_bits(shape_draw(seed, 99))
+                                : shape_draw(seed, 3);
     }
     *ret = (struct ks_histogram_side){s, spans, n, {.deltas = (int64_t *)v}};
 }
@@ -55,17 +59,22 @@ static inline struct ks_histogram shape_wild(struct ks_arena *a, uint64_t *seed)
         for (uint32_t i = 0; i < h.custom_count; i++)
             bounds[i] = i * 0.25;
     } else {
-        shape_side(a, seed, h.is_float, wild, shape_draw(seed, 3), shape_draw(seed, 4), &h.negative);
+        shape_side(a, seed, h.is_float, wild, shape_draw(seed, 3), shape_draw(seed, 4),
+                   &h.negative);
     }
     return h;
 }
 
-/* The i-th scrape of a latency histogram with `buckets` buckets in two spans; each grows at its own pace. */
-static inline struct ks_histogram shape_counter(struct ks_arena *a, uint32_t buckets, uint32_t i, bool is_float)
+/* The i-th scrape of a latency histogram with `buckets` buckets in two spans; each grows at its own
+ * pace. */
+static inline struct ks_histogram shape_counter(struct ks_arena *a, uint32_t buckets, uint32_t i,
+                                                bool is_float)
 {
     struct ks_histogram_span *s = ks_arena_array(a, 2, sizeof *s);
     int64_t *v = ks_arena_array(a, buckets, sizeof *v), last = 0;
-    struct ks_histogram h = {.schema = 3, .is_float = is_float, .hint = i ? KS_HISTOGRAM_NOT_RESET : KS_HISTOGRAM_UNKNOWN};
+    struct ks_histogram h = {.schema = 3,
+                             .is_float = is_float,
+                             .hint = i ? KS_HISTOGRAM_NOT_RESET : KS_HISTOGRAM_UNKNOWN};
     uint64_t count = 0;
     s[0] = (struct ks_histogram_span){-20, buckets / 2};
     s[1] = (struct ks_histogram_span){3, buckets - buckets / 2};

@@ -28,8 +28,8 @@ struct ks_tenant kst_random_tenant(uint64_t *seed)
     return r < 6 ? (struct ks_tenant){0, 0} : (struct ks_tenant){r, 7};
 }
 
-static const char *const names[] = {"__name__", "app", "instance", "job", "le", "n\xc3\xa9",
-                                    "pod",      "x",   "zone"};
+static const char *const names[] = {"__name__",  "app", "instance", "job", "le",
+                                    "n\xc3\xa9", "pod", "x",        "zone"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static void random_value(uint64_t *seed, size_t name, struct ks_buf *out)
@@ -75,12 +75,47 @@ void kst_random_labels(uint64_t *seed, struct ks_buf *out)
 }
 
 static const char *const patterns[] = {
-    "",           ".*",       ".+",         "foo-a|foo-b", "foo.*",     ".*bar.*",   "app-1.*-7a.*",
-    "foo-[ab]",   "[0-9]+",   "\\d",        "(?i)FOO-A",   "a.b1",      "(foo|app)-.*", "",
-    "foo-a?",     "|foo-a",   "(1|2|3)?",   "foo-(a|b|)",  "1|",        "[^0-9].*",  "app-\\d+-.*",
-    "bad.",       "bad.*",    "\xc3\xa9.*", ".t..",        "()",        "a{0}",      "foo-a{1,2}",
-    "^foo-a$",    "^1|2$",    "(a|f).*(r-1|-b)", ".*.+",   ".+.+",      "foo\\-a",   "x*",
-    "(foo-|)bar-?", "app-.+-7a.*|1|2|foo-c", ".*-.*-.*",   "a\\nb.",    ".{3}",      ".{0,5}",
+    "",
+    ".*",
+    ".+",
+    "foo-a|foo-b",
+    "foo.*",
+    ".*bar.*",
+    "app-1.*-7a.*",
+    "foo-[ab]",
+    "[0-9]+",
+    "\\d",
+    "(?i)FOO-A",
+    "a.b1",
+    "(foo|app)-.*",
+    "",
+    "foo-a?",
+    "|foo-a",
+    "(1|2|3)?",
+    "foo-(a|b|)",
+    "1|",
+    "[^0-9].*",
+    "app-\\d+-.*",
+    "bad.",
+    "bad.*",
+    "\xc3\xa9.*",
+    ".t..",
+    "()",
+    "a{0}",
+    "foo-a{1,2}",
+    "^foo-a$",
+    "^1|2$",
+    "(a|f).*(r-1|-b)",
+    ".*.+",
+    ".+.+",
+    "foo\\-a",
+    "x*",
+    "(foo-|)bar-?",
+    "app-.+-7a.*|1|2|foo-c",
+    ".*-.*-.*",
+    "a\\nb.",
+    ".{3}",
+    ".{0,5}",
 };
 
 void kst_random_question(uint64_t *seed, struct kst_question *q)
@@ -98,7 +133,8 @@ void kst_random_question(uint64_t *seed, struct kst_question *q)
             m->name = ks_slice_str(name < NAMES ? names[name] : "absent");
             m->op = (enum ks_match_op)ks_rng_below(seed, 4);
             if (m->op >= KS_MATCH_RE) {
-                m->value = ks_slice_str(patterns[ks_rng_below(seed, sizeof patterns / sizeof *patterns)]);
+                m->value =
+                    ks_slice_str(patterns[ks_rng_below(seed, sizeof patterns / sizeof *patterns)]);
                 continue;
             }
             random_value(seed, name, &value);
@@ -117,7 +153,8 @@ void kst_question_print(const struct kst_question *q)
         fprintf(stderr, "{");
         for (size_t i = 0; i < q->selectors[s].count; i++) {
             const struct ks_matcher *m = &q->matchers[s][i];
-            fprintf(stderr, "%.*s%s\"%.*s\",", KS_SLICE_ARG(m->name), ops[m->op], KS_SLICE_ARG(m->value));
+            fprintf(stderr, "%.*s%s\"%.*s\",", KS_SLICE_ARG(m->name), ops[m->op],
+                    KS_SLICE_ARG(m->value));
         }
         fprintf(stderr, "} ");
     }
@@ -188,8 +225,9 @@ roaring_bitmap_t *kst_model_select(const struct kst_model *m, struct ks_tenant t
     return out;
 }
 
-uint64_t kst_model_count(const struct kst_model *m, struct ks_tenant tenant, const roaring_bitmap_t *rows,
-                         struct ks_slice name, const struct ks_slice *value)
+uint64_t kst_model_count(const struct kst_model *m, struct ks_tenant tenant,
+                         const roaring_bitmap_t *rows, struct ks_slice name,
+                         const struct ks_slice *value)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < m->count; i++) {

@@ -1,6 +1,7 @@
 /*
- * The slow, obvious index that the real ones are compared with: a list of label sets, matched one by one with RE2 alone; and
- * generators of random label sets and matchers that make every kind of corner (absence, "", classes, flags) likely.
+ * The slow, obvious index that the real ones are compared with: a list of label sets, matched one
+ * by one with RE2 alone; and generators of random label sets and matchers that make every kind of
+ * corner (absence, "", classes, flags) likely.
  */
 #ifndef KS_TESTS_SUPPORT_INDEX_MODEL_H
 #define KS_TESTS_SUPPORT_INDEX_MODEL_H
@@ -42,8 +43,10 @@ void kst_question_print(const struct kst_question *q);
 bool kst_matches(const struct ks_selector *s, struct ks_slice label_bytes);
 roaring_bitmap_t *kst_model_select(const struct kst_model *m, struct ks_tenant tenant,
                                    const struct ks_selector *selectors, size_t count);
-/* How many of the rows (NULL: any) of the tenant have the label (value.ptr NULL: with any value). */
-uint64_t kst_model_count(const struct kst_model *m, struct ks_tenant tenant, const roaring_bitmap_t *rows,
-                         struct ks_slice name, const struct ks_slice *value);
+/* How many of the rows (NULL: any) of the tenant have the label (value.ptr NULL: with any value).
+ */
+uint64_t kst_model_count(const struct kst_model *m, struct ks_tenant tenant,
+                         const roaring_bitmap_t *rows, struct ks_slice name,
+                         const struct ks_slice *value);
 
 #endif

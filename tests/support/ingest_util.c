@@ -58,7 +58,8 @@ static void put_labels(struct ks_buf *out, struct ks_slice raw)
     for (size_t i = 0; i < l.count; i++) {
         if (ks_slice_eq(room[i].name, KS_NAME_LABEL))
             continue;
-        ks_buf_printf(out, "%s%.*s=\"%.*s\"", sep, KS_SLICE_ARG(room[i].name), KS_SLICE_ARG(room[i].value));
+        ks_buf_printf(out, "%s%.*s=\"%.*s\"", sep, KS_SLICE_ARG(room[i].name),
+                      KS_SLICE_ARG(room[i].value));
         sep = ",";
     }
     if (*sep == ',')
@@ -71,7 +72,8 @@ const char *ti_text(struct ti *t)
     ks_buf_reset(&t->text);
     for (size_t i = 0; i < b->series_count; i++) {
         const struct ks_write_series *s = &b->series[i];
-        if (s->first_sample > b->sample_count || s->sample_count > b->sample_count - s->first_sample)
+        if (s->first_sample > b->sample_count ||
+            s->sample_count > b->sample_count - s->first_sample)
             broken("samples outside of the batch");
         for (size_t k = 0; k < s->sample_count; k++) {
             const struct ks_write_sample *x = &b->samples[s->first_sample + k];

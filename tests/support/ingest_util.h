@@ -17,8 +17,9 @@ void ti_done(struct ti *t);
 /* Empties the batch: the next body starts anew. */
 void ti_reset(struct ti *t);
 /*
- * The batch as lines name{a="b",…} value time, labels sorted, lines in the order of the batch; "" when empty. Aborts when a raw
- * label text is malformed or a sample lies outside of its series: so fuzzers may use it as their check.
+ * The batch as lines name{a="b",…} value time, labels sorted, lines in the order of the batch; ""
+ * when empty. Aborts when a raw label text is malformed or a sample lies outside of its series: so
+ * fuzzers may use it as their check.
  */
 const char *ti_text(struct ti *t);
 

@@ -21,7 +21,8 @@ size_t memory_source_add(struct memory_source *m, const char *const *labels)
     ks_labels_encode(&l, &b);
     if (ks_array_reserve((void **)&m->series, &m->cap, m->count + 1, sizeof *m->series) != KS_OK)
         return 0;
-    m->series[m->count] = (struct memory_series){.labels = ks_slice(ks_memdup(b.ptr ? b.ptr : "", b.len), b.len)};
+    m->series[m->count] =
+        (struct memory_series){.labels = ks_slice(ks_memdup(b.ptr ? b.ptr : "", b.len), b.len)};
     ks_buf_done(&b);
     return m->count++;
 }
@@ -56,7 +57,8 @@ static ks_err one_matches(const struct ks_matcher *m, struct ks_slice labels, bo
         return KS_OK;
     }
     char err[128];
-    struct ks_re *re = ks_re_new(m->value.ptr ? m->value.ptr : "", m->value.len, KS_RE_DOT_NL, err, sizeof err);
+    struct ks_re *re =
+        ks_re_new(m->value.ptr ? m->value.ptr : "", m->value.len, KS_RE_DOT_NL, err, sizeof err);
     if (!re)
         return ks_fail(KS_EINVAL, "cannot compile regexp: %s", err);
     *ret = (ks_re_full_match(re, v.ptr ? v.ptr : "", v.len) != 0) == (m->op == KS_MATCH_RE);
@@ -122,7 +124,8 @@ static struct ks_tenant mem_tenant(const struct ks_source_set *set, size_t i)
 {
     return set->m->series[set->items[i]].tenant;
 }
-static ks_err mem_read(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
+static ks_err mem_read(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
+                       struct ks_samples *out)
 {
     const struct memory_series *s = &set->m->series[set->items[i]];
     size_t cap = out->cap;

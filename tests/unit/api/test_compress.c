@@ -10,7 +10,8 @@
 #include "base/mem.h"
 #include "sys/rand.h"
 
-static const enum ks_encoding all[] = {KS_ENC_NONE, KS_ENC_GZIP, KS_ENC_DEFLATE, KS_ENC_ZSTD, KS_ENC_SNAPPY};
+static const enum ks_encoding all[] = {KS_ENC_NONE, KS_ENC_GZIP, KS_ENC_DEFLATE, KS_ENC_ZSTD,
+                                       KS_ENC_SNAPPY};
 
 static void fill(char *p, size_t n, uint64_t seed, bool compressible)
 {
@@ -37,7 +38,8 @@ static void test_round_trip(void **state)
                 /* One byte less is refused, whatever the encoding. */
                 ks_buf_reset(&out);
                 if (n)
-                    assert_int_equal(ks_decompress(all[k], ks_buf_view(&packed), n - 1, &out), KS_ETOOBIG);
+                    assert_int_equal(ks_decompress(all[k], ks_buf_view(&packed), n - 1, &out),
+                                     KS_ETOOBIG);
                 ks_buf_done(&packed);
                 ks_buf_done(&out);
                 ks_free(text);
@@ -82,7 +84,8 @@ static void test_lies_allocate_nothing(void **state)
     static const uint8_t snappy[] = {0xff, 0xff, 0xff, 0x7f, 0x00, 'a'};
     struct ks_buf out;
     ks_buf_init(&out, KS_BUF_UNLIMITED);
-    assert_int_equal(ks_decompress(KS_ENC_SNAPPY, ks_slice(snappy, sizeof snappy), 1u << 30, &out), KS_EPARSE);
+    assert_int_equal(ks_decompress(KS_ENC_SNAPPY, ks_slice(snappy, sizeof snappy), 1u << 30, &out),
+                     KS_EPARSE);
     assert_true(out.cap < 4096);
     struct ks_buf gz;
     ks_buf_init(&gz, 1 << 20);
@@ -142,9 +145,12 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),           cmocka_unit_test(test_damage_is_an_error),
-        cmocka_unit_test(test_lies_allocate_nothing), cmocka_unit_test(test_several_gzip_members),
-        cmocka_unit_test(test_gzip_stream),          cmocka_unit_test(test_names),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_damage_is_an_error),
+        cmocka_unit_test(test_lies_allocate_nothing),
+        cmocka_unit_test(test_several_gzip_members),
+        cmocka_unit_test(test_gzip_stream),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -39,11 +39,15 @@ static void check(const char *format, const char *body, uint64_t want_bad, const
 
 static void test_lines(void **state)
 {
-    check("2:metric:ask,3:metric:bid,1:label:ticker,4:label:market", "GOOG,1.23,4.56,NYSE\nMSFT,3.21,,NASDAQ\r\n", 0,
-          "ask{market=\"NYSE\",ticker=\"GOOG\"} 1.23 1700000000123\nbid{market=\"NYSE\",ticker=\"GOOG\"} 4.56 1700000000123\n"
+    check("2:metric:ask,3:metric:bid,1:label:ticker,4:label:market",
+          "GOOG,1.23,4.56,NYSE\nMSFT,3.21,,NASDAQ\r\n", 0,
+          "ask{market=\"NYSE\",ticker=\"GOOG\"} 1.23 "
+          "1700000000123\nbid{market=\"NYSE\",ticker=\"GOOG\"} 4.56 1700000000123\n"
           "ask{market=\"NASDAQ\",ticker=\"MSFT\"} 3.21 1700000000123\n");
-    check("1:time:unix_s,3:metric:m", "1600000000,skipped,5,more\n1600000001,x,6\n", 0, "m 5 1600000000000\nm 6 1600000001000\n");
-    check("1:metric:m,2:label:l", "1,\"a, \"\"b\"\"\"\n2,'it''s'\n", 0, "m{l=\"a, \"b\"\"} 1 1700000000123\nm{l=\"it's\"} 2 1700000000123\n");
+    check("1:time:unix_s,3:metric:m", "1600000000,skipped,5,more\n1600000001,x,6\n", 0,
+          "m 5 1600000000000\nm 6 1600000001000\n");
+    check("1:metric:m,2:label:l", "1,\"a, \"\"b\"\"\"\n2,'it''s'\n", 0,
+          "m{l=\"a, \"b\"\"} 1 1700000000123\nm{l=\"it's\"} 2 1700000000123\n");
     check("1:label:l,2:metric:m", "only,\n\n", 0, "");
     check("1:metric:a,2:metric:b", "NaN,-Inf\n", 0, "a NaN 1700000000123\nb -Inf 1700000000123\n");
 }
@@ -57,7 +61,8 @@ static void test_header(void **state)
 
 static void test_bad_lines(void **state)
 {
-    static const char *const bad[] = {"x", "1600000000", "1600000000,x", "9,\"1", "9,\"1\"x,2", "1e9,1", "9999999999999999,1"};
+    static const char *const bad[] = {"x",          "1600000000", "1600000000,x",      "9,\"1",
+                                      "9,\"1\"x,2", "1e9,1",      "9999999999999999,1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char body[128];
         snprintf(body, sizeof body, "1600000000,1\n%s\n1600000001,2\n", bad[i]);
@@ -75,9 +80,18 @@ static void test_bad_lines(void **state)
 
 static void test_formats(void **state)
 {
-    static const char *const bad[] = {"", "1:metric", "0:metric:m", "x:metric:m", "1:metric:", "1:label:l", "1:metric:m,1:label:l",
-                                      "1:time:unix_s,2:time:unix_s,3:metric:m", "1:time:julian,2:metric:m", "1:colour:x",
-                                      "99999999:metric:m", "-1:metric:m"};
+    static const char *const bad[] = {"",
+                                      "1:metric",
+                                      "0:metric:m",
+                                      "x:metric:m",
+                                      "1:metric:",
+                                      "1:label:l",
+                                      "1:metric:m,1:label:l",
+                                      "1:time:unix_s,2:time:unix_s,3:metric:m",
+                                      "1:time:julian,2:metric:m",
+                                      "1:colour:x",
+                                      "99999999:metric:m",
+                                      "-1:metric:m"};
     struct ks_arena a;
     struct ks_csv_format f;
     ks_arena_init(&a, 16 << 20);
@@ -97,7 +111,8 @@ static void test_times(void **state)
         {"2006-01-02T15:04:05Z07:00", "2023-11-15T00:13:20.123+02:00", 1700000000123},
         {"2006-01-02 15:04:05.000 -0700", "2023-11-14 17:13:20.500 -0500", 1700000000500},
         {"Mon, 02 Jan 2006 15:04:05 MST", "Tue, 14 Nov 2023 22:13:20 GMT", 1700000000000},
-        {"Monday January _2 2006 3:04:05 PM", "Tuesday November 14 2023 10:13:20 PM", 1700000000000},
+        {"Monday January _2 2006 3:04:05 PM", "Tuesday November 14 2023 10:13:20 PM",
+         1700000000000},
         {"1/2/06 03:04 pm", "11/14/23 12:00 am", 1699920000000},
         {"2006-002", "2023-318", 1699920000000},
         {"20060102150405", "20231114221320", 1700000000000},
@@ -109,20 +124,27 @@ static void test_times(void **state)
             fail_msg("not read: %s", cases[i].text);
         assert_int_equal(ms, cases[i].ms);
     }
-    static const char *const bad[] = {"2023-02-29T00:00:00Z", "2023-13-01T00:00:00Z", "2023-01-01T24:00:00Z", "2023-01-01T00:00:00",
-                                      "2023-01-01T00:00:00Zx", "x", ""};
+    static const char *const bad[] = {"2023-02-29T00:00:00Z",
+                                      "2023-13-01T00:00:00Z",
+                                      "2023-01-01T24:00:00Z",
+                                      "2023-01-01T00:00:00",
+                                      "2023-01-01T00:00:00Zx",
+                                      "x",
+                                      ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int64_t ms;
-        assert_false(ks_go_time_parse(KS_SLICE_LIT("2006-01-02T15:04:05Z07:00"), ks_slice_str(bad[i]), &ms));
+        assert_false(
+            ks_go_time_parse(KS_SLICE_LIT("2006-01-02T15:04:05Z07:00"), ks_slice_str(bad[i]), &ms));
     }
 }
 
 /* Every time written in a layout is read back from it. */
 static void test_times_round_trip(void **state)
 {
-    static const char *const layouts[] = {"2006-01-02T15:04:05.999Z07:00", "2006-01-02T15:04:05.000000000-07:00",
-                                          "Mon Jan _2 15:04:05.000 2006", "Monday, 2 January 2006 3:04:05,999 PM -0700",
-                                          "2006 002 15 4 5.999 Z07", "1/2/2006 03:04:05.999pm MST"};
+    static const char *const layouts[] = {
+        "2006-01-02T15:04:05.999Z07:00", "2006-01-02T15:04:05.000000000-07:00",
+        "Mon Jan _2 15:04:05.000 2006",  "Monday, 2 January 2006 3:04:05,999 PM -0700",
+        "2006 002 15 4 5.999 Z07",       "1/2/2006 03:04:05.999pm MST"};
     uint64_t r = 3;
     struct ks_buf b;
     ks_buf_init(&b, 1 << 10);
@@ -172,8 +194,9 @@ static void test_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),   cmocka_unit_test(test_header), cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_formats), cmocka_unit_test(test_times),  cmocka_unit_test(test_times_round_trip),
+        cmocka_unit_test(test_lines),      cmocka_unit_test(test_header),
+        cmocka_unit_test(test_bad_lines),  cmocka_unit_test(test_formats),
+        cmocka_unit_test(test_times),      cmocka_unit_test(test_times_round_trip),
         cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

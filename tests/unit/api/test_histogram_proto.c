@@ -21,7 +21,8 @@ static void put_double(struct ks_buf *b, unsigned field, double v)
     ks_buf_u64(b, ks_f64_bits(v));
 }
 
-static void put_side(struct ks_buf *b, const struct ks_histogram *h, const struct ks_histogram_side *s, unsigned field, bool packed)
+static void put_side(struct ks_buf *b, const struct ks_histogram *h,
+                     const struct ks_histogram_side *s, unsigned field, bool packed)
 {
     struct ks_buf sub;
     ks_buf_init(&sub, 1 << 16);
@@ -93,7 +94,8 @@ static void test_round_trip(void **state)
         assert_int_equal(ks_histogram_from_proto(ks_buf_view(&b), &a, &got, &time_ms), KS_OK);
         assert_true(ks_histogram_identical(&h, &got));
         assert_true(time_ms == want_ms);
-        for (size_t len = 0; len < b.len; len++) { /* cut anywhere: a shorter message, or an error; never more */
+        for (size_t len = 0; len < b.len;
+             len++) { /* cut anywhere: a shorter message, or an error; never more */
             ks_err err = ks_histogram_from_proto(ks_slice(b.ptr, len), &a, &got, &time_ms);
             assert_true(err == KS_OK || err == KS_EPARSE);
         }
@@ -115,8 +117,10 @@ static void test_hostile(void **state)
     for (int i = 0; i <= KS_HISTOGRAM_BUCKETS_MAX; i++)
         ks_buf_byte(&b, 0);
     assert_int_equal(ks_histogram_from_proto(ks_buf_view(&b), &a, &h, &time_ms), KS_ELIMIT);
-    assert_int_equal(ks_histogram_from_proto(KS_SLICE_LIT("\x1a\x00"), &a, &h, &time_ms), KS_OK); /* sum as bytes: skipped */
-    assert_int_equal(ks_histogram_from_proto(KS_SLICE_LIT("\x19\x00"), &a, &h, &time_ms), KS_EPARSE);
+    assert_int_equal(ks_histogram_from_proto(KS_SLICE_LIT("\x1a\x00"), &a, &h, &time_ms),
+                     KS_OK); /* sum as bytes: skipped */
+    assert_int_equal(ks_histogram_from_proto(KS_SLICE_LIT("\x19\x00"), &a, &h, &time_ms),
+                     KS_EPARSE);
     assert_int_equal(ks_histogram_from_proto(KS_SLICE_LIT(""), &a, &h, &time_ms), KS_OK);
     assert_int_equal(ks_histogram_validate(&h), KS_OK);
     ks_buf_done(&b);
@@ -125,6 +129,7 @@ static void test_hostile(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hostile)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
+                                       cmocka_unit_test(test_hostile)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,8 @@ static void test_shapes(void **state)
 {
     struct ks_influx_opts o = plain();
     check(&o, "cpu,host=a,region=eu usage=1.5,idle=98i 1700000000000000000\n",
-          "cpu_usage{host=\"a\",region=\"eu\"} 1.5 1700000000000\ncpu_idle{host=\"a\",region=\"eu\"} 98 1700000000000\n");
+          "cpu_usage{host=\"a\",region=\"eu\"} 1.5 "
+          "1700000000000\ncpu_idle{host=\"a\",region=\"eu\"} 98 1700000000000\n");
     check(&o, "m f=1", "m_f 1 1700000000123\n");
     check(&o, "m f=1 \r\n", "m_f 1 1700000000123\n");
     check(&o, "m f=1 0", "m_f 1 1700000000123\n");
@@ -45,7 +46,9 @@ static void test_shapes(void **state)
 static void test_values(void **state)
 {
     struct ks_influx_opts o = plain();
-    check(&o, "m a=t,b=F,c=true,d=False,e=18446744073709551615u,f=-3i,g=-1e-3,h=\"17\",i=\"x y, z=1\",j=\"q\\\"r\" 1700000000000",
+    check(&o,
+          "m a=t,b=F,c=true,d=False,e=18446744073709551615u,f=-3i,g=-1e-3,h=\"17\",i=\"x y, "
+          "z=1\",j=\"q\\\"r\" 1700000000000",
           "m_a 1 1700000000000\nm_b 0 1700000000000\nm_c 1 1700000000000\nm_d 0 1700000000000\n"
           "m_e 18446744073709552000 1700000000000\nm_f -3 1700000000000\nm_g -0.001 1700000000000\n"
           "m_h 17 1700000000000\nm_i 0 1700000000000\nm_j 0 1700000000000\n");
@@ -82,13 +85,20 @@ static void test_precision(void **state)
     static const struct {
         const char *precision, *stamp, *want;
     } cases[] = {
-        {"ns", "1700000000123456789", "1700000000123"}, {"u", "1700000000123456", "1700000000123"},
-        {"us", "1700000000123456", "1700000000123"},    {"µ", "1700000000123456", "1700000000123"},
-        {"ms", "1700000000123", "1700000000123"},       {"s", "1700000000", "1700000000000"},
-        {"m", "28333333", "1699999980000"},             {"h", "472222", "1699999200000"},
-        {"", "1700000000", "1700000000000"},            {"", "1700000000123", "1700000000123"},
-        {"", "1700000000123456", "1700000000123"},      {"", "1700000000123456789", "1700000000123"},
-        {"s", "", "1700000000000"},                     {"h", "", "1699999200000"},
+        {"ns", "1700000000123456789", "1700000000123"},
+        {"u", "1700000000123456", "1700000000123"},
+        {"us", "1700000000123456", "1700000000123"},
+        {"µ", "1700000000123456", "1700000000123"},
+        {"ms", "1700000000123", "1700000000123"},
+        {"s", "1700000000", "1700000000000"},
+        {"m", "28333333", "1699999980000"},
+        {"h", "472222", "1699999200000"},
+        {"", "1700000000", "1700000000000"},
+        {"", "1700000000123", "1700000000123"},
+        {"", "1700000000123456", "1700000000123"},
+        {"", "1700000000123456789", "1700000000123"},
+        {"s", "", "1700000000000"},
+        {"h", "", "1699999200000"},
         {"ns", "-5000000", "-5"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -104,8 +114,14 @@ static void test_precision(void **state)
 static void test_bad_lines(void **state)
 {
     static const char *const bad[] = {
-        "m",  "m ",           "m f",   "m f=",  "m f=x",          "m f=1 x",        "m =1", "m,t f=1",
-        "m f=1,", "m f=\"a", "m f=\"a\"b", "m,a=b", "m f=1 1 2", "m f=1 9223372036854775808", "m f=1ii", "m f=1,,g=2",
+        "m",          "m ",
+        "m f",        "m f=",
+        "m f=x",      "m f=1 x",
+        "m =1",       "m,t f=1",
+        "m f=1,",     "m f=\"a",
+        "m f=\"a\"b", "m,a=b",
+        "m f=1 1 2",  "m f=1 9223372036854775808",
+        "m f=1ii",    "m f=1,,g=2",
     };
     struct ks_influx_opts o = plain();
     struct ti t;
@@ -120,7 +136,8 @@ static void test_bad_lines(void **state)
             fail_msg("line taken: %s", bad[i]);
         assert_int_equal(res.good, 2);
         assert_true(res.first_bad[0] != 0);
-        assert_string_equal(ti_text(&t), "a_f 1 1700000000000\na_g 2 1700000000000\nb_f 2 1700000000000\n");
+        assert_string_equal(ti_text(&t),
+                            "a_f 1 1700000000000\na_g 2 1700000000000\nb_f 2 1700000000000\n");
     }
     ti_done(&t);
 }
@@ -156,7 +173,8 @@ static void test_round_trip(void **state)
     ks_buf_init(&body, 1 << 20);
     for (int i = 0; i < 3000; i++) {
         char room[4][16];
-        struct ks_slice m = random_text(&r, room[0]), k = random_text(&r, room[1]), v = random_text(&r, room[2]);
+        struct ks_slice m = random_text(&r, room[0]), k = random_text(&r, room[1]),
+                        v = random_text(&r, room[2]);
         struct ks_slice f = random_text(&r, room[3]);
         int64_t n = (int64_t)ks_rng_below(&r, 1000000);
         char name[64];
@@ -210,8 +228,9 @@ static void test_blow_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),    cmocka_unit_test(test_values),    cmocka_unit_test(test_escapes),
-        cmocka_unit_test(test_options),   cmocka_unit_test(test_precision), cmocka_unit_test(test_bad_lines),
+        cmocka_unit_test(test_shapes),     cmocka_unit_test(test_values),
+        cmocka_unit_test(test_escapes),    cmocka_unit_test(test_options),
+        cmocka_unit_test(test_precision),  cmocka_unit_test(test_bad_lines),
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_blow_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * The decoder against the one protobuf-c generates: random requests are packed, taken apart by both, and must give the same samples.
- * JSON: the transcoder's output is read by protobuf-c.
+ * The decoder against the one protobuf-c generates: random requests are packed, taken apart by
+ * both, and must give the same samples. JSON: the transcoder's output is read by protobuf-c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -40,7 +40,7 @@ static char *text(const char *kind, uint64_t n)
     return p;
 }
 
-/* --- random requests ---------------------------------------------------------------------------------------------------- */
+/* --- random requests --- */
 static KsOtlp__AnyValue *random_value(int depth);
 
 static KsOtlp__KeyValue **random_attributes(size_t *ret_n, int depth)
@@ -151,12 +151,12 @@ static KsOtlp__SummaryDataPoint *random_summary(void)
     return p;
 }
 
-#define FILL(list, n, one)                                                                                             \
-    do {                                                                                                               \
-        (n) = below(4);                                                                                                \
-        (list) = make(4 * sizeof *(list));                                                                             \
-        for (size_t fi = 0; fi < (n); fi++)                                                                            \
-            (list)[fi] = (one);                                                                                        \
+#define FILL(list, n, one)                                                                         \
+    do {                                                                                           \
+        (n) = below(4);                                                                            \
+        (list) = make(4 * sizeof *(list));                                                         \
+        for (size_t fi = 0; fi < (n); fi++)                                                        \
+            (list)[fi] = (one);                                                                    \
     } while (0)
 
 static KsOtlp__Metric *random_metric(void)
@@ -219,7 +219,7 @@ static KsOtlp__ResourceMetrics *random_resource_metrics(void)
     return r;
 }
 
-/* --- what they mean ----------------------------------------------------------------------------------------------------- */
+/* --- what they mean --- */
 struct naive {
     struct ks_label labels[256];
     size_t count;
@@ -231,7 +231,8 @@ struct naive {
 static void set(struct naive *x, struct ks_slice name, struct ks_slice value)
 {
     if (value.len)
-        x->labels[x->count++] = (struct ks_label){ks_arena_dup(&arena, name), ks_arena_dup(&arena, value)};
+        x->labels[x->count++] =
+            (struct ks_label){ks_arena_dup(&arena, name), ks_arena_dup(&arena, value)};
 }
 
 static void attributes(struct naive *x, const char *prefix, KsOtlp__KeyValue **list, size_t n)
@@ -256,7 +257,8 @@ static void attributes(struct naive *x, const char *prefix, KsOtlp__KeyValue **l
             s = ks_slice(room, ks_f64_format_fixed(room, v->double_value));
             break;
         case KS_OTLP__ANY_VALUE__VALUE_KVLIST_VALUE:
-            attributes(x, ks_arena_printf(&arena, "%.*s.", KS_SLICE_ARG(key)).ptr, v->kvlist_value->values, v->kvlist_value->n_values);
+            attributes(x, ks_arena_printf(&arena, "%.*s.", KS_SLICE_ARG(key)).ptr,
+                       v->kvlist_value->values, v->kvlist_value->n_values);
             continue;
         default:
             continue;
@@ -265,7 +267,8 @@ static void attributes(struct naive *x, const char *prefix, KsOtlp__KeyValue **l
     }
 }
 
-static void sample(struct naive *x, const char *suffix, const char *label, struct ks_slice more, uint64_t ns, uint32_t flags, double v)
+static void sample(struct naive *x, const char *suffix, const char *label, struct ks_slice more,
+                   uint64_t ns, uint32_t flags, double v)
 {
     struct ks_label room[260];
     struct ks_labels l = {room, x->count, 260};
@@ -276,7 +279,8 @@ static void sample(struct naive *x, const char *suffix, const char *label, struc
     const char *sep = "{";
     ks_buf_printf(&x->out, "%s%s", x->name, suffix);
     for (size_t i = 0; i < l.count; i++, sep = ",")
-        ks_buf_printf(&x->out, "%s%.*s=\"%.*s\"", sep, KS_SLICE_ARG(room[i].name), KS_SLICE_ARG(room[i].value));
+        ks_buf_printf(&x->out, "%s%.*s=\"%.*s\"", sep, KS_SLICE_ARG(room[i].name),
+                      KS_SLICE_ARG(room[i].value));
     ks_buf_str(&x->out, l.count ? "} " : " ");
     if (flags & 1)
         ks_buf_str(&x->out, "stale");
@@ -295,7 +299,8 @@ static void naive_numbers(struct naive *x, KsOtlp__NumberDataPoint **list, size_
         if (!p->time_unix_nano || (!p->value_case && !(p->flags & 1)))
             x->rejected++;
         else
-            sample(x, "", "", ks_slice("", 0), p->time_unix_nano, p->flags, is_int ? (double)p->as_int : p->as_double);
+            sample(x, "", "", ks_slice("", 0), p->time_unix_nano, p->flags,
+                   is_int ? (double)p->as_int : p->as_double);
         x->count = mark;
     }
 }
@@ -315,8 +320,9 @@ static void naive_histograms(struct naive *x, KsOtlp__HistogramDataPoint **list,
             if (p->opt_sum_case)
                 sample(x, "_sum", "", ks_slice("", 0), t, p->flags, p->sum);
             for (size_t k = 0; k + 1 < p->n_bucket_counts; k++)
-                sample(x, "_bucket", "le", ks_slice(room, ks_f64_format_fixed(room, p->explicit_bounds[k])), t, p->flags,
-                       (double)(sum += p->bucket_counts[k]));
+                sample(x, "_bucket", "le",
+                       ks_slice(room, ks_f64_format_fixed(room, p->explicit_bounds[k])), t,
+                       p->flags, (double)(sum += p->bucket_counts[k]));
             sum += p->n_bucket_counts ? p->bucket_counts[p->n_bucket_counts - 1] : p->count;
             sample(x, "_bucket", "le", KS_SLICE_LIT("+Inf"), t, p->flags, (double)sum);
         }
@@ -338,8 +344,9 @@ static void naive_summaries(struct naive *x, KsOtlp__SummaryDataPoint **list, si
             sample(x, "_sum", "", ks_slice("", 0), t, p->flags, p->sum);
             sample(x, "_count", "", ks_slice("", 0), t, p->flags, (double)p->count);
             for (size_t k = 0; k < p->n_quantile_values; k++)
-                sample(x, "", "quantile", ks_slice(room, ks_f64_format_fixed(room, p->quantile_values[k]->quantile)), t, p->flags,
-                       p->quantile_values[k]->value);
+                sample(x, "", "quantile",
+                       ks_slice(room, ks_f64_format_fixed(room, p->quantile_values[k]->quantile)),
+                       t, p->flags, p->quantile_values[k]->value);
         }
         x->count = mark;
     }
@@ -355,8 +362,10 @@ static void naive_request(struct naive *x, const KsOtlp__Request *q)
             const KsOtlp__ScopeMetrics *s = r->scope_metrics[k];
             size_t mark = x->count;
             if (s->scope) {
-                set(x, KS_SLICE_LIT("scope.name"), ks_slice_str(s->scope->name[0] ? s->scope->name : "unknown"));
-                set(x, KS_SLICE_LIT("scope.version"), ks_slice_str(s->scope->version[0] ? s->scope->version : "unknown"));
+                set(x, KS_SLICE_LIT("scope.name"),
+                    ks_slice_str(s->scope->name[0] ? s->scope->name : "unknown"));
+                set(x, KS_SLICE_LIT("scope.version"),
+                    ks_slice_str(s->scope->version[0] ? s->scope->version : "unknown"));
                 attributes(x, "scope.attributes.", s->scope->attributes, s->scope->n_attributes);
             }
             for (size_t j = 0; j < s->n_metrics; j++) {
@@ -418,11 +427,12 @@ static void test_against_generated(void **state)
     ti_done(&t);
 }
 
-/* --- JSON --------------------------------------------------------------------------------------------------------------- */
+/* --- JSON --- */
 static KsOtlp__Request *from_json(const char *json, struct ks_buf *out)
 {
     ks_buf_reset(out);
-    if (ks_otlp_json_to_protobuf(ks_slice_str(json), &ks_otlp_metrics_request, &arena, out) != KS_OK)
+    if (ks_otlp_json_to_protobuf(ks_slice_str(json), &ks_otlp_metrics_request, &arena, out) !=
+        KS_OK)
         return NULL;
     return ks_otlp__request__unpack(NULL, out->len, (const uint8_t *)out->ptr);
 }
@@ -432,27 +442,47 @@ static void test_json(void **state)
     struct ks_buf out;
     ks_arena_init(&arena, 1 << 20);
     ks_buf_init(&out, 1 << 20);
-    KsOtlp__Request *q = from_json(
-        " {\"unknown\":[{\"x\":1}],\"resource_metrics\":[null,{\"resource\":{\"attributes\":[{\"key\":\"\\u00e9\",\"value\":{\"intValue\":\"-7\"}},"
-        "{\"key\":\"b\",\"value\":{\"bytesValue\":\"AAEC_w==\"}}]},\"scopeMetrics\":[{\"metrics\":[{\"name\":\"m\",\"exponentialHistogram\":"
-        "{\"aggregationTemporality\":\"AGGREGATION_TEMPORALITY_DELTA\",\"dataPoints\":[{\"time_unix_nano\":\"1700000000000000001\",\"count\":17.0,"
-        "\"scale\":-2,\"zeroThreshold\":\"Infinity\",\"positive\":{\"offset\":-5,\"bucketCounts\":[1,\"2\",3e0]},\"sum\":null}]}}]}]}]} ",
-        &out);
+    KsOtlp__Request *q =
+        from_json(" {\"unknown\":[{\"x\":1}],\"resource_metrics\":[null,{\"resource\":{"
+                  "\"attributes\":[{\"key\":\"\\u00e9\",\"value\":{\"intValue\":\"-7\"}},"
+                  "{\"key\":\"b\",\"value\":{\"bytesValue\":\"AAEC_w==\"}}]},\"scopeMetrics\":[{"
+                  "\"metrics\":[{\"name\":\"m\",\"exponentialHistogram\":"
+                  "{\"aggregationTemporality\":\"AGGREGATION_TEMPORALITY_DELTA\",\"dataPoints\":[{"
+                  "\"time_unix_nano\":\"1700000000000000001\",\"count\":17.0,"
+                  "\"scale\":-2,\"zeroThreshold\":\"Infinity\",\"positive\":{\"offset\":-5,"
+                  "\"bucketCounts\":[1,\"2\",3e0]},\"sum\":null}]}}]}]}]} ",
+                  &out);
     assert_non_null(q);
     assert_int_equal(q->n_resource_metrics, 1);
     const KsOtlp__ResourceMetrics *r = q->resource_metrics[0];
     assert_string_equal(r->resource->attributes[0]->key, "\xc3\xa9");
     assert_int_equal(r->resource->attributes[0]->value->int_value, -7);
     assert_memory_equal(r->resource->attributes[1]->value->bytes_value.data, "\0\1\2\377", 4);
-    const KsOtlp__ExponentialHistogramDataPoint *p = r->scope_metrics[0]->metrics[0]->exponential_histogram->data_points[0];
-    assert_true(p->time_unix_nano == 1700000000000000001 && p->count == 17 && p->scale == -2 && isinf(p->zero_threshold) && !p->opt_sum_case);
-    assert_true(p->positive->offset == -5 && p->positive->n_bucket_counts == 3 && p->positive->bucket_counts[2] == 3);
+    const KsOtlp__ExponentialHistogramDataPoint *p =
+        r->scope_metrics[0]->metrics[0]->exponential_histogram->data_points[0];
+    assert_true(p->time_unix_nano == 1700000000000000001 && p->count == 17 && p->scale == -2 &&
+                isinf(p->zero_threshold) && !p->opt_sum_case);
+    assert_true(p->positive->offset == -5 && p->positive->n_bucket_counts == 3 &&
+                p->positive->bucket_counts[2] == 3);
     ks_otlp__request__free_unpacked(q, NULL);
     static const char *const bad[] = {
-        "", "[", "{", "{\"resourceMetrics\":{}}", "{\"resourceMetrics\":[1]}", "{\"resourceMetrics\":[{}]", "{} x", "{\"resourceMetrics\":[{},]}",
-        "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"key\":1}]}}]}", "{\"a\" 1}", "{\"a\":}", "{,}", "{\"a\":1,}", "{\"a\":\"\\x\"}",
+        "",
+        "[",
+        "{",
+        "{\"resourceMetrics\":{}}",
+        "{\"resourceMetrics\":[1]}",
+        "{\"resourceMetrics\":[{}]",
+        "{} x",
+        "{\"resourceMetrics\":[{},]}",
+        "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"key\":1}]}}]}",
+        "{\"a\" 1}",
+        "{\"a\":}",
+        "{,}",
+        "{\"a\":1,}",
+        "{\"a\":\"\\x\"}",
         "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"value\":{\"intValue\":1.5}}]}}]}",
-        "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"value\":{\"bytesValue\":\"*\"}}]}}]}",
+        "{\"resourceMetrics\":[{\"resource\":{\"attributes\":[{\"value\":{\"bytesValue\":\"*\"}}]}}"
+        "]}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         if (from_json(bad[i], &out))
@@ -466,7 +496,8 @@ static void test_json(void **state)
     ks_arena_done(&arena);
 }
 
-/* A small body must not be able to ask for unlimited work: many samples under one heavy resource. */
+/* A small body must not be able to ask for unlimited work: many samples under one heavy resource.
+ */
 static void test_blow_up(void **state)
 {
     KsOtlp__Request q = KS_OTLP__REQUEST__INIT;
@@ -477,7 +508,8 @@ static void test_blow_up(void **state)
     ti_init(&t, 1700000000000);
     do
         FILL(q.resource_metrics, q.n_resource_metrics, random_resource_metrics());
-    while (!q.n_resource_metrics || !q.resource_metrics[0]->n_scope_metrics || !q.resource_metrics[0]->scope_metrics[0]->n_metrics);
+    while (!q.n_resource_metrics || !q.resource_metrics[0]->n_scope_metrics ||
+           !q.resource_metrics[0]->scope_metrics[0]->n_metrics);
     q.n_resource_metrics = 1;
     KsOtlp__Resource *r = q.resource_metrics[0]->resource;
     kv = make(sizeof *kv);

@@ -1,4 +1,5 @@
-/* What is written is read back: by protobuf-c, and by a plain reader of XOR chunks. Requests: made by protobuf-c. */
+/* What is written is read back: by protobuf-c, and by a plain reader of XOR chunks. Requests: made
+ * by protobuf-c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,7 +20,7 @@ static uint64_t below(uint64_t n)
     return ks_rng_below(&rng, n);
 }
 
-/* --- XOR chunks --------------------------------------------------------------------------------------------------------- */
+/* --- XOR chunks --- */
 struct bits {
     const uint8_t *p;
     size_t at, end;
@@ -52,7 +53,9 @@ static int64_t take_dod(struct bits *b)
     while (k < 4 && take(b, 1))
         k++;
     uint64_t v = sizes[k] ? take(b, sizes[k]) : 0;
-    return sizes[k] && sizes[k] < 64 && v > 1u << (sizes[k] - 1) ? (int64_t)v - ((int64_t)1 << sizes[k]) : (int64_t)v;
+    return sizes[k] && sizes[k] < 64 && v > 1u << (sizes[k] - 1)
+               ? (int64_t)v - ((int64_t)1 << sizes[k])
+               : (int64_t)v;
 }
 
 static size_t decode(const uint8_t *p, size_t len, int64_t *times, double *values)
@@ -93,7 +96,10 @@ static size_t random_samples(int64_t *times, double *values, size_t max)
     for (size_t i = 0; i < n; i++) {
         times[i] = t;
         t += 1 + (int64_t)below(step);
-        values[i] = kind == 0 ? 7 : kind == 1 ? (double)i : kind == 2 ? (double)below(1000) / 8 : ks_f64_from_bits(ks_rng_next(&rng));
+        values[i] = kind == 0   ? 7
+                    : kind == 1 ? (double)i
+                    : kind == 2 ? (double)below(1000) / 8
+                                : ks_f64_from_bits(ks_rng_next(&rng));
     }
     if (below(4) == 0)
         values[n - 1] = ks_stale_nan();
@@ -106,7 +112,8 @@ static void test_xor(void **state)
     double values[KS_XOR_CHUNK_SAMPLES], v[KS_XOR_CHUNK_SAMPLES];
     for (int round = 0; round < 20000; round++) {
         uint8_t out[KS_XOR_CHUNK_BYTES_MAX];
-        size_t n = random_samples(times, values, KS_XOR_CHUNK_SAMPLES), len = ks_xor_chunk_encode(times, values, n, out);
+        size_t n = random_samples(times, values, KS_XOR_CHUNK_SAMPLES),
+               len = ks_xor_chunk_encode(times, values, n, out);
         assert_true(len <= sizeof out);
         assert_int_equal(decode(out, len, t, v), n);
         assert_memory_equal(t, times, n * sizeof *t);
@@ -120,10 +127,12 @@ static void test_crc(void **state)
     assert_int_equal(ks_crc32c(KS_SLICE_LIT("")), 0);
 }
 
-/* --- series ------------------------------------------------------------------------------------------------------------- */
+/* --- series --- */
 static struct ks_slice some_labels(struct ks_buf *out)
 {
-    struct ks_label room[] = {{KS_NAME_LABEL, KS_SLICE_LIT("m")}, {KS_SLICE_LIT("zone"), KS_SLICE_LIT("z")}, {KS_SLICE_LIT("a"), KS_SLICE_LIT("b")}};
+    struct ks_label room[] = {{KS_NAME_LABEL, KS_SLICE_LIT("m")},
+                              {KS_SLICE_LIT("zone"), KS_SLICE_LIT("z")},
+                              {KS_SLICE_LIT("a"), KS_SLICE_LIT("b")}};
     struct ks_labels l = {room, 3, 3};
     ks_labels_canonicalise(&l);
     ks_buf_reset(out);
@@ -167,13 +176,16 @@ static void test_series(void **state)
         }
         ks_read__query_result__free_unpacked(q, NULL);
         ks_buf_reset(&out);
-        assert_int_equal(ks_read_put_frame(&out, &scratch, some_labels(&labels), who, times, values, n, 3), KS_OK);
+        assert_int_equal(
+            ks_read_put_frame(&out, &scratch, some_labels(&labels), who, times, values, n, 3),
+            KS_OK);
         struct ks_reader r = ks_reader(ks_buf_view(&out));
         uint64_t len = ks_read_varint(&r);
         uint32_t crc = ks_read_be32(&r);
         struct ks_slice frame = ks_read_bytes(&r, len);
         assert_true(!r.bad && r.p == r.end && crc == ks_crc32c(frame));
-        KsRead__ChunkedReadResponse *c = ks_read__chunked_read_response__unpack(NULL, frame.len, (const uint8_t *)frame.ptr);
+        KsRead__ChunkedReadResponse *c =
+            ks_read__chunked_read_response__unpack(NULL, frame.len, (const uint8_t *)frame.ptr);
         assert_non_null(c);
         assert_int_equal(c->query_index, 3);
         check_labels(c->chunked_series[0]->labels, c->chunked_series[0]->n_labels, who);
@@ -193,8 +205,9 @@ static void test_series(void **state)
     ks_buf_done(&labels);
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------------- */
-static ks_err parse(const KsRead__ReadRequest *q, struct ks_arena *arena, struct ks_read_request *ret)
+/* --- requests --- */
+static ks_err parse(const KsRead__ReadRequest *q, struct ks_arena *arena,
+                    struct ks_read_request *ret)
 {
     size_t len = ks_read__read_request__get_packed_size(q);
     uint8_t *body = ks_arena_alloc(arena, len + 1);
@@ -207,7 +220,8 @@ static void test_request(void **state)
     KsRead__LabelMatcher m = KS_READ__LABEL_MATCHER__INIT, *ms[] = {&m};
     KsRead__Query q = KS_READ__QUERY__INIT, *qs[] = {&q, &q};
     KsRead__ReadRequest r = KS_READ__READ_REQUEST__INIT;
-    KsRead__ResponseType types[] = {7, KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS, KS_READ__RESPONSE_TYPE__SAMPLES};
+    KsRead__ResponseType types[] = {7, KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS,
+                                    KS_READ__RESPONSE_TYPE__SAMPLES};
     struct ks_read_request got;
     struct ks_arena arena;
     ks_arena_init(&arena, 1 << 20);

@@ -1,4 +1,5 @@
-/* Remote write: what an encoder in this test writes is what reaches the engine, in 1.0 and 2.0, whole or damaged. */
+/* Remote write: what an encoder in this test writes is what reaches the engine, in 1.0 and 2.0,
+ * whole or damaged. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,7 @@
 #include "base/stats.h"
 #include "sys/rand.h"
 
-/* --- the engine's place: writes each sample as a line ------------------------------------------------------------------------ */
+/* --- the engine's place: writes each sample as a line --- */
 static struct ks_buf got;
 static ks_err answer = KS_OK;
 
@@ -35,14 +36,16 @@ ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *b, struct ks_
             struct ks_write_sample s = b->samples[b->series[i].first_sample + k];
             ks_buf_printf(&got, "%u:%u ", b->series[i].tenant.account, b->series[i].tenant.project);
             for (size_t j = 0; j < l.count; j++)
-                ks_buf_printf(&got, "%.*s=%.*s,", KS_SLICE_ARG(l.items[j].name), KS_SLICE_ARG(l.items[j].value));
-            ks_buf_printf(&got, " %lld %016llx\n", (long long)s.time_ms, (unsigned long long)ks_f64_bits(s.value));
+                ks_buf_printf(&got, "%.*s=%.*s,", KS_SLICE_ARG(l.items[j].name),
+                              KS_SLICE_ARG(l.items[j].value));
+            ks_buf_printf(&got, " %lld %016llx\n", (long long)s.time_ms,
+                          (unsigned long long)ks_f64_bits(s.value));
         }
     }
     return answer;
 }
 
-/* --- a protobuf encoder ------------------------------------------------------------------------------------------------------- */
+/* --- a protobuf encoder --- */
 static void put_bytes(struct ks_buf *b, unsigned field, struct ks_slice s)
 {
     ks_buf_varint(b, field << 3 | 2);
@@ -91,10 +94,14 @@ static void fixture_init(struct fixture *f)
 {
     memset(f, 0, sizeof *f);
     f->stat.name = "test_rows_total";
-    f->app.cfg = (struct ks_config){.max_labels_per_series = 60, .max_label_name_bytes = 256, .max_label_value_bytes = 4096,
-                                    .max_metadata_bytes = 1 << 20, .query_log_count = 4};
+    f->app.cfg = (struct ks_config){.max_labels_per_series = 60,
+                                    .max_label_name_bytes = 256,
+                                    .max_label_value_bytes = 4096,
+                                    .max_metadata_bytes = 1 << 20,
+                                    .query_log_count = 4};
     assert_int_equal(ks_app_init(&f->app), KS_OK);
-    f->app.engine = (struct ks_engine *)f; /* any: this test's ks_engine_write() takes the batches */
+    f->app.engine =
+        (struct ks_engine *)f; /* any: this test's ks_engine_write() takes the batches */
     ks_scratch_init(&f->scratch);
     ks_buf_init(&got, 64 << 20);
     ks_ingest_begin_local(&f->app, &f->scratch, &f->stat, &f->in);
@@ -113,11 +120,13 @@ static ks_err run(struct fixture *f, struct ks_slice body, int version)
     return err == KS_OK ? ks_ingest_end(&f->in) : err;
 }
 
-/* --- 1.0 ------------------------------------------------------------------------------------------------------------------------ */
+/* --- 1.0 --- */
 static double random_value(uint64_t *seed)
 {
     uint64_t r = ks_rng_next(seed);
-    return r % 3 == 0 ? ks_f64_from_bits(ks_rng_next(seed)) : r % 3 == 1 ? (double)(r >> 40) : ks_stale_nan();
+    return r % 3 == 0   ? ks_f64_from_bits(ks_rng_next(seed))
+           : r % 3 == 1 ? (double)(r >> 40)
+                        : ks_stale_nan();
 }
 
 /* Random requests in random field order against the lines they should become. */
@@ -149,22 +158,24 @@ static void test_v1_property(void **state)
                     int64_t ms = (int64_t)ks_rng_below(&seed, (uint64_t)1 << 43);
                     double v = random_value(&seed);
                     put_sample(&ts, ms, v, done++ % 2);
-                    snprintf(lines + strlen(lines), sizeof lines - strlen(lines), "%lld %016llx\n", (long long)ms,
-                             (unsigned long long)ks_f64_bits(v));
+                    snprintf(lines + strlen(lines), sizeof lines - strlen(lines), "%lld %016llx\n",
+                             (long long)ms, (unsigned long long)ks_f64_bits(v));
                 }
             }
             if (ks_rng_below(&seed, 3) == 0)
                 put_varint(&ts, 99, 7); /* a field nobody knows */
             for (; done < samples; done++) {
-                int64_t ms = ks_rng_below(&seed, 8) ? 1700000000000 + (int64_t)ks_rng_below(&seed, 1u << 30)
-                                                    : (int64_t)ks_rng_next(&seed);
+                int64_t ms = ks_rng_below(&seed, 8)
+                                 ? 1700000000000 + (int64_t)ks_rng_below(&seed, 1u << 30)
+                                 : (int64_t)ks_rng_next(&seed);
                 double v = random_value(&seed);
                 put_sample(&ts, ms, v, ks_rng_below(&seed, 4) == 0);
-                snprintf(lines + strlen(lines), sizeof lines - strlen(lines), "%lld %016llx\n", (long long)ms,
-                         (unsigned long long)ks_f64_bits(v));
+                snprintf(lines + strlen(lines), sizeof lines - strlen(lines), "%lld %016llx\n",
+                         (long long)ms, (unsigned long long)ks_f64_bits(v));
             }
             for (char *l = lines; *l; l = strchr(l, '\n') + 1)
-                ks_buf_printf(&want, "0:0 %.*s %.*s\n", KS_SLICE_ARG(ks_buf_view(&labels)), (int)strcspn(l, "\n"), l);
+                ks_buf_printf(&want, "0:0 %.*s %.*s\n", KS_SLICE_ARG(ks_buf_view(&labels)),
+                              (int)strcspn(l, "\n"), l);
             put_bytes(&body, 1, ks_buf_view(&ts));
             ks_buf_done(&ts);
             ks_buf_done(&labels);
@@ -201,7 +212,8 @@ static void test_extra_labels_win(void **state)
     f.in.extra = extra;
     f.in.extra_count = 1;
     assert_int_equal(run(&f, ks_buf_view(&body), 1), KS_OK);
-    assert_true(ks_slice_is(ks_buf_view(&got), "0:0 __name__=up,tenant=mine, 1700000000123 3ff8000000000000\n"));
+    assert_true(ks_slice_is(ks_buf_view(&got),
+                            "0:0 __name__=up,tenant=mine, 1700000000123 3ff8000000000000\n"));
     ks_buf_done(&body);
     fixture_done(&f);
 }
@@ -215,7 +227,8 @@ static void test_multitenant_labels(void **state)
     one_series(&body, "vm_account_id", "7");
     f.in.multitenant = true;
     assert_int_equal(run(&f, ks_buf_view(&body), 1), KS_OK);
-    assert_true(ks_slice_is(ks_buf_view(&got), "7:0 __name__=up, 1700000000123 3ff8000000000000\n"));
+    assert_true(
+        ks_slice_is(ks_buf_view(&got), "7:0 __name__=up, 1700000000123 3ff8000000000000\n"));
     ks_buf_done(&body);
     fixture_done(&f);
 }
@@ -243,7 +256,8 @@ static void test_limits_drop_series(void **state)
     fixture_done(&f);
 }
 
-/* Every cut of a request is refused or (at a field's border) accepted; nothing is read past its end. */
+/* Every cut of a request is refused or (at a field's border) accepted; nothing is read past its
+ * end. */
 static void test_damage(void **state)
 {
     struct ks_buf body;
@@ -281,7 +295,11 @@ static void test_error_names_the_byte(void **state)
 {
     struct fixture f;
     fixture_init(&f);
-    assert_int_equal(run(&f, KS_SLICE_LIT("\x0a\x05\x0a\x09" "abc"), 1), KS_EPARSE);
+    assert_int_equal(run(&f,
+                         KS_SLICE_LIT("\x0a\x05\x0a\x09"
+                                      "abc"),
+                         1),
+                     KS_EPARSE);
     assert_string_equal(ks_err_text(), "malformed protobuf: field TimeSeries.labels at byte 2");
     fixture_done(&f);
 }
@@ -301,11 +319,11 @@ static void test_engine_errors_come_through(void **state)
     fixture_done(&f);
 }
 
-/* --- metadata and exemplars ------------------------------------------------------------------------------------------------------ */
+/* --- metadata and exemplars --- */
 static bool see_metadata(void *arg, const struct ks_metadata *m)
 {
-    ks_buf_printf(arg, "%.*s %s %.*s %.*s\n", KS_SLICE_ARG(m->name), ks_metric_type_name(m->type), KS_SLICE_ARG(m->help),
-                  KS_SLICE_ARG(m->unit));
+    ks_buf_printf(arg, "%.*s %s %.*s %.*s\n", KS_SLICE_ARG(m->name), ks_metric_type_name(m->type),
+                  KS_SLICE_ARG(m->help), KS_SLICE_ARG(m->unit));
     return true;
 }
 
@@ -342,7 +360,8 @@ static void test_metadata_and_exemplars(void **state)
     assert_int_equal(run(&f, ks_buf_view(&body), 1), KS_OK);
     ks_metadata_each(f.app.metadata, ks_slice("", 0), see_metadata, &seen);
     ks_exemplars_each(f.app.exemplars, see_exemplar, &seen);
-    assert_true(ks_slice_is(ks_buf_view(&seen), "up counter whether it is up \n__name__=up 1700000000000 2.5\n"));
+    assert_true(ks_slice_is(ks_buf_view(&seen),
+                            "up counter whether it is up \n__name__=up 1700000000000 2.5\n"));
     ks_buf_done(&body);
     ks_buf_done(&m);
     ks_buf_done(&ts);
@@ -351,7 +370,7 @@ static void test_metadata_and_exemplars(void **state)
     fixture_done(&f);
 }
 
-/* --- native histograms ------------------------------------------------------------------------------------------------------------ */
+/* --- native histograms --- */
 static void test_native_histogram(void **state)
 {
     struct fixture f;
@@ -379,11 +398,12 @@ static void test_native_histogram(void **state)
     put_bytes(&ts, 4, ks_buf_view(&h));
     put_bytes(&body, 1, ks_buf_view(&ts));
     assert_int_equal(run(&f, ks_buf_view(&body), 1), KS_OK);
-    static const char want[] = "0:0 __name__=lat_count, 1700000000000 401c000000000000\n"
-                               "0:0 __name__=lat_sum, 1700000000000 4029000000000000\n"
-                               "0:0 __name__=lat_bucket,vmrange=0.000e+00...1.000e-03, 1700000000000 3ff0000000000000\n"
-                               "0:0 __name__=lat_bucket,vmrange=1.000e+00...2.000e+00, 1700000000000 4000000000000000\n"
-                               "0:0 __name__=lat_bucket,vmrange=4.000e+00...8.000e+00, 1700000000000 4010000000000000\n";
+    static const char want[] =
+        "0:0 __name__=lat_count, 1700000000000 401c000000000000\n"
+        "0:0 __name__=lat_sum, 1700000000000 4029000000000000\n"
+        "0:0 __name__=lat_bucket,vmrange=0.000e+00...1.000e-03, 1700000000000 3ff0000000000000\n"
+        "0:0 __name__=lat_bucket,vmrange=1.000e+00...2.000e+00, 1700000000000 4000000000000000\n"
+        "0:0 __name__=lat_bucket,vmrange=4.000e+00...8.000e+00, 1700000000000 4010000000000000\n";
     ks_buf_byte(&got, 0);
     assert_string_equal(got.ptr, want);
     ks_buf_done(&body);
@@ -394,7 +414,7 @@ static void test_native_histogram(void **state)
     fixture_done(&f);
 }
 
-/* --- 2.0 ------------------------------------------------------------------------------------------------------------------------- */
+/* --- 2.0 --- */
 static void test_v2(void **state)
 {
     struct fixture f;
@@ -412,7 +432,8 @@ static void test_v2(void **state)
     put_sample(&ts, 1700000000123, 1.5, false);
     put_bytes(&body, 5, ks_buf_view(&ts));
     assert_int_equal(run(&f, ks_buf_view(&body), 2), KS_OK);
-    assert_true(ks_slice_is(ks_buf_view(&got), "0:0 __name__=up,job=a, 1700000000123 3ff8000000000000\n"));
+    assert_true(
+        ks_slice_is(ks_buf_view(&got), "0:0 __name__=up,job=a, 1700000000123 3ff8000000000000\n"));
     assert_int_equal(f.in.samples, 1);
     /* A reference beyond the table. */
     ks_buf_reset(&body);

@@ -44,7 +44,8 @@ static void check_text(const char *want)
 
 static void test_texts(void **state)
 {
-    const char *text = "{{schema:1 count:20 sum:-5.5 z_bucket:2 z_bucket_w:0.001 counter_reset_hint:gauge offset:-1 "
+    const char *text = "{{schema:1 count:20 sum:-5.5 z_bucket:2 z_bucket_w:0.001 "
+                       "counter_reset_hint:gauge offset:-1 "
                        "buckets:[1 2 0 4] n_buckets:[3 1e+06]}}";
     struct ks_histogram h = parse(text);
     assert_int_equal(ks_histogram_notation(&arena, &h, &out), KS_OK);
@@ -53,11 +54,13 @@ static void test_texts(void **state)
     ks_histogram_string(&h, &out);
     check_text("{count:20, sum:10, [-2,-1):2, [-1,-0.5):1, [-0.001,0.001]:2, (0.5,1]:1, (1,2]:2}");
     ks_histogram_json(&h, &out);
-    check_text("{\"count\":\"20\",\"sum\":\"10\",\"buckets\":[[1,\"-2\",\"-1\",\"2\"],[1,\"-1\",\"-0.5\",\"1\"],"
+    check_text("{\"count\":\"20\",\"sum\":\"10\",\"buckets\":[[1,\"-2\",\"-1\",\"2\"],[1,\"-1\",\"-"
+               "0.5\",\"1\"],"
                "[3,\"-0.001\",\"0.001\",\"2\"],[0,\"0.5\",\"1\",\"1\"],[0,\"1\",\"2\",\"2\"]]}");
     h = parse("{{schema:-53 sum:1 count:3 custom_values:[5 10] buckets:[1 0 2]}}");
     ks_histogram_json(&h, &out);
-    check_text("{\"count\":\"3\",\"sum\":\"1\",\"buckets\":[[3,\"-Inf\",\"5\",\"1\"],[0,\"10\",\"+Inf\",\"2\"]]}");
+    check_text("{\"count\":\"3\",\"sum\":\"1\",\"buckets\":[[3,\"-Inf\",\"5\",\"1\"],[0,\"10\",\"+"
+               "Inf\",\"2\"]]}");
     h = parse("{{}}");
     ks_histogram_json(&h, &out);
     check_text("{\"count\":\"0\",\"sum\":\"0\"}");
@@ -67,8 +70,10 @@ static void test_texts(void **state)
 
 static void test_bad_notation(void **state)
 {
-    static const char *const texts[] = {"schema", "schema:", "schema:x", "buckets:[1 2", "buckets:1", "what:1",
-                                        "schema:7000000000", "schema:9", "counter_reset_hint:no", "[", "count:1 ]"};
+    static const char *const texts[] = {
+        "schema",   "schema:",           "schema:x", "buckets:[1 2",          "buckets:1",
+        "what:1",   "schema:7000000000", "schema:9", "counter_reset_hint:no", "[",
+        "count:1 ]"};
     struct ks_histogram h;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_int_equal(ks_histogram_parse(ks_slice_str(texts[i]), &arena, &h), KS_EPARSE);
@@ -84,17 +89,21 @@ static void refused(const struct ks_histogram *h, const char *words)
 static void test_validation(void **state)
 {
     struct ks_histogram h = parse("count:3 sum:1 buckets:[1 -2]");
-    refused(&h, "positive side: bucket number 2 has observation count of -2: histogram has a bucket whose observation count is "
+    refused(&h, "positive side: bucket number 2 has observation count of -2: histogram has a "
+                "bucket whose observation count is "
                 "negative");
     h = parse("count:3 sum:1 n_buckets:[1 2]");
     assert_int_equal(ks_histogram_validate(&h), KS_OK);
     h.negative.bucket_count = 1;
-    refused(&h, "negative side: spans need 2 buckets, have 1 buckets: histogram spans specify different number of buckets than "
+    refused(&h, "negative side: spans need 2 buckets, have 1 buckets: histogram spans specify "
+                "different number of buckets than "
                 "provided");
     h = parse("schema:-53 custom_values:[5 5] buckets:[1]");
-    refused(&h, "custom buckets: previous bound is 5.000000 and current is 5.000000: histogram custom bounds must be in strictly");
+    refused(&h, "custom buckets: previous bound is 5.000000 and current is 5.000000: histogram "
+                "custom bounds must be in strictly");
     h = parse("schema:-53 custom_values:[5] buckets:[1 2 3]");
-    refused(&h, "custom buckets: only 1 custom bounds defined which is insufficient to cover total span length of 3: histogram "
+    refused(&h, "custom buckets: only 1 custom bounds defined which is insufficient to cover total "
+                "span length of 3: histogram "
                 "custom bounds are too few");
     h = parse("schema:-53 custom_values:[+Inf]");
     refused(&h, "must be finite");
@@ -109,13 +118,15 @@ static void test_validation(void **state)
     struct ks_histogram i = {.count.u = 3, .positive = {spans, 2, 2, {.deltas = deltas}}};
     assert_int_equal(ks_histogram_validate(&i), KS_OK);
     i.count.u = 4;
-    refused(&i, "3 observations found in buckets, but the Count field is 4: histogram's observation count should equal");
+    refused(&i, "3 observations found in buckets, but the Count field is 4: histogram's "
+                "observation count should equal");
     i.sum = NAN;
     assert_int_equal(ks_histogram_validate(&i), KS_OK);
     i.count.u = 2;
     refused(&i, "should be at least the number of observations");
     spans[1].offset = -1;
-    refused(&i, "positive side: span number 2 with offset -1: histogram has a span whose offset is negative");
+    refused(&i, "positive side: span number 2 with offset -1: histogram has a span whose offset is "
+                "negative");
     spans[0].offset = INT32_MAX;
     spans[1].offset = 0;
     refused(&i, "index too large");
@@ -127,12 +138,14 @@ static void test_validation(void **state)
 static void test_bounds(void **state)
 {
     struct ks_histogram h = {.schema = 0};
-    assert_true(ks_histogram_bound(&h, 0) == 1 && ks_histogram_bound(&h, -1) == 0.5 && ks_histogram_bound(&h, 1024) == DBL_MAX);
+    assert_true(ks_histogram_bound(&h, 0) == 1 && ks_histogram_bound(&h, -1) == 0.5 &&
+                ks_histogram_bound(&h, 1024) == DBL_MAX);
     h.schema = 1;
     assert_true(ks_histogram_bound(&h, 1) == 2 * 0.7071067811865475);
     h.schema = -4;
     assert_true(ks_histogram_bound(&h, 1) == 65536 && ks_histogram_bound(&h, 64) == DBL_MAX);
-    assert_true(ks_histogram_bound(&h, INT32_MIN) == 0 && ks_histogram_bound(&h, INT32_MAX) == INFINITY);
+    assert_true(ks_histogram_bound(&h, INT32_MIN) == 0 &&
+                ks_histogram_bound(&h, INT32_MAX) == INFINITY);
     for (h.schema = -4; h.schema <= 8; h.schema++)
         for (int32_t i = -60; i < 50; i++)
             assert_true(fabs(ks_histogram_bound(&h, i) / exp2(ldexp(i, -h.schema)) - 1) < 1e-14);
@@ -189,8 +202,12 @@ static void test_equality_ignores_the_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),  cmocka_unit_test(test_bad_notation),         cmocka_unit_test(test_validation),
-        cmocka_unit_test(test_bounds), cmocka_unit_test(test_walks_and_compaction), cmocka_unit_test(test_equality_ignores_the_cut),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_bad_notation),
+        cmocka_unit_test(test_validation),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_walks_and_compaction),
+        cmocka_unit_test(test_equality_ignores_the_cut),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

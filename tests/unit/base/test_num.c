@@ -41,9 +41,10 @@ static void test_f64_format_g(void **state)
     static const struct {
         double v;
         const char *want;
-    } cases[] = {{0, "0"},           {-0.0, "-0"},      {0.9, "0.9"},    {123456, "123456"},
-                 {1e6, "1e+06"},     {1234567, "1.234567e+06"},          {1e-4, "0.0001"},
-                 {1.5e-5, "1.5e-05"}, {1e100, "1e+100"}, {-2.5, "-2.5"}, {INFINITY, "+Inf"}};
+    } cases[] = {{0, "0"},           {-0.0, "-0"},        {0.9, "0.9"},
+                 {123456, "123456"}, {1e6, "1e+06"},      {1234567, "1.234567e+06"},
+                 {1e-4, "0.0001"},   {1.5e-5, "1.5e-05"}, {1e100, "1e+100"},
+                 {-2.5, "-2.5"},     {INFINITY, "+Inf"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char out[KS_F64_TEXT_MAX + 1];
         out[ks_f64_format_g(out, cases[i].v)] = 0;
@@ -128,8 +129,8 @@ static void test_durations(void **state)
 static void test_labels_canonical(void **state)
 {
     struct ks_label items[] = {
-        {KS_SLICE_LIT("job"), KS_SLICE_LIT("a")},     {KS_SLICE_LIT("__name__"), KS_SLICE_LIT("up")},
-        {KS_SLICE_LIT("empty"), KS_SLICE_LIT("")},    {KS_SLICE_LIT("job"), KS_SLICE_LIT("b")},
+        {KS_SLICE_LIT("job"), KS_SLICE_LIT("a")},   {KS_SLICE_LIT("__name__"), KS_SLICE_LIT("up")},
+        {KS_SLICE_LIT("empty"), KS_SLICE_LIT("")},  {KS_SLICE_LIT("job"), KS_SLICE_LIT("b")},
         {KS_SLICE_LIT("zone"), KS_SLICE_LIT("eu")},
     };
     struct ks_labels l = {items, 5, 5};
@@ -155,10 +156,10 @@ static void test_labels_canonical(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f64_format),
-        cmocka_unit_test(test_f64_format_g),     cmocka_unit_test(test_f64_round_trip),
-        cmocka_unit_test(test_f64_parse_rejects), cmocka_unit_test(test_time_forms),
-        cmocka_unit_test(test_durations),      cmocka_unit_test(test_labels_canonical),
+        cmocka_unit_test(test_f64_format),       cmocka_unit_test(test_f64_format_g),
+        cmocka_unit_test(test_f64_round_trip),   cmocka_unit_test(test_f64_parse_rejects),
+        cmocka_unit_test(test_time_forms),       cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_labels_canonical),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Merging parts against a naive model of samples: many shapes of input, then every allocation, call and byte failing. */
+/* Merging parts against a naive model of samples: many shapes of input, then every allocation, call
+ * and byte failing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,7 +62,12 @@ static void must(ks_err err)
 static bool wins(uint64_t a, uint64_t b)
 {
     double x = ks_f64_from_bits(a), y = ks_f64_from_bits(b);
-    int rx = a == KS_STALE_NAN_BITS ? 0 : x != x ? 1 : 2, ry = b == KS_STALE_NAN_BITS ? 0 : y != y ? 1 : 2;
+    int rx = a == KS_STALE_NAN_BITS ? 0
+             : x != x               ? 1
+                                    : 2,
+        ry = b == KS_STALE_NAN_BITS ? 0
+             : y != y               ? 1
+                                    : 2;
     return rx != ry ? rx > ry : rx == 2 && x > y;
 }
 
@@ -73,7 +79,8 @@ static void model_put(struct model *m, int k, size_t slot, uint64_t bits)
     }
 }
 
-static void add_chunk(struct scenario *s, struct ks_mpart_writer *w, int k, const size_t *slots, size_t n, bool hidden)
+static void add_chunk(struct scenario *s, struct ks_mpart_writer *w, int k, const size_t *slots,
+                      size_t n, bool hidden)
 {
     static int64_t ts[SLOTS];
     static double v[SLOTS];
@@ -84,7 +91,8 @@ static void add_chunk(struct scenario *s, struct ks_mpart_writer *w, int k, cons
     for (size_t i = 0; i < n; i++) {
         ts[i] = slot_ms[slots[i]];
         /* Mostly what every replica sends: a value made by series and time alone. */
-        double plain = counter ? (double)slots[i] * 3 : (double)((slots[i] * 7 + (size_t)k) % 100) / 4;
+        double plain =
+            counter ? (double)slots[i] * 3 : (double)((slots[i] * 7 + (size_t)k) % 100) / 4;
         if (ks_rng_below(&s->rng, 50) == 0)
             plain = ks_rng_below(&s->rng, 2) ? ks_stale_nan() : plain + 1;
         v[i] = plain;
@@ -93,7 +101,8 @@ static void add_chunk(struct scenario *s, struct ks_mpart_writer *w, int k, cons
     }
     ks_buf_init(&b, 1 << 20);
     must(ks_chunk_encode(ts, v, n, &b, &meta, &times_bytes));
-    must(ks_mpart_add_chunk(w, &meta, ks_slice(b.ptr, times_bytes), ks_slice_from(ks_buf_view(&b), times_bytes)));
+    must(ks_mpart_add_chunk(w, &meta, ks_slice(b.ptr, times_bytes),
+                            ks_slice_from(ks_buf_view(&b), times_bytes)));
     ks_buf_done(&b);
     s->samples += n;
 }
@@ -105,12 +114,15 @@ static void add_series(struct scenario *s, struct ks_mpart_writer *w, int k, boo
     size_t from = ks_rng_below(&s->rng, SLOTS / 2);
     unsigned chunks = 1 + (unsigned)ks_rng_below(&s->rng, 6);
     for (unsigned c = 0; c < chunks && from < SLOTS - 1; c++) {
-        size_t want = ks_rng_below(&s->rng, 3) ? 100 + ks_rng_below(&s->rng, 300) : 1 + ks_rng_below(&s->rng, 40), n = 0;
+        size_t want = ks_rng_below(&s->rng, 3) ? 100 + ks_rng_below(&s->rng, 300)
+                                               : 1 + ks_rng_below(&s->rng, 40),
+               n = 0;
         size_t step = 1 + ks_rng_below(&s->rng, 3), at = from;
         for (; at < SLOTS && n < want; at += step)
             slots[n++] = at;
         add_chunk(s, w, k, slots, n, hidden);
-        from = ks_rng_below(&s->rng, 4) ? at + ks_rng_below(&s->rng, 50) : from + 1 + ks_rng_below(&s->rng, n * step);
+        from = ks_rng_below(&s->rng, 4) ? at + ks_rng_below(&s->rng, 50)
+                                        : from + 1 + ks_rng_below(&s->rng, n * step);
     }
 }
 
@@ -168,7 +180,7 @@ static void teardown(struct scenario *s)
     ks_simdisk_free(s->disk);
 }
 
-/* --- the expected answer ------------------------------------------------------------------------------------------ */
+/* --- the expected answer --- */
 
 struct wish {
     int64_t keep_from[SERIES], resolution[SERIES];
@@ -176,11 +188,13 @@ struct wish {
 
 static int series_number(struct ks_slice labels)
 {
-    struct ks_slice name = ks_labels_get(labels, KS_NAME_LABEL), inst = ks_labels_get(labels, KS_SLICE_LIT("instance"));
+    struct ks_slice name = ks_labels_get(labels, KS_NAME_LABEL),
+                    inst = ks_labels_get(labels, KS_SLICE_LIT("instance"));
     return (name.ptr[1] - '0') * 4 + inst.ptr[1] - '0';
 }
 
-static void tell(void *arg, struct ks_tenant tenant, struct ks_slice labels, struct ks_compact_series *ret)
+static void tell(void *arg, struct ks_tenant tenant, struct ks_slice labels,
+                 struct ks_compact_series *ret)
 {
     const struct wish *wish = arg;
     int k = series_number(labels);
@@ -194,7 +208,8 @@ static int64_t slot_of(int64_t t, int64_t interval)
 }
 
 /* Samples the model has of a series after the rules, in order. */
-static size_t expect(const struct model *m, int k, int64_t keep_from, int64_t dedup, int64_t res, int64_t *ts, uint64_t *bits)
+static size_t expect(const struct model *m, int k, int64_t keep_from, int64_t dedup, int64_t res,
+                     int64_t *ts, uint64_t *bits)
 {
     size_t n = 0;
     for (size_t i = 0; i < SLOTS; i++) {
@@ -214,7 +229,8 @@ static size_t expect(const struct model *m, int k, int64_t keep_from, int64_t de
     return n - from;
 }
 
-static void check_series(struct scenario *s, struct ks_mpart *p, uint32_t ord, int k, const struct wish *wish, int64_t dedup)
+static void check_series(struct scenario *s, struct ks_mpart *p, uint32_t ord, int k,
+                         const struct wish *wish, int64_t dedup)
 {
     static int64_t want_ts[SLOTS], ts[SLOTS * 4];
     static uint64_t want[SLOTS];
@@ -228,7 +244,8 @@ static void check_series(struct scenario *s, struct ks_mpart *p, uint32_t ord, i
         must(ks_mdata_decode(p->data, &refs[c], NULL, ts + got, v + got));
         struct ks_chunk_agg agg;
         ks_chunk_aggregate(v + got, refs[c].meta.sample_count, &agg);
-        assert_true(ks_f64_bits(agg.sum) == ks_f64_bits(refs[c].meta.agg.sum) && agg.count == refs[c].meta.agg.count);
+        assert_true(ks_f64_bits(agg.sum) == ks_f64_bits(refs[c].meta.agg.sum) &&
+                    agg.count == refs[c].meta.agg.count);
         got += refs[c].meta.sample_count;
     }
     ks_free(refs);
@@ -239,7 +256,8 @@ static void check_series(struct scenario *s, struct ks_mpart *p, uint32_t ord, i
     }
 }
 
-static void check_output(struct scenario *s, const char *path, const struct wish *wish, int64_t dedup, bool empty)
+static void check_output(struct scenario *s, const char *path, const struct wish *wish,
+                         int64_t dedup, bool empty)
 {
     static int64_t ts[SLOTS];
     static uint64_t bits[SLOTS];
@@ -263,7 +281,8 @@ static void check_output(struct scenario *s, const char *path, const struct wish
         ks_mpart_close(&p);
     }
     for (int k = 0; k < SERIES; k++)
-        assert_int_equal(seen[k], expect(&s->m, k, wish->keep_from[k], dedup, wish->resolution[k], ts, bits) > 0);
+        assert_int_equal(seen[k], expect(&s->m, k, wish->keep_from[k], dedup, wish->resolution[k],
+                                         ts, bits) > 0);
 }
 
 static void make_wish(struct scenario *s, struct wish *wish)
@@ -272,7 +291,8 @@ static void make_wish(struct scenario *s, struct wish *wish)
     for (int k = 0; k < SERIES; k++) {
         wish->keep_from[k] = INT64_MIN;
         if (ks_rng_below(&s->rng, 3) == 0)
-            wish->keep_from[k] = slot_ms[ks_rng_below(&s->rng, SLOTS)] + (int64_t)ks_rng_below(&s->rng, 2);
+            wish->keep_from[k] =
+                slot_ms[ks_rng_below(&s->rng, SLOTS)] + (int64_t)ks_rng_below(&s->rng, 2);
         wish->resolution[k] = widths[ks_rng_below(&s->rng, 6)];
     }
 }
@@ -289,12 +309,17 @@ static void test_against_model(void **state)
             make_wish(&s, &wish);
         for (int k = 0; k < SERIES && !(seed % 2); k++)
             wish.keep_from[k] = INT64_MIN;
-        struct ks_compact_opts o = {.vfs = s.vfs, .path = "p/out.part", .level = (int)(seed % 3),
-                                    .dedup_interval_ms = dedup, .series = seed % 2 ? tell : NULL, .arg = &wish};
+        struct ks_compact_opts o = {.vfs = s.vfs,
+                                    .path = "p/out.part",
+                                    .level = (int)(seed % 3),
+                                    .dedup_interval_ms = dedup,
+                                    .series = seed % 2 ? tell : NULL,
+                                    .arg = &wish};
         struct ks_compact_result r;
         must(ks_compact_merge(&o, s.in, s.inputs, &r));
         check_output(&s, "p/out.part", &wish, dedup, r.empty);
-        /* Once more over its own output: nothing changes, and without rules nothing is even decoded. */
+        /* Once more over its own output: nothing changes, and without rules nothing is even
+         * decoded. */
         if (!r.empty) {
             struct ks_mpart p;
             must(ks_mpart_open(s.vfs, "p/out.part", NULL, &p));
@@ -311,7 +336,8 @@ static void test_against_model(void **state)
     }
 }
 
-/* Chunks that touch nothing are copied byte for byte; copies of one chunk in two parts become one. */
+/* Chunks that touch nothing are copied byte for byte; copies of one chunk in two parts become one.
+ */
 static void test_verbatim(void **state)
 {
     struct ks_buf labels, b;
@@ -340,7 +366,8 @@ static void test_verbatim(void **state)
         }
         ks_buf_reset(&b);
         must(ks_chunk_encode(ts, v, 240, &b, &meta, &times_bytes));
-        must(ks_mpart_add_chunk(w, &meta, ks_slice(b.ptr, times_bytes), ks_slice_from(ks_buf_view(&b), times_bytes)));
+        must(ks_mpart_add_chunk(w, &meta, ks_slice(b.ptr, times_bytes),
+                                ks_slice_from(ks_buf_view(&b), times_bytes)));
         must(ks_mpart_writer_finish(w, NULL));
         must(ks_mpart_open(s.vfs, path, NULL, &parts[i]));
         in[i] = (struct ks_compact_input){&parts[i], NULL};
@@ -380,7 +407,8 @@ static void test_faults(void **state)
     struct ks_compact_result r;
     setup(&s, 77, 3);
     make_wish(&s, &wish);
-    struct ks_compact_opts o = {.vfs = s.vfs, .path = "p/out.part", .level = 2, .series = tell, .arg = &wish};
+    struct ks_compact_opts o = {
+        .vfs = s.vfs, .path = "p/out.part", .level = 2, .series = tell, .arg = &wish};
     for (uint64_t n = 1;; n += n < 200 ? 1 : n / 16) {
         ks_mem_fail_after(n, 0);
         ks_err err = ks_compact_merge(&o, s.in, s.inputs, &r);
@@ -426,7 +454,8 @@ static void test_stop(void **state)
     teardown(&s);
 }
 
-/* A damaged input: KS_ECORRUPT that names it and no output, or, where nothing needed was hit, the right answer. */
+/* A damaged input: KS_ECORRUPT that names it and no output, or, where nothing needed was hit, the
+ * right answer. */
 static void test_damaged_input(void **state)
 {
     struct wish wish;
@@ -438,7 +467,8 @@ static void test_damaged_input(void **state)
     }
     uint64_t bytes = ks_part_bytes(s.parts[1].file), caught = 0, rng = 3;
     for (int round = 0; round < 200; round++) {
-        uint64_t bit = KS_PART_HEADER_BYTES * 8 + ks_rng_below(&rng, (bytes - KS_PART_HEADER_BYTES) * 8);
+        uint64_t bit =
+            KS_PART_HEADER_BYTES * 8 + ks_rng_below(&rng, (bytes - KS_PART_HEADER_BYTES) * 8);
         must(ks_simdisk_flip(s.disk, "p/in1.part", bit));
         struct ks_compact_opts o = {.vfs = s.vfs, .path = "p/out.part", .level = 1};
         ks_err err = ks_compact_merge(&o, s.in, s.inputs, &r);
@@ -460,8 +490,9 @@ static void test_damaged_input(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_model), cmocka_unit_test(test_verbatim), cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_stop),          cmocka_unit_test(test_damaged_input),
+        cmocka_unit_test(test_against_model), cmocka_unit_test(test_verbatim),
+        cmocka_unit_test(test_faults),        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_damaged_input),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* The merge policy, by simulation: days of flushes, late samples, size caps, marks. Every run must end, and no sample travel too often. */
+/* The merge policy, by simulation: days of flushes, late samples, size caps, marks. Every run must
+ * end, and no sample travel too often. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +29,8 @@ static struct world w;
 static void flush(int64_t day, uint64_t bytes)
 {
     assert_true(w.count < PARTS_MAX);
-    w.parts[w.count] = (struct ks_compact_candidate){.id = w.next_id++, .bytes = bytes, .day = day, .created_ms = w.now_ms};
+    w.parts[w.count] = (struct ks_compact_candidate){
+        .id = w.next_id++, .bytes = bytes, .day = day, .created_ms = w.now_ms};
     w.travel[w.count++] = 0;
     w.flushed += bytes;
 }
@@ -43,12 +45,14 @@ static int by_index_down(const void *a, const void *b)
 static bool step(bool force)
 {
     static size_t pick[PARTS_MAX];
-    struct ks_compact_policy p = {.now_ms = w.now_ms, .max_part_bytes = w.max_part_bytes, .force = force};
+    struct ks_compact_policy p = {
+        .now_ms = w.now_ms, .max_part_bytes = w.max_part_bytes, .force = force};
     int level = -1;
     size_t n = ks_compact_pick(w.parts, w.count, &p, pick, &level);
     if (!n)
         return false;
-    struct ks_compact_candidate made = {.id = w.next_id++, .day = w.parts[pick[0]].day, .created_ms = w.now_ms};
+    struct ks_compact_candidate made = {
+        .id = w.next_id++, .day = w.parts[pick[0]].day, .created_ms = w.now_ms};
     double travel = 0;
     assert_true(level == 1 || level == 2);
     made.level = (uint8_t)level;
@@ -62,8 +66,10 @@ static bool step(bool force)
         w.written += c->bytes;
     }
     for (size_t i = 0; i < n; i++) {
-        memmove(&w.parts[pick[i]], &w.parts[pick[i] + 1], (w.count - pick[i] - 1) * sizeof *w.parts);
-        memmove(&w.travel[pick[i]], &w.travel[pick[i] + 1], (w.count - pick[i] - 1) * sizeof *w.travel);
+        memmove(&w.parts[pick[i]], &w.parts[pick[i] + 1],
+                (w.count - pick[i] - 1) * sizeof *w.parts);
+        memmove(&w.travel[pick[i]], &w.travel[pick[i] + 1],
+                (w.count - pick[i] - 1) * sizeof *w.travel);
         w.count--;
     }
     w.parts[w.count] = made;
@@ -112,7 +118,8 @@ static void run_days(int64_t every_ms, uint64_t bytes, int days, size_t parts_ma
 
 static void test_regular_days(void **state)
 {
-    static const int64_t every[] = {2 * KS_MS_HOUR, 30 * KS_MS_MINUTE, 10 * KS_MS_MINUTE, 5 * KS_MS_MINUTE};
+    static const int64_t every[] = {2 * KS_MS_HOUR, 30 * KS_MS_MINUTE, 10 * KS_MS_MINUTE,
+                                    5 * KS_MS_MINUTE};
     for (size_t i = 0; i < sizeof every / sizeof *every; i++) {
         start();
         run_days(every[i], 1 << 20, 10, 20);
@@ -121,7 +128,8 @@ static void test_regular_days(void **state)
     }
 }
 
-/* Some samples of every flush are a day or two late; days end as few parts and the amplification stays bounded. */
+/* Some samples of every flush are a day or two late; days end as few parts and the amplification
+ * stays bounded. */
 static void test_late_samples(void **state)
 {
     uint64_t rng = 9;
@@ -217,7 +225,8 @@ static void test_random_lists(void **state)
             flush(996 + (int64_t)ks_rng_below(&rng, 6), ks_rng_below(&rng, 3000));
             w.parts[i].level = (uint8_t)ks_rng_below(&rng, 3);
             w.parts[i].created_ms = w.now_ms - (int64_t)ks_rng_below(&rng, 200000000);
-            w.parts[i].deleted_share = ks_rng_below(&rng, 4) ? 0 : (double)ks_rng_below(&rng, 100) / 100;
+            w.parts[i].deleted_share =
+                ks_rng_below(&rng, 4) ? 0 : (double)ks_rng_below(&rng, 100) / 100;
             w.parts[i].thin_due = ks_rng_below(&rng, 5) == 0;
         }
         settle(false);
@@ -230,8 +239,9 @@ static void test_random_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_regular_days), cmocka_unit_test(test_late_samples), cmocka_unit_test(test_backfill),
-        cmocka_unit_test(test_size_cap),     cmocka_unit_test(test_marks),        cmocka_unit_test(test_random_lists),
+        cmocka_unit_test(test_regular_days), cmocka_unit_test(test_late_samples),
+        cmocka_unit_test(test_backfill),     cmocka_unit_test(test_size_cap),
+        cmocka_unit_test(test_marks),        cmocka_unit_test(test_random_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

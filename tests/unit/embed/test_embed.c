@@ -1,4 +1,5 @@
-/* The embedded library as a program sees it: the installed header and the one archive, nothing else. */
+/* The embedded library as a program sees it: the installed header and the one archive, nothing
+ * else. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -110,8 +111,9 @@ static void test_write_and_query(void **state)
 
 static void test_exact_values(void **state)
 {
-    static const uint64_t bits[] = {0x7ff0000000000002, 0x7ff8000000000001, 0x8000000000000000, 1, 0x3fd5555555555555,
-                                    0x7fefffffffffffff, 0xfff0000000000000, 0x7ff8dead00000001};
+    static const uint64_t bits[] = {
+        0x7ff0000000000002, 0x7ff8000000000001, 0x8000000000000000, 1,
+        0x3fd5555555555555, 0x7fefffffffffffff, 0xfff0000000000000, 0x7ff8dead00000001};
     enum { N = sizeof bits / sizeof *bits };
     kofstore *db = open_db();
     kofstore_label l[] = {KOFSTORE_LABEL("__name__", "exact")};
@@ -140,8 +142,9 @@ static void test_batch_tenants_delete(void **state)
     kofstore_batch *b;
     kofstore_result *r;
     kofstore_write_info info = {.size = sizeof info};
-    kofstore_label l[] = {KOFSTORE_LABEL("__name__", "m"), KOFSTORE_LABEL("", "no name"), KOFSTORE_LABEL("empty", ""),
-                          KOFSTORE_LABEL("a", "1"), KOFSTORE_LABEL("a", "2")};
+    kofstore_label l[] = {KOFSTORE_LABEL("__name__", "m"), KOFSTORE_LABEL("", "no name"),
+                          KOFSTORE_LABEL("empty", ""), KOFSTORE_LABEL("a", "1"),
+                          KOFSTORE_LABEL("a", "2")};
     const kofstore_label *got;
     int64_t t = now - 1000, old = now - 100ll * 86400000;
     double v = 1;
@@ -210,7 +213,8 @@ static void test_languages(void **state)
     ok(kofstore_result_point(r, &t, &v));
     assert_int_equal(t, now - 1000);
     kofstore_result_free(r);
-    assert_int_equal(kofstore_query(db, "rate(up)", now, &q, &r), KOFSTORE_EPARSE); /* PromQL wants a window */
+    assert_int_equal(kofstore_query(db, "rate(up)", now, &q, &r),
+                     KOFSTORE_EPARSE); /* PromQL wants a window */
     q.language = KOFSTORE_METRICSQL;
     ok(kofstore_query(db, "rate(up)", now, &q, &r));
     kofstore_result_free(r);
@@ -351,8 +355,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, make_dir, remove_dir)
     const struct CMUnitTest tests[] = {
-        T(test_write_and_query), T(test_exact_values), T(test_batch_tenants_delete), T(test_languages),
-        T(test_errors),          T(test_old_sizes),    T(test_threads),              T(test_label_values),
+        T(test_write_and_query), T(test_exact_values), T(test_batch_tenants_delete),
+        T(test_languages),       T(test_errors),       T(test_old_sizes),
+        T(test_threads),         T(test_label_values),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

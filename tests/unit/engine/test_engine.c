@@ -1,4 +1,5 @@
-/* The engine on a real folder: what is written comes back, through flush, restart, crash, delete and snapshot. */
+/* The engine on a real folder: what is written comes back, through flush, restart, crash, delete
+ * and snapshot. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +19,10 @@
 
 static struct ks_engine *open_engine(const char *dir)
 {
-    struct ks_engine_opts o = {.dir = dir, .no_background = true, .retention_ms = 100 * KS_MS_DAY, .wal_segment_bytes = 4 << 20,
+    struct ks_engine_opts o = {.dir = dir,
+                               .no_background = true,
+                               .retention_ms = 100 * KS_MS_DAY,
+                               .wal_segment_bytes = 4 << 20,
                                .min_free_disk_bytes = 1};
     struct ks_engine *e = NULL;
     ks_err err = ks_engine_open(&o, &e);
@@ -32,7 +36,8 @@ static struct ks_engine *open_engine(const char *dir)
 static int64_t got_ts[CAP];
 static double got_v[CAP];
 
-static void check_series(struct ks_engine *e, const char *sel, int64_t start, int64_t step, size_t n, double base)
+static void check_series(struct ks_engine *e, const char *sel, int64_t start, int64_t step,
+                         size_t n, double base)
 {
     size_t got = t_read(e, sel, start, start + step * (int64_t)n, got_ts, got_v, CAP);
     assert_int_equal(got, n);
@@ -84,7 +89,8 @@ static void test_write_flush_reopen(void **state)
     e = open_engine(dir);
     check_all(e, start, 15000, 3000);
     fill(e, start + 3000 * 15000, 15000, 500);
-    assert_int_equal(t_read(e, "m0{instance=\"i0\"}", start, start + 3500 * 15000, got_ts, got_v, CAP), 3500);
+    assert_int_equal(
+        t_read(e, "m0{instance=\"i0\"}", start, start + 3500 * 15000, got_ts, got_v, CAP), 3500);
     assert_int_equal(ks_engine_close(e), KS_OK);
     t_rmdir(dir);
 }
@@ -175,7 +181,8 @@ static void test_long_series(void **state)
         seed = 3;
         assert_int_equal(t_read(e, "long", t, ks_now_ms(), ts, v, N), N);
         for (int i = 0; i < N; i++)
-            assert_true(ts[i] == t + (int64_t)i * 7919 && v[i] == (double)(ks_rng_next(&seed) >> 12));
+            assert_true(ts[i] == t + (int64_t)i * 7919 &&
+                        v[i] == (double)(ks_rng_next(&seed) >> 12));
         assert_int_equal(ks_engine_close(e), KS_OK);
         e = open_engine(dir);
     }
@@ -212,7 +219,8 @@ static void test_delete(void **state)
     struct ks_matcher room[4];
     struct ks_selector sel = t_selector("m1", room, 4);
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1};
+    struct ks_select_opts o = {
+        .tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1};
     uint64_t touched = 0;
     assert_int_equal(ks_engine_delete(e, &o, &touched), KS_OK);
     assert_int_equal(touched, 3);
@@ -239,7 +247,8 @@ static void test_snapshot(void **state)
     snprintf(path, sizeof path, "%s/snapshots/%s", dir, name);
     struct ks_engine *copy = open_engine(path);
     check_all(copy, start, 15000, 700);
-    assert_int_equal(t_read(copy, "m0{instance=\"i0\"}", start, start + 900 * 15000, got_ts, got_v, CAP), 700);
+    assert_int_equal(
+        t_read(copy, "m0{instance=\"i0\"}", start, start + 900 * 15000, got_ts, got_v, CAP), 700);
     assert_int_equal(ks_engine_close(copy), KS_OK);
     assert_int_equal(ks_engine_snapshot_delete(e, "../x"), KS_ENOTFOUND);
     assert_int_equal(ks_engine_snapshot_delete(e, name), KS_OK);
@@ -276,7 +285,8 @@ static void test_label_lists(void **state)
     struct ks_engine *e = open_engine(dir);
     fill(e, start, 15000, 700);
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .min_ms = start, .max_ms = ks_now_ms()};
+    struct ks_select_opts o = {
+        .tenants = &tenant, .tenant_count = 1, .min_ms = start, .max_ms = ks_now_ms()};
     for (int round = 0; round < 2; round++) {
         struct collected c = {""};
         assert_int_equal(ks_engine_label_names(e, &o, collect, &c), KS_OK);
@@ -286,7 +296,10 @@ static void test_label_lists(void **state)
         assert_string_equal(v.text, "m0 m1 m2 ");
         assert_int_equal(ks_engine_flush(e), KS_OK);
     }
-    struct ks_select_opts old = {.tenants = &tenant, .tenant_count = 1, .min_ms = start - 50 * KS_MS_DAY, .max_ms = start - 40 * KS_MS_DAY};
+    struct ks_select_opts old = {.tenants = &tenant,
+                                 .tenant_count = 1,
+                                 .min_ms = start - 50 * KS_MS_DAY,
+                                 .max_ms = start - 40 * KS_MS_DAY};
     struct collected none = {""};
     assert_int_equal(ks_engine_label_names(e, &old, collect, &none), KS_OK);
     assert_string_equal(none.text, "");
@@ -297,10 +310,14 @@ static void test_label_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_flush_reopen), cmocka_unit_test(test_late_and_duplicate),
-        cmocka_unit_test(test_values_exact),       cmocka_unit_test(test_retention_bounds),
-        cmocka_unit_test(test_delete),             cmocka_unit_test(test_snapshot),
-        cmocka_unit_test(test_second_open_refused), cmocka_unit_test(test_label_lists),
+        cmocka_unit_test(test_write_flush_reopen),
+        cmocka_unit_test(test_late_and_duplicate),
+        cmocka_unit_test(test_values_exact),
+        cmocka_unit_test(test_retention_bounds),
+        cmocka_unit_test(test_delete),
+        cmocka_unit_test(test_snapshot),
+        cmocka_unit_test(test_second_open_refused),
+        cmocka_unit_test(test_label_lists),
         cmocka_unit_test(test_long_series),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * Damage at rest and disks that fill up: what is damaged is told with file and remedy, set aside or refused, and the rest is
- * served; a full disk is an answer, and over when there is room again.
+ * Damage at rest and disks that fill up: what is damaged is told with file and remedy, set aside or
+ * refused, and the rest is served; a full disk is an answer, and over when there is room again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +26,8 @@ static int64_t start_ms;
 static int64_t got_ts[CAP];
 static double got_v[CAP];
 
-static ks_err open_with(struct ks_simdisk *d, bool repair, uint64_t min_free, struct ks_engine **ret)
+static ks_err open_with(struct ks_simdisk *d, bool repair, uint64_t min_free,
+                        struct ks_engine **ret)
 {
     struct ks_engine_opts o = {.vfs = ks_simdisk_vfs(d),
                                .dir = "data",
@@ -72,8 +73,12 @@ static bool readable(struct ks_engine *e, const char *series, size_t *ret_n)
     struct ks_matcher room[4];
     struct ks_selector sel = t_selector(series, room, 4);
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1,
-                               .min_ms = start_ms, .max_ms = start_ms + 10 * KS_MS_DAY};
+    struct ks_select_opts o = {.tenants = &tenant,
+                               .tenant_count = 1,
+                               .selectors = &sel,
+                               .selector_count = 1,
+                               .min_ms = start_ms,
+                               .max_ms = start_ms + 10 * KS_MS_DAY};
     struct ks_series_set *set;
     struct ks_samples s = {0};
     *ret_n = 0;
@@ -148,8 +153,8 @@ static void check_served(struct ks_simdisk *d, const char *what)
     assert_int_equal(ks_engine_tick(e), KS_OK);
     ks_engine_get_stats(e, &st);
     if (st.quarantined_parts != 1) {
-        print_error("%s: %llu parts quarantined, read %s before\n", what, (unsigned long long)st.quarantined_parts,
-                    whole ? "well" : "with an error");
+        print_error("%s: %llu parts quarantined, read %s before\n", what,
+                    (unsigned long long)st.quarantined_parts, whole ? "well" : "with an error");
         fail();
     }
     assert_true(readable(e, "keep", &keep));
@@ -175,7 +180,8 @@ static void test_damaged_part(void **state)
     size_t n = 0;
     for (size_t s = 0; ks_part_section_name(p, s); s++) {
         size_t pages;
-        const struct ks_page_ref *ref = ks_part_section_pages(p, ks_part_section_name(p, s), &pages);
+        const struct ks_page_ref *ref =
+            ks_part_section_pages(p, ks_part_section_name(p, s), &pages);
         for (size_t i = 0; i < pages && n < 60; i++)
             bits[n++] = (ref[i].offset + ref[i].stored_bytes - 1) * 8 + 3;
     }
@@ -187,7 +193,8 @@ static void test_damaged_part(void **state)
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(ks_simdisk_crash(d, i, &copy), KS_OK); /* a copy: all is durable */
         assert_int_equal(ks_simdisk_flip(copy, path, bits[i]), KS_OK);
-        snprintf(what, sizeof what, "bit %llu of %llu bytes", (unsigned long long)bits[i], (unsigned long long)size);
+        snprintf(what, sizeof what, "bit %llu of %llu bytes", (unsigned long long)bits[i],
+                 (unsigned long long)size);
         check_served(copy, what);
         ks_simdisk_free(copy);
     }
@@ -225,10 +232,15 @@ static void test_damaged_checkpoint(void **state)
         struct found f = find_in(d, "data/checkpoint", ".ckpt");
         assert_int_equal(f.count, 1);
         snprintf(path, sizeof path, "data/checkpoint/%s", f.names[0]);
-        assert_int_equal(ks_simdisk_flip(d, path, where == 0 ? 20 * 8 : where == 1 ? 90 * 8 : 200 * 8), KS_OK);
+        assert_int_equal(ks_simdisk_flip(d, path,
+                                         where == 0   ? 20 * 8
+                                         : where == 1 ? 90 * 8
+                                                      : 200 * 8),
+                         KS_OK);
         expect_refused(d, path, "-wal.repair");
         struct ks_engine *e = must_open(d, true);
-        size_t kept = count(e, "keep"); /* its sealed chunks; the open one was in the checkpoint only */
+        size_t kept =
+            count(e, "keep"); /* its sealed chunks; the open one was in the checkpoint only */
         assert_true(kept >= 100 && kept <= SAMPLES);
         fill(e, "after", 1);
         assert_int_equal(ks_engine_close(e), KS_OK);
@@ -313,8 +325,14 @@ static void test_parallel_replay(void **state)
     }
     assert_int_equal(ks_simdisk_crash(d, 1, &after), KS_OK);
     assert_int_equal(ks_engine_close(e), KS_OK);
-    struct ks_engine_opts o = {.vfs = ks_simdisk_vfs(after), .dir = "data", .retention_ms = 90 * KS_MS_DAY, .shards = 2,
-                               .wal_segment_bytes = 64 << 10, .min_free_disk_bytes = 1, .no_background = true, .pool = pool};
+    struct ks_engine_opts o = {.vfs = ks_simdisk_vfs(after),
+                               .dir = "data",
+                               .retention_ms = 90 * KS_MS_DAY,
+                               .shards = 2,
+                               .wal_segment_bytes = 64 << 10,
+                               .min_free_disk_bytes = 1,
+                               .no_background = true,
+                               .pool = pool};
     assert_int_equal(ks_engine_open(&o, &e), KS_OK);
     for (int s = 0; s < 40; s++) {
         snprintf(name, sizeof name, "m%d", s);
@@ -328,7 +346,8 @@ static void test_parallel_replay(void **state)
     ks_simdisk_free(d);
 }
 
-/* The disk is full: writes are refused and told so; with room again they go on, without a restart. */
+/* The disk is full: writes are refused and told so; with room again they go on, without a restart.
+ */
 static void test_space_returns(void **state)
 {
     struct ks_simdisk *d;
@@ -401,10 +420,14 @@ int main(void)
     ks_log_set_level(KS_LOG_ERROR + 1);
     start_ms = (ks_now_ms() / KS_MS_DAY - 5) * KS_MS_DAY + KS_MS_HOUR;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_damaged_part),       cmocka_unit_test(test_damaged_manifest),
-        cmocka_unit_test(test_damaged_checkpoint), cmocka_unit_test(test_damaged_tombstones),
-        cmocka_unit_test(test_damaged_log),        cmocka_unit_test(test_parallel_replay),
-        cmocka_unit_test(test_space_returns),      cmocka_unit_test(test_read_only_guard),
+        cmocka_unit_test(test_damaged_part),
+        cmocka_unit_test(test_damaged_manifest),
+        cmocka_unit_test(test_damaged_checkpoint),
+        cmocka_unit_test(test_damaged_tombstones),
+        cmocka_unit_test(test_damaged_log),
+        cmocka_unit_test(test_parallel_replay),
+        cmocka_unit_test(test_space_returns),
+        cmocka_unit_test(test_read_only_guard),
         cmocka_unit_test(test_second_process_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* The engine where things are odd: files gone, ranges at the ends of time, readers beside structural changes. */
+/* The engine where things are odd: files gone, ranges at the ends of time, readers beside
+ * structural changes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,8 +17,11 @@
 
 static struct ks_engine_opts opts(const char *dir)
 {
-    return (struct ks_engine_opts){.dir = dir, .no_background = true, .retention_ms = 100 * KS_MS_DAY,
-                                   .wal_segment_bytes = 4 << 20, .min_free_disk_bytes = 1};
+    return (struct ks_engine_opts){.dir = dir,
+                                   .no_background = true,
+                                   .retention_ms = 100 * KS_MS_DAY,
+                                   .wal_segment_bytes = 4 << 20,
+                                   .min_free_disk_bytes = 1};
 }
 
 static struct ks_engine *open_engine(const char *dir)
@@ -31,7 +35,8 @@ static struct ks_engine *open_engine(const char *dir)
     return e;
 }
 
-/* A data folder that lost its manifest is not taken for a new store: the start after would sweep every part away. */
+/* A data folder that lost its manifest is not taken for a new store: the start after would sweep
+ * every part away. */
 static void test_lost_manifest_is_refused(void **state)
 {
     char *dir = t_mkdir(), from[4200], to[4200];
@@ -75,20 +80,26 @@ static void test_ends_of_time(void **state)
     struct ks_engine *e = open_engine(dir);
     assert_int_equal(tw_put(e, "a{x=\"1\"}", t, 1), KS_OK);
     struct ks_tenant tenant = {0, 0};
-    const int64_t bounds[][2] = {{INT64_MIN, INT64_MAX}, {0, INT64_MAX}, {t, INT64_MAX - 1}, {INT64_MIN + 1, t}};
+    const int64_t bounds[][2] = {
+        {INT64_MIN, INT64_MAX}, {0, INT64_MAX}, {t, INT64_MAX - 1}, {INT64_MIN + 1, t}};
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < 4; i++) {
-            struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .min_ms = bounds[i][0], .max_ms = bounds[i][1]};
+            struct ks_select_opts o = {.tenants = &tenant,
+                                       .tenant_count = 1,
+                                       .min_ms = bounds[i][0],
+                                       .max_ms = bounds[i][1]};
             struct collected names = {""}, values = {""};
             assert_int_equal(ks_engine_label_names(e, &o, collect, &names), KS_OK);
             assert_string_equal(names.text, "__name__ x ");
-            assert_int_equal(ks_engine_label_values(e, &o, ks_slice_str("x"), collect, &values), KS_OK);
+            assert_int_equal(ks_engine_label_values(e, &o, ks_slice_str("x"), collect, &values),
+                             KS_OK);
             assert_string_equal(values.text, "1 ");
             assert_int_equal(t_read(e, "a", bounds[i][0], bounds[i][1], ts, v, 4), 1);
         }
         assert_int_equal(ks_engine_flush(e), KS_OK);
     }
-    struct ks_select_opts none = {.tenants = &tenant, .tenant_count = 1, .min_ms = INT64_MAX, .max_ms = INT64_MAX};
+    struct ks_select_opts none = {
+        .tenants = &tenant, .tenant_count = 1, .min_ms = INT64_MAX, .max_ms = INT64_MAX};
     struct collected names = {""};
     assert_int_equal(ks_engine_label_names(e, &none, collect, &names), KS_OK);
     assert_string_equal(names.text, "");

@@ -1,6 +1,7 @@
 /*
- * The engine on a disk and a heap that fail: the n-th call of every kind, for n over a whole workload. An error is reported as one, the
- * engine stays usable or closes, opens again, and has everything it acknowledged and nothing it was never given.
+ * The engine on a disk and a heap that fail: the n-th call of every kind, for n over a whole
+ * workload. An error is reported as one, the engine stays usable or closes, opens again, and has
+ * everything it acknowledged and nothing it was never given.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -88,7 +89,7 @@ static void name_of(uint32_t s, char out[64])
     snprintf(out, 64, "m%u{job=\"j\",instance=\"i%u\"}", s % 3, s);
 }
 
-/* --- steps of the workload ---------------------------------------------------------------------------------------- */
+/* --- steps of the workload --- */
 
 /* Some slots forward, and one of those before for every third series: late. */
 static ks_err step_write(struct world *w, uint32_t slots)
@@ -134,7 +135,8 @@ static ks_err step_delete(struct world *w, uint32_t s)
     name_of(s, name);
     struct ks_selector sel = t_selector(name, room, 8);
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1};
+    struct ks_select_opts o = {
+        .tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1};
     ks_err err = ks_engine_delete(w->e, &o, &touched);
     for (uint32_t slot = 0; slot < SLOTS; slot++)
         if (w->cells[s][slot])
@@ -202,7 +204,7 @@ static unsigned workload(struct world *w)
     return failed;
 }
 
-/* --- checking ----------------------------------------------------------------------------------------------------- */
+/* --- checking --- */
 
 static void check(struct world *w, const char *when)
 {
@@ -211,11 +213,15 @@ static void check(struct world *w, const char *when)
     char name[64];
     for (uint32_t s = 0; s < SERIES; s++) {
         name_of(s, name);
-        size_t n = t_read(w->e, name, start_ms, start_ms + (int64_t)SLOTS * STEP_MS, ts, v, SLOTS + 8), at = 0;
+        size_t n = t_read(w->e, name, start_ms, start_ms + (int64_t)SLOTS * STEP_MS, ts, v,
+                          SLOTS + 8),
+               at = 0;
         for (uint32_t slot = 0; slot < SLOTS; slot++) {
             bool here = at < n && ts[at] == start_ms + (int64_t)slot * STEP_MS;
-            if ((here && (!w->cells[s][slot] || v[at] != value_of(s, slot))) || (!here && w->cells[s][slot] == ACKED)) {
-                print_error("%s: %s: series %u slot %u is %s\n", w->where, when, s, slot, here ? "invented" : "lost");
+            if ((here && (!w->cells[s][slot] || v[at] != value_of(s, slot))) ||
+                (!here && w->cells[s][slot] == ACKED)) {
+                print_error("%s: %s: series %u slot %u is %s\n", w->where, when, s, slot,
+                            here ? "invented" : "lost");
                 fail();
             }
             at += here;
@@ -224,7 +230,8 @@ static void check(struct world *w, const char *when)
     }
 }
 
-/* After the fault is over: what is alive shows the truth; after a restart so does everything, and all goes on. */
+/* After the fault is over: what is alive shows the truth; after a restart so does everything, and
+ * all goes on. */
 static void check_after(struct world *w)
 {
     if (w->e)
@@ -239,7 +246,7 @@ static void check_after(struct world *w)
     check(w, "at the end");
 }
 
-/* --- the n-th call fails ------------------------------------------------------------------------------------------ */
+/* --- the n-th call fails --- */
 
 static uint64_t count_calls(unsigned kind)
 {
@@ -259,13 +266,14 @@ static void fail_calls(unsigned kind, ks_err err, bool sticky)
     for (uint64_t n = 1; n <= calls; n += step) {
         struct world w;
         new_world(&w);
-        snprintf(w.where, sizeof w.where, "call %llu of kind %u fails with %s%s", (unsigned long long)n, kind,
-                 ks_err_name(err), sticky ? " from then on" : "");
+        snprintf(w.where, sizeof w.where, "call %llu of kind %u fails with %s%s",
+                 (unsigned long long)n, kind, ks_err_name(err), sticky ? " from then on" : "");
         ks_simdisk_fail(w.disk, kind, n, err, sticky);
         unsigned failed = workload(&w);
         bool hit = ks_simdisk_fail_hit(w.disk);
         ks_simdisk_fail(w.disk, kind, 0, KS_OK, false);
-        /* Removing files may fail unnoticed, so may making log segments ahead of need; all else is told. */
+        /* Removing files may fail unnoticed, so may making log segments ahead of need; all else is
+         * told. */
         if (sticky && kind != KS_SIM_UNLINK && hit && !failed && n + 20 < calls) {
             print_error("%s: nobody was told\n", w.where);
             fail();
@@ -277,8 +285,9 @@ static void fail_calls(unsigned kind, ks_err err, bool sticky)
 
 static void test_io_fails(void **state)
 {
-    static const unsigned kinds[] = {KS_SIM_OPEN,   KS_SIM_READ,  KS_SIM_WRITE, KS_SIM_SYNC,  KS_SIM_RENAME,
-                                     KS_SIM_UNLINK, KS_SIM_MKDIR, KS_SIM_LIST,  KS_SIM_CREATE};
+    static const unsigned kinds[] = {KS_SIM_OPEN,  KS_SIM_READ,   KS_SIM_WRITE,
+                                     KS_SIM_SYNC,  KS_SIM_RENAME, KS_SIM_UNLINK,
+                                     KS_SIM_MKDIR, KS_SIM_LIST,   KS_SIM_CREATE};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         for (int sticky = 0; sticky < 2; sticky++)
             fail_calls(kinds[i], KS_EIO, sticky);
@@ -286,7 +295,8 @@ static void test_io_fails(void **state)
 
 static void test_no_space(void **state)
 {
-    static const unsigned kinds[] = {KS_SIM_WRITE, KS_SIM_SYNC, KS_SIM_RENAME, KS_SIM_MKDIR, KS_SIM_CREATE};
+    static const unsigned kinds[] = {KS_SIM_WRITE, KS_SIM_SYNC, KS_SIM_RENAME, KS_SIM_MKDIR,
+                                     KS_SIM_CREATE};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         for (int sticky = 0; sticky < 2; sticky++)
             fail_calls(kinds[i], KS_ENOSPC, sticky);
@@ -306,7 +316,8 @@ static void test_memory_fails(void **state)
         check_after(&w);
         free_world(&w);
     }
-    print_message("%llu of %llu allocations failed\n", (unsigned long long)tried, (unsigned long long)n);
+    print_message("%llu of %llu allocations failed\n", (unsigned long long)tried,
+                  (unsigned long long)n);
 }
 
 int main(void)

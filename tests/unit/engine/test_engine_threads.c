@@ -1,7 +1,8 @@
 /*
- * Everything at once: writers, readers, a flusher, a merger and a deleter on one engine whose series count as idle at once, so
- * that ids are dropped and given again all the time. Readers check what they may rely on while it runs; in the end the engine,
- * reopened, holds exactly what the model says. Meant for the tsan preset.
+ * Everything at once: writers, readers, a flusher, a merger and a deleter on one engine whose
+ * series count as idle at once, so that ids are dropped and given again all the time. Readers check
+ * what they may rely on while it runs; in the end the engine, reopened, holds exactly what the
+ * model says. Meant for the tsan preset.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,7 +81,8 @@ static void *writer_main(void *arg)
             name_of(t->number, s, name);
             /* Backwards: most arrive late. */
             for (uint32_t slot = upto[s]; slot-- > from;)
-                tw_add(&batch, name, w->start_ms + (int64_t)slot * STEP_MS, value_of(t->number, s, slot));
+                tw_add(&batch, name, w->start_ms + (int64_t)slot * STEP_MS,
+                       value_of(t->number, s, slot));
         }
         if (tw_write(&batch, w->e, NULL) != KS_OK)
             complain(w, "write", "", 0);
@@ -92,7 +94,8 @@ static void *writer_main(void *arg)
     return NULL;
 }
 
-/* What was acknowledged before the select is there, exact, and nothing that was not tried before the check. */
+/* What was acknowledged before the select is there, exact, and nothing that was not tried before
+ * the check. */
 static void check_line(struct world *w, unsigned writer, unsigned s, struct ks_samples *out)
 {
     struct line *l = &w->lines[writer][s];
@@ -102,8 +105,12 @@ static void check_line(struct world *w, unsigned writer, unsigned s, struct ks_s
     name_of(writer, s, name);
     struct ks_selector sel = t_selector(name, room, 8);
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1,
-                               .min_ms = w->start_ms, .max_ms = w->start_ms + (int64_t)SLOTS * STEP_MS};
+    struct ks_select_opts o = {.tenants = &tenant,
+                               .tenant_count = 1,
+                               .selectors = &sel,
+                               .selector_count = 1,
+                               .min_ms = w->start_ms,
+                               .max_ms = w->start_ms + (int64_t)SLOTS * STEP_MS};
     uint32_t acked = atomic_load(&l->acked);
     if (ks_engine_select(w->e, &o, &set) != KS_OK || ks_series_set_count(set) > 1) {
         complain(w, "select", name, set ? ks_series_set_count(set) : 0);
@@ -137,13 +144,17 @@ static void *reader_main(void *arg)
     struct ks_samples out = {0};
     uint64_t rng = t->number + 100;
     while (!atomic_load(&w->stop)) {
-        check_line(w, (unsigned)ks_rng_below(&rng, WRITERS), (unsigned)ks_rng_below(&rng, SERIES), &out);
+        check_line(w, (unsigned)ks_rng_below(&rng, WRITERS), (unsigned)ks_rng_below(&rng, SERIES),
+                   &out);
         struct ks_tenant tenant = {0, 0};
-        struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .min_ms = w->start_ms,
+        struct ks_select_opts o = {.tenants = &tenant,
+                                   .tenant_count = 1,
+                                   .min_ms = w->start_ms,
                                    .max_ms = w->start_ms + (int64_t)SLOTS * STEP_MS};
         size_t values = 0;
         bool written = atomic_load(&w->batches) > 0;
-        if (ks_engine_label_values(w->e, &o, KS_SLICE_LIT("series"), count_label, &values) != KS_OK ||
+        if (ks_engine_label_values(w->e, &o, KS_SLICE_LIT("series"), count_label, &values) !=
+                KS_OK ||
             (written && !values))
             complain(w, "label values", "series", values);
         struct ks_engine_stats st;
@@ -183,12 +194,17 @@ static void *deleter_main(void *arg)
     struct ks_matcher room[8];
     struct ks_selector sel = t_selector("gone{writer=\"deleter\"}", room, 8);
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant, .tenant_count = 1, .selectors = &sel, .selector_count = 1,
-                               .min_ms = w->start_ms, .max_ms = w->start_ms + (int64_t)SLOTS * STEP_MS};
+    struct ks_select_opts o = {.tenants = &tenant,
+                               .tenant_count = 1,
+                               .selectors = &sel,
+                               .selector_count = 1,
+                               .min_ms = w->start_ms,
+                               .max_ms = w->start_ms + (int64_t)SLOTS * STEP_MS};
     for (uint32_t i = 0; !atomic_load(&w->stop); i++) {
         struct ks_series_set *set = NULL;
         uint64_t touched = 0;
-        if (tw_put(w->e, "gone{writer=\"deleter\"}", w->start_ms + (int64_t)(i % SLOTS) * STEP_MS, i) != KS_OK)
+        if (tw_put(w->e, "gone{writer=\"deleter\"}", w->start_ms + (int64_t)(i % SLOTS) * STEP_MS,
+                   i) != KS_OK)
             complain(w, "write", "gone", i);
         if (ks_engine_delete(w->e, &o, &touched) != KS_OK || !touched)
             complain(w, "delete", "gone", i);
@@ -244,7 +260,8 @@ static void test_everything_at_once(void **state)
     unsigned n = 0;
     assert_int_equal(ks_pool_new("work", 2, 64, &pool), KS_OK);
     w.e = open_on(dir, pool);
-    w.start_ms = (ks_now_ms() / KS_MS_DAY - 3) * KS_MS_DAY + 18 * KS_MS_HOUR; /* crosses midnights */
+    w.start_ms =
+        (ks_now_ms() / KS_MS_DAY - 3) * KS_MS_DAY + 18 * KS_MS_HOUR; /* crosses midnights */
     for (unsigned i = 0; i < WRITERS; i++)
         start(&w, &t[n++], i, writer_main);
     for (unsigned i = 0; i < READERS; i++)
@@ -257,8 +274,9 @@ static void test_everything_at_once(void **state)
     atomic_store(&w.stop, true);
     for (unsigned i = 0; i < n; i++)
         pthread_join(t[i].id, NULL);
-    print_message("batches=%llu reads=%llu flushes=%llu merges=%llu deletes=%llu\n", (unsigned long long)w.batches,
-                  (unsigned long long)w.reads, (unsigned long long)w.flushes, (unsigned long long)w.merges,
+    print_message("batches=%llu reads=%llu flushes=%llu merges=%llu deletes=%llu\n",
+                  (unsigned long long)w.batches, (unsigned long long)w.reads,
+                  (unsigned long long)w.flushes, (unsigned long long)w.merges,
                   (unsigned long long)w.deletes);
     assert_false(w.failed);
     check_all(&w);

@@ -1,4 +1,5 @@
-/* Identities queries remember: one pointer per series while a generation lives, and selects that stay right when it does not. */
+/* Identities queries remember: one pointer per series while a generation lives, and selects that
+ * stay right when it does not. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -60,7 +61,7 @@ static void test_generations(void **state)
     ksi_ident_cache_done(&c);
 }
 
-/* --- against a model ---------------------------------------------------------------------------------------------- */
+/* --- against a model --- */
 
 enum { NAMES = 300 };
 struct model {
@@ -70,7 +71,9 @@ struct model {
 
 static void series_name(char out[128], int i)
 {
-    snprintf(out, 128, "m%d{pod=\"p-%d\",filler=\"some text that makes labels as long as they are in life\"}", i % 7, i);
+    snprintf(out, 128,
+             "m%d{pod=\"p-%d\",filler=\"some text that makes labels as long as they are in life\"}",
+             i % 7, i);
 }
 
 /* Every series once, with all its samples. */
@@ -79,7 +82,8 @@ static void check(struct ks_engine *e, const struct model *m)
     struct ks_matcher match = {KS_SLICE_LIT("pod"), KS_SLICE_LIT("p-.+"), KS_MATCH_RE};
     struct ks_selector sel = {&match, 1};
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {&tenant, 1, &sel, 1, m->start - KS_MS_DAY, m->start + KS_MS_DAY, NULL};
+    struct ks_select_opts o = {&tenant, 1, &sel, 1, m->start - KS_MS_DAY, m->start + KS_MS_DAY,
+                               NULL};
     struct ks_series_set *set;
     struct ks_samples s = {0};
     int seen[NAMES] = {0};
@@ -102,19 +106,26 @@ static void check(struct ks_engine *e, const struct model *m)
     ks_series_set_free(set);
 }
 
-/* Series come, go to parts, leave the head so that their ids serve others, and are asked for all the time. */
+/* Series come, go to parts, leave the head so that their ids serve others, and are asked for all
+ * the time. */
 static void churn(uint64_t budget_bytes, uint64_t seed)
 {
     char *dir = t_mkdir(), name[128];
-    struct ks_engine_opts o = {.dir = dir, .no_background = true, .min_free_disk_bytes = 1, .wal_segment_bytes = 4 << 20,
-                               .flush_interval_ms = 1, .series_idle_ms = 1, .identity_cache_bytes = budget_bytes};
+    struct ks_engine_opts o = {.dir = dir,
+                               .no_background = true,
+                               .min_free_disk_bytes = 1,
+                               .wal_segment_bytes = 4 << 20,
+                               .flush_interval_ms = 1,
+                               .series_idle_ms = 1,
+                               .identity_cache_bytes = budget_bytes};
     struct ks_engine *e;
     struct model *m = ks_zalloc(sizeof *m);
     struct tw w;
     assert_int_equal(ks_engine_open(&o, &e), KS_OK);
     m->start = ks_now_ms() - KS_MS_HOUR;
     tw_init(&w);
-    print_message("budget %llu seed %llu\n", (unsigned long long)budget_bytes, (unsigned long long)seed);
+    print_message("budget %llu seed %llu\n", (unsigned long long)budget_bytes,
+                  (unsigned long long)seed);
     for (int round = 0; round < 40; round++) {
         int base = (int)ks_rng_below(&seed, NAMES), count = (int)ks_rng_below(&seed, 60);
         for (int i = 0; i < count; i++) {
@@ -129,7 +140,8 @@ static void churn(uint64_t budget_bytes, uint64_t seed)
         switch (ks_rng_below(&seed, 4)) {
         case 0:
             nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
-            assert_int_equal(ks_engine_tick(e), KS_OK); /* flushes, drops idle series, gives their ids again */
+            assert_int_equal(ks_engine_tick(e),
+                             KS_OK); /* flushes, drops idle series, gives their ids again */
             break;
         case 1:
             assert_int_equal(ks_engine_merge(e, ""), KS_OK);
@@ -153,7 +165,7 @@ static void test_churn(void **state)
     churn(64 << 20, seed);
 }
 
-/* --- threads ------------------------------------------------------------------------------------------------------ */
+/* --- threads --- */
 
 struct reader {
     struct ks_engine *e;
@@ -165,7 +177,8 @@ static void *read_on(void *arg)
 {
     struct reader *r = arg;
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {&tenant, 1, NULL, 0, r->start - KS_MS_DAY, r->start + KS_MS_DAY, NULL};
+    struct ks_select_opts o = {&tenant, 1, NULL, 0, r->start - KS_MS_DAY, r->start + KS_MS_DAY,
+                               NULL};
     while (!atomic_load(r->stop)) {
         struct ks_series_set *set;
         if (ks_engine_select(r->e, &o, &set) != KS_OK)
@@ -181,8 +194,13 @@ static void *read_on(void *arg)
 static void test_threads(void **state)
 {
     char *dir = t_mkdir(), name[128];
-    struct ks_engine_opts o = {.dir = dir, .no_background = true, .min_free_disk_bytes = 1, .wal_segment_bytes = 4 << 20,
-                               .flush_interval_ms = 1, .series_idle_ms = 1, .identity_cache_bytes = 20000};
+    struct ks_engine_opts o = {.dir = dir,
+                               .no_background = true,
+                               .min_free_disk_bytes = 1,
+                               .wal_segment_bytes = 4 << 20,
+                               .flush_interval_ms = 1,
+                               .series_idle_ms = 1,
+                               .identity_cache_bytes = 20000};
     struct ks_engine *e;
     struct tw w;
     _Atomic int stop = 0;

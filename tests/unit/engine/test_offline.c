@@ -1,4 +1,5 @@
-/* Offline checks and repair: every damage to a part is seen, all that is readable is saved, a repaired folder opens. */
+/* Offline checks and repair: every damage to a part is seen, all that is readable is saved, a
+ * repaired folder opens. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,8 +36,13 @@ static void must(ks_err err)
 static struct ks_engine *open_db(void)
 {
     struct ks_engine *e;
-    struct ks_engine_opts o = {.vfs = vfs, .dir = "d", .no_background = true, .shards = 2, .min_free_disk_bytes = 1,
-                               .retention_ms = 100 * KS_MS_DAY, .wal_segment_bytes = 1 << 20};
+    struct ks_engine_opts o = {.vfs = vfs,
+                               .dir = "d",
+                               .no_background = true,
+                               .shards = 2,
+                               .min_free_disk_bytes = 1,
+                               .retention_ms = 100 * KS_MS_DAY,
+                               .wal_segment_bytes = 1 << 20};
     must(ks_engine_open(&o, &e));
     return e;
 }
@@ -56,7 +62,8 @@ static void setup_store(void)
         for (int i = 0; i < ROWS; i++)
             for (int k = 0; k < SERIES; k++) {
                 snprintf(name, sizeof name, "m{i=\"%02d\"}", k);
-                tw_add(&w, name, T0 + d * KS_MS_DAY + i * 15000, (double)ks_rng_below(&rng, 1000000) * 0.5);
+                tw_add(&w, name, T0 + d * KS_MS_DAY + i * 15000,
+                       (double)ks_rng_below(&rng, 1000000) * 0.5);
             }
     must(tw_write(&w, e, NULL));
     tw_done(&w);
@@ -165,7 +172,8 @@ static void test_repair_damaged_page(void **state)
     must(ks_simdisk_flip(disk, f.paths[0], bit));
     struct ks_repair_result r;
     must(ks_offline_repair(vfs, "d", 0, hear, &told, &r));
-    assert_true(r.parts_good == 1 && r.parts_salvaged == 1 && r.parts_lost == 0 && r.problems > 0 && told > 0);
+    assert_true(r.parts_good == 1 && r.parts_salvaged == 1 && r.parts_lost == 0 && r.problems > 0 &&
+                told > 0);
     assert_false(r.manifest_rebuilt);
     assert_true(r.samples_salvaged > SERIES * ROWS / 3);
     e = open_db();
@@ -181,7 +189,8 @@ static void test_repair_damaged_page(void **state)
     teardown_store();
 }
 
-/* The engine sets a part with a damaged footer aside; nothing of it can be read, and the rest goes on. */
+/* The engine sets a part with a damaged footer aside; nothing of it can be read, and the rest goes
+ * on. */
 static void test_lost_part(void **state)
 {
     setup_store();
@@ -225,7 +234,8 @@ static void test_quarantined_by_engine(void **state)
     teardown_store();
 }
 
-/* Power loss at any point of a repair, then the repair again: as much is saved as without. Deleted series stay deleted. */
+/* Power loss at any point of a repair, then the repair again: as much is saved as without. Deleted
+ * series stay deleted. */
 static void test_crash_while_repairing(void **state)
 {
     uint64_t want = 0, told = 0;
@@ -316,9 +326,13 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_flip_is_seen),    cmocka_unit_test(test_repair_damaged_page),
-        cmocka_unit_test(test_lost_part),             cmocka_unit_test(test_quarantined_by_engine),
-        cmocka_unit_test(test_crash_while_repairing), cmocka_unit_test(test_manifest_lost),         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_every_flip_is_seen),
+        cmocka_unit_test(test_repair_damaged_page),
+        cmocka_unit_test(test_lost_part),
+        cmocka_unit_test(test_quarantined_by_engine),
+        cmocka_unit_test(test_crash_while_repairing),
+        cmocka_unit_test(test_manifest_lost),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* What ages out of the engine, on a frozen clock: the period, rules by selector, downsampling, dedup, size and disk limits. */
+/* What ages out of the engine, on a frozen clock: the period, rules by selector, downsampling,
+ * dedup, size and disk limits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -75,7 +76,8 @@ static uint64_t part_count(struct ks_engine *e)
     return st.part_count;
 }
 
-/* Background work until nothing is left to do: what has been idle for an hour is written to parts, parts left alone for an hour merge. */
+/* Background work until nothing is left to do: what has been idle for an hour is written to parts,
+ * parts left alone for an hour merge. */
 static void ticks(struct ks_engine *e)
 {
     int64_t now = ks_now_ms();
@@ -93,7 +95,8 @@ static void test_period(void **state)
 {
     char *dir = t_mkdir();
     ks_clock_freeze_ms(T0 + 1);
-    struct ks_engine *e = open_with((struct ks_engine_opts){.dir = dir, .retention_ms = 3 * KS_MS_DAY});
+    struct ks_engine *e =
+        open_with((struct ks_engine_opts){.dir = dir, .retention_ms = 3 * KS_MS_DAY});
     for (int d = 0; d < 6; d++) {
         ks_clock_freeze_ms(T0 + d * KS_MS_DAY + KS_MS_HOUR);
         fill(e, T0 + d * KS_MS_DAY, T0 + d * KS_MS_DAY + KS_MS_HOUR);
@@ -140,7 +143,8 @@ static void test_rules_by_selector(void **state)
         must_ok(ks_engine_close(e));
         e = open_with(o);
     }
-    /* A third of the day's rows would go: the day is merged again, and only then is the space free. */
+    /* A third of the day's rows would go: the day is merged again, and only then is the space free.
+     */
     ks_clock_freeze_ms(T0 + 4 * KS_MS_DAY);
     ticks(e);
     assert_int_equal(part_samples(e), 2 * 6 * 240);
@@ -157,7 +161,8 @@ static void test_rules_by_selector(void **state)
     ks_engine_get_stats(e, &st);
     assert_int_equal(st.merges_total, merges);
     must_ok(ks_engine_close(e));
-    /* Without the rules what merges had not erased yet would show again; what they erased is gone. */
+    /* Without the rules what merges had not erased yet would show again; what they erased is gone.
+     */
     o.retention_rule_count = 0;
     e = open_with(o);
     assert_int_equal(t_count(e, "m", 0, end), 1);
@@ -173,14 +178,16 @@ static void test_chunks_do_not_speak(void **state)
     struct ks_matcher m1[4];
     struct ks_retention_rule rule = {t_selector("{team=\"a\"}", m1, 4), 2 * KS_MS_DAY};
     ks_clock_freeze_ms(T0 + KS_MS_DAY);
-    struct ks_engine *e = open_with((struct ks_engine_opts){.dir = dir, .retention_rules = &rule, .retention_rule_count = 1});
+    struct ks_engine *e = open_with(
+        (struct ks_engine_opts){.dir = dir, .retention_rules = &rule, .retention_rule_count = 1});
     fill(e, T0, T0 + 12 * KS_MS_HOUR);
     must_ok(ks_engine_flush(e));
     int64_t keep_from = T0 + 6 * KS_MS_HOUR + 7;
     ks_clock_freeze_ms(keep_from + 2 * KS_MS_DAY);
     struct ks_matcher room[4];
     struct ks_selector sel = t_selector("m{team=\"a\"}", room, 4);
-    struct ks_select_opts so = {.selectors = &sel, .selector_count = 1, .min_ms = 0, .max_ms = T0 + KS_MS_DAY};
+    struct ks_select_opts so = {
+        .selectors = &sel, .selector_count = 1, .min_ms = 0, .max_ms = T0 + KS_MS_DAY};
     struct ks_series_set *set;
     must_ok(ks_engine_select(e, &so, &set));
     assert_int_equal(ks_series_set_count(set), 1);
@@ -234,10 +241,12 @@ static void test_downsampling(void **state)
             int64_t slot = (got_ts[k] + steps[i].slot_ms - 1) / steps[i].slot_ms;
             assert_true(slot > (got_ts[k - 1] + steps[i].slot_ms - 1) / steps[i].slot_ms);
             if (k + 1 < n)
-                assert_int_equal(got_ts[k], slot * steps[i].slot_ms); /* samples lie on the slots' ends here */
+                assert_int_equal(got_ts[k],
+                                 slot * steps[i].slot_ms); /* samples lie on the slots' ends here */
         }
         /* A range that ends inside a slot does not invent a sample. */
-        assert_int_equal(read_all(e, "m{team=\"a\"}", T0 + 3600001, T0 + 3600000 + steps[i].slot_ms - 1), 0);
+        assert_int_equal(
+            read_all(e, "m{team=\"a\"}", T0 + 3600001, T0 + 3600000 + steps[i].slot_ms - 1), 0);
         assert_int_equal(read_all(e, "m{team=\"c\"}", 0, end), 2 * 5760);
     }
     /* Each day's own last sample stays on disk besides the one at midnight. */
@@ -267,7 +276,8 @@ static void test_dedup(void **state)
 {
     char *dir = t_mkdir();
     ks_clock_freeze_ms(T0 + KS_MS_DAY);
-    struct ks_engine *e = open_with((struct ks_engine_opts){.dir = dir, .dedup_interval_ms = 60000});
+    struct ks_engine *e =
+        open_with((struct ks_engine_opts){.dir = dir, .dedup_interval_ms = 60000});
     fill(e, T0, T0 + KS_MS_HOUR);
     for (int round = 0; round < 2; round++) {
         size_t n = read_all(e, "m{team=\"b\"}", 0, T0 + KS_MS_DAY);
@@ -316,7 +326,8 @@ static void test_free_disk(void **state)
     ks_clock_freeze_ms(T0 + KS_MS_DAY);
     must_ok(ks_simdisk_new(&disk));
     ks_simdisk_limit(disk, 64 << 20);
-    struct ks_engine_opts o = {.vfs = ks_simdisk_vfs(disk), .dir = "d", .min_free_disk_bytes = 1 << 20, .shards = 2};
+    struct ks_engine_opts o = {
+        .vfs = ks_simdisk_vfs(disk), .dir = "d", .min_free_disk_bytes = 1 << 20, .shards = 2};
     struct ks_engine *e = open_with(o);
     must_ok(tw_put(e, "x", T0, 1));
     must_ok(ks_engine_close(e));
@@ -340,9 +351,12 @@ static void test_free_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_period),       cmocka_unit_test(test_rules_by_selector),
-        cmocka_unit_test(test_chunks_do_not_speak), cmocka_unit_test(test_downsampling),
-        cmocka_unit_test(test_dedup),        cmocka_unit_test(test_size_limit),
+        cmocka_unit_test(test_period),
+        cmocka_unit_test(test_rules_by_selector),
+        cmocka_unit_test(test_chunks_do_not_speak),
+        cmocka_unit_test(test_downsampling),
+        cmocka_unit_test(test_dedup),
+        cmocka_unit_test(test_size_limit),
         cmocka_unit_test(test_free_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* The live index against the naive model: adding, removing, re-adding, selecting, names and values; failures; threads. */
+/* The live index against the naive model: adding, removing, re-adding, selecting, names and values;
+ * failures; threads. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -128,7 +129,8 @@ static void check_names(struct ks_live_index *x, const struct kst_model *m, uint
     struct ks_tenant t = kst_random_tenant(seed);
     struct kst_question q;
     kst_random_question(seed, &q);
-    roaring_bitmap_t *rows = ks_rng_below(seed, 2) ? kst_model_select(m, t, q.selectors, q.count) : NULL;
+    roaring_bitmap_t *rows =
+        ks_rng_below(seed, 2) ? kst_model_select(m, t, q.selectors, q.count) : NULL;
     static const char *const asked[] = {"__name__", "pod", "le", "x", "none"};
     uint64_t total = 0;
     struct heard h = {.m = m, .tenant = t, .rows = rows};
@@ -183,8 +185,9 @@ static void test_refusals(void **state)
     struct ks_live_add a = {5, {0, 0}, KS_SLICE_LIT("\1a\1b")};
     assert_int_equal(ks_live_index_add(x, &a, 1), KS_OK);
     assert_int_equal(ks_live_index_add(x, &a, 1), KS_EEXIST);
-    static const struct ks_slice bad[] = {KS_SLICE_LIT("\1a"), KS_SLICE_LIT("\1a\0"), KS_SLICE_LIT("\0\1b"),
-                                          KS_SLICE_LIT("\1b\1b\1a\1a"), KS_SLICE_LIT("\1a\1a\1a\1b")};
+    static const struct ks_slice bad[] = {KS_SLICE_LIT("\1a"), KS_SLICE_LIT("\1a\0"),
+                                          KS_SLICE_LIT("\0\1b"), KS_SLICE_LIT("\1b\1b\1a\1a"),
+                                          KS_SLICE_LIT("\1a\1a\1a\1b")};
     for (size_t i = 0; i < 5; i++) {
         struct ks_live_add two[] = {{6, {1, 1}, KS_SLICE_LIT("\1c\1d")}, {7, {0, 0}, bad[i]}};
         assert_int_equal(ks_live_index_add(x, two, 2), KS_EINVAL);
@@ -203,7 +206,8 @@ static void test_refusals(void **state)
     ks_live_index_free(x);
 }
 
-/* Every allocation of adding, removing and asking fails once: a clean error, and the index is as before. */
+/* Every allocation of adding, removing and asking fails once: a clean error, and the index is as
+ * before. */
 static void test_allocation_failures(void **state)
 {
     uint64_t seed = 99;
@@ -283,8 +287,9 @@ static void *reader(void *arg)
         struct kst_question q;
         kst_random_question(&seed, &q);
         roaring_bitmap_t *rows;
-        assert_int_equal(ks_live_index_select(s->x, (struct ks_tenant){0, 0}, q.selectors, q.count, &rows),
-                         KS_OK);
+        assert_int_equal(
+            ks_live_index_select(s->x, (struct ks_tenant){0, 0}, q.selectors, q.count, &rows),
+            KS_OK);
         roaring_bitmap_free(rows);
         struct ks_tenant t;
         ks_buf_reset(&b);

@@ -46,7 +46,8 @@ static void make_model(struct kst_model *m, uint64_t seed, size_t count)
         struct kst_series *s = &m->v[i];
         s->used = true;
         s->tenant = kst_random_tenant(&seed);
-        if (i && ks_rng_below(&seed, 2)) { /* the base of the one before under another metric name */
+        if (i &&
+            ks_rng_below(&seed, 2)) { /* the base of the one before under another metric name */
             struct ks_labels_iter it = ks_labels_iter(ks_buf_view(&m->v[i - 1].labels));
             struct ks_label l;
             ks_buf_lp(&s->labels, KS_NAME_LABEL);
@@ -192,7 +193,8 @@ static void check_names(struct ks_sindex *x, const struct kst_model *m, uint64_t
     struct ks_tenant t = kst_random_tenant(seed);
     struct kst_question q;
     kst_random_question(seed, &q);
-    roaring_bitmap_t *rows = ks_rng_below(seed, 2) ? kst_model_select(m, t, q.selectors, q.count) : NULL;
+    roaring_bitmap_t *rows =
+        ks_rng_below(seed, 2) ? kst_model_select(m, t, q.selectors, q.count) : NULL;
     static const char *const asked[] = {"__name__", "pod", "le", "x", "none", "app", "n\xc3\xa9"};
     uint64_t total = 0;
     struct heard h = {.m = m, .tenant = t, .rows = rows};
@@ -243,8 +245,9 @@ static void test_order_is_enforced(void **state)
     struct ks_part_writer *w;
     struct ks_sindex_writer *x;
     struct ks_tenant t = {0, 0};
-    static const struct ks_slice bad[] = {KS_SLICE_LIT("\1a\1b"), KS_SLICE_LIT("\1a\1a"), KS_SLICE_LIT("\1z"),
-                                          KS_SLICE_LIT("\1z\0"), KS_SLICE_LIT("\1z\1z\1a\1a")};
+    static const struct ks_slice bad[] = {KS_SLICE_LIT("\1a\1b"), KS_SLICE_LIT("\1a\1a"),
+                                          KS_SLICE_LIT("\1z"), KS_SLICE_LIT("\1z\0"),
+                                          KS_SLICE_LIT("\1z\1z\1a\1a")};
     for (size_t i = 0; i < 5; i++) {
         assert_int_equal(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_METRICS, &w), KS_OK);
         assert_int_equal(ks_sindex_writer_new(w, &x), KS_OK);

@@ -1,6 +1,6 @@
 /*
- * The rollup functions by their plain definitions: for each point collect the window, compute, forget. Slow and simple; what
- * the real ones are compared with.
+ * The rollup functions by their plain definitions: for each point collect the window, compute,
+ * forget. Slow and simple; what the real ones are compared with.
  */
 #ifndef TESTS_UNIT_QUERY_NAIVE_ROLLUP_H
 #define TESTS_UNIT_QUERY_NAIVE_ROLLUP_H
@@ -53,7 +53,8 @@ static double naive_quantile(double phi, const double *v, size_t n, bool drop_na
     if (phi > 1)
         return INFINITY;
     qsort(s, m, sizeof *s, by_value);
-    double rank = phi * ((double)m - 1), lower = fmax(0, floor(rank)), upper = fmin((double)m - 1, lower + 1);
+    double rank = phi * ((double)m - 1), lower = fmax(0, floor(rank)),
+           upper = fmin((double)m - 1, lower + 1);
     double weight = rank - floor(rank);
     return s[(size_t)lower] * (1 - weight) + s[(size_t)upper] * weight;
 }
@@ -160,7 +161,8 @@ static double naive_rate(const struct view *w)
             return NAN;
         return (w->v[w->n - 1] - w->v[0]) / ((double)(w->t[w->n - 1] - w->t[0]) / 1e3);
     }
-    return w->n == 0 ? 0 : (w->v[w->n - 1] - w->prev) / ((double)(w->t[w->n - 1] - w->prev_t) / 1e3);
+    return w->n == 0 ? 0
+                     : (w->v[w->n - 1] - w->prev) / ((double)(w->t[w->n - 1] - w->prev_t) / 1e3);
 }
 
 static double naive_ideriv(const struct view *w)
@@ -332,7 +334,8 @@ static double naive_directed(const struct view *w, int sign)
 {
     if (w->n == 0)
         return isnan(w->prev) ? NAN : 0;
-    return isnan(w->prev) ? naive_steps(w->v + 1, w->n - 1, w->v[0], sign) : naive_steps(w->v, w->n, w->prev, sign);
+    return isnan(w->prev) ? naive_steps(w->v + 1, w->n - 1, w->v[0], sign)
+                          : naive_steps(w->v, w->n, w->prev, sign);
 }
 
 static double naive_tlast_change(const struct view *w)
@@ -420,45 +423,82 @@ static double naive_metricsql_filled(enum ks_promql_func_id f, const struct view
     double n = (double)w->n, last = w->v[w->n - 1];
     switch (f) {
     case KS_FN_DEFAULT_ROLLUP:
-    case KS_FN_LAST_OVER_TIME: return last;
-    case KS_FN_FIRST_OVER_TIME: return w->v[0];
-    case KS_FN_COUNT_OVER_TIME: return n;
-    case KS_FN_PRESENT_OVER_TIME: return 1;
-    case KS_FN_SUM_OVER_TIME: return naive_sum(w);
-    case KS_FN_AVG_OVER_TIME: return naive_sum(w) / n;
-    case KS_FN_RATE_OVER_SUM: return naive_sum(w) / ((double)w->window / 1e3);
-    case KS_FN_SUM2_OVER_TIME: return naive_squares(w);
-    case KS_FN_MIN_OVER_TIME: return naive_best(w, -1);
-    case KS_FN_MAX_OVER_TIME: return naive_best(w, 1);
-    case KS_FN_RANGE_OVER_TIME: return naive_best(w, 1) - naive_best(w, -1);
-    case KS_FN_TMIN_OVER_TIME: return naive_best_time(w, -1);
-    case KS_FN_TMAX_OVER_TIME: return naive_best_time(w, 1);
-    case KS_FN_TFIRST_OVER_TIME: return (double)w->t[0] / 1e3;
+    case KS_FN_LAST_OVER_TIME:
+        return last;
+    case KS_FN_FIRST_OVER_TIME:
+        return w->v[0];
+    case KS_FN_COUNT_OVER_TIME:
+        return n;
+    case KS_FN_PRESENT_OVER_TIME:
+        return 1;
+    case KS_FN_SUM_OVER_TIME:
+        return naive_sum(w);
+    case KS_FN_AVG_OVER_TIME:
+        return naive_sum(w) / n;
+    case KS_FN_RATE_OVER_SUM:
+        return naive_sum(w) / ((double)w->window / 1e3);
+    case KS_FN_SUM2_OVER_TIME:
+        return naive_squares(w);
+    case KS_FN_MIN_OVER_TIME:
+        return naive_best(w, -1);
+    case KS_FN_MAX_OVER_TIME:
+        return naive_best(w, 1);
+    case KS_FN_RANGE_OVER_TIME:
+        return naive_best(w, 1) - naive_best(w, -1);
+    case KS_FN_TMIN_OVER_TIME:
+        return naive_best_time(w, -1);
+    case KS_FN_TMAX_OVER_TIME:
+        return naive_best_time(w, 1);
+    case KS_FN_TFIRST_OVER_TIME:
+        return (double)w->t[0] / 1e3;
     case KS_FN_TIMESTAMP:
     case KS_FN_TIMESTAMP_WITH_NAME:
-    case KS_FN_TLAST_OVER_TIME: return (double)w->t[w->n - 1] / 1e3;
-    case KS_FN_STDVAR_OVER_TIME: return naive_stdvar(w);
-    case KS_FN_STDDEV_OVER_TIME: return sqrt(naive_stdvar(w));
-    case KS_FN_GEOMEAN_OVER_TIME: return naive_product(w);
-    case KS_FN_QUANTILE_OVER_TIME: return naive_quantile(w->a0, w->v, w->n, true);
-    case KS_FN_MEDIAN_OVER_TIME: return naive_quantile(0.5, w->v, w->n, true);
-    case KS_FN_MAD_OVER_TIME: return naive_mad(w->v, w->n, true);
-    case KS_FN_DISTINCT_OVER_TIME: return naive_distinct(w);
-    case KS_FN_OUTLIER_IQR_OVER_TIME: return naive_iqr(w);
-    case KS_FN_STALE_SAMPLES_OVER_TIME: return naive_stale(w);
-    case KS_FN_DURATION_OVER_TIME: return naive_duration(w);
-    case KS_FN_CHANGES_PROMETHEUS: return naive_steps(w->v + 1, w->n - 1, w->v[0], 0);
-    case KS_FN_COUNT_EQ_OVER_TIME: return naive_filter(w, '=', false);
-    case KS_FN_COUNT_NE_OVER_TIME: return naive_filter(w, '!', false);
-    case KS_FN_COUNT_GT_OVER_TIME: return naive_filter(w, '>', false);
-    case KS_FN_COUNT_LE_OVER_TIME: return naive_filter(w, '<', false);
-    case KS_FN_SHARE_EQ_OVER_TIME: return naive_filter(w, '=', false) / n;
-    case KS_FN_SHARE_GT_OVER_TIME: return naive_filter(w, '>', false) / n;
-    case KS_FN_SHARE_LE_OVER_TIME: return naive_filter(w, '<', false) / n;
-    case KS_FN_SUM_EQ_OVER_TIME: return naive_filter(w, '=', true);
-    case KS_FN_SUM_GT_OVER_TIME: return naive_filter(w, '>', true);
-    case KS_FN_SUM_LE_OVER_TIME: return naive_filter(w, '<', true);
-    default: abort();
+    case KS_FN_TLAST_OVER_TIME:
+        return (double)w->t[w->n - 1] / 1e3;
+    case KS_FN_STDVAR_OVER_TIME:
+        return naive_stdvar(w);
+    case KS_FN_STDDEV_OVER_TIME:
+        return sqrt(naive_stdvar(w));
+    case KS_FN_GEOMEAN_OVER_TIME:
+        return naive_product(w);
+    case KS_FN_QUANTILE_OVER_TIME:
+        return naive_quantile(w->a0, w->v, w->n, true);
+    case KS_FN_MEDIAN_OVER_TIME:
+        return naive_quantile(0.5, w->v, w->n, true);
+    case KS_FN_MAD_OVER_TIME:
+        return naive_mad(w->v, w->n, true);
+    case KS_FN_DISTINCT_OVER_TIME:
+        return naive_distinct(w);
+    case KS_FN_OUTLIER_IQR_OVER_TIME:
+        return naive_iqr(w);
+    case KS_FN_STALE_SAMPLES_OVER_TIME:
+        return naive_stale(w);
+    case KS_FN_DURATION_OVER_TIME:
+        return naive_duration(w);
+    case KS_FN_CHANGES_PROMETHEUS:
+        return naive_steps(w->v + 1, w->n - 1, w->v[0], 0);
+    case KS_FN_COUNT_EQ_OVER_TIME:
+        return naive_filter(w, '=', false);
+    case KS_FN_COUNT_NE_OVER_TIME:
+        return naive_filter(w, '!', false);
+    case KS_FN_COUNT_GT_OVER_TIME:
+        return naive_filter(w, '>', false);
+    case KS_FN_COUNT_LE_OVER_TIME:
+        return naive_filter(w, '<', false);
+    case KS_FN_SHARE_EQ_OVER_TIME:
+        return naive_filter(w, '=', false) / n;
+    case KS_FN_SHARE_GT_OVER_TIME:
+        return naive_filter(w, '>', false) / n;
+    case KS_FN_SHARE_LE_OVER_TIME:
+        return naive_filter(w, '<', false) / n;
+    case KS_FN_SUM_EQ_OVER_TIME:
+        return naive_filter(w, '=', true);
+    case KS_FN_SUM_GT_OVER_TIME:
+        return naive_filter(w, '>', true);
+    case KS_FN_SUM_LE_OVER_TIME:
+        return naive_filter(w, '<', true);
+    default:
+        abort();
     }
 }
 
@@ -466,27 +506,39 @@ static double naive_metricsql(enum ks_promql_func_id f, const struct view *w)
 {
     double a, b;
     switch (f) {
-    case KS_FN_ABSENT_OVER_TIME: return w->n ? NAN : 1;
-    case KS_FN_ASCENT_OVER_TIME: return naive_climb(w, 1);
-    case KS_FN_DESCENT_OVER_TIME: return naive_climb(w, -1);
-    case KS_FN_CHANGES: return naive_changes(w);
-    case KS_FN_INCREASES_OVER_TIME: return naive_directed(w, 1);
+    case KS_FN_ABSENT_OVER_TIME:
+        return w->n ? NAN : 1;
+    case KS_FN_ASCENT_OVER_TIME:
+        return naive_climb(w, 1);
+    case KS_FN_DESCENT_OVER_TIME:
+        return naive_climb(w, -1);
+    case KS_FN_CHANGES:
+        return naive_changes(w);
+    case KS_FN_INCREASES_OVER_TIME:
+        return naive_directed(w, 1);
     case KS_FN_DECREASES_OVER_TIME:
-    case KS_FN_RESETS: return naive_directed(w, -1);
+    case KS_FN_RESETS:
+        return naive_directed(w, -1);
     case KS_FN_DELTA:
-    case KS_FN_INCREASE: return naive_delta(w);
+    case KS_FN_INCREASE:
+        return naive_delta(w);
     case KS_FN_DELTA_PROMETHEUS:
-    case KS_FN_INCREASE_PROMETHEUS: return w->n < 2 ? NAN : w->v[w->n - 1] - w->v[0];
+    case KS_FN_INCREASE_PROMETHEUS:
+        return w->n < 2 ? NAN : w->v[w->n - 1] - w->v[0];
     case KS_FN_RATE_PROMETHEUS:
         return w->n < 2 ? NAN : (w->v[w->n - 1] - w->v[0]) / ((double)w->window / 1e3);
     case KS_FN_INCREASE_PURE:
         if (w->n == 0)
             return isnan(w->prev) ? NAN : 0;
-        return w->v[w->n - 1] - (!isnan(w->prev) ? w->prev : !isnan(w->real_prev) ? w->real_prev : 0);
+        return w->v[w->n - 1] - (!isnan(w->prev)        ? w->prev
+                                 : !isnan(w->real_prev) ? w->real_prev
+                                                        : 0);
     case KS_FN_RATE:
-    case KS_FN_DERIV_FAST: return naive_rate(w);
+    case KS_FN_DERIV_FAST:
+        return naive_rate(w);
     case KS_FN_IRATE:
-    case KS_FN_IDERIV: return naive_ideriv(w);
+    case KS_FN_IDERIV:
+        return naive_ideriv(w);
     case KS_FN_IDELTA:
         if (w->n == 0)
             return isnan(w->prev) ? NAN : 0;
@@ -499,20 +551,30 @@ static double naive_metricsql(enum ks_promql_func_id f, const struct view *w)
     case KS_FN_PREDICT_LINEAR:
         naive_line(w, &a, &b);
         return a + b * w->a0;
-    case KS_FN_HOLT_WINTERS: return naive_holt_winters(w);
-    case KS_FN_HOEFFDING_BOUND_LOWER: return naive_hoeffding(w, -1);
-    case KS_FN_HOEFFDING_BOUND_UPPER: return naive_hoeffding(w, 1);
-    case KS_FN_INTEGRATE: return naive_integrate(w);
-    case KS_FN_LAG: return naive_lag(w);
+    case KS_FN_HOLT_WINTERS:
+        return naive_holt_winters(w);
+    case KS_FN_HOEFFDING_BOUND_LOWER:
+        return naive_hoeffding(w, -1);
+    case KS_FN_HOEFFDING_BOUND_UPPER:
+        return naive_hoeffding(w, 1);
+    case KS_FN_INTEGRATE:
+        return naive_integrate(w);
+    case KS_FN_LAG:
+        return naive_lag(w);
     case KS_FN_LIFETIME:
         if (isnan(w->prev))
             return w->n < 2 ? NAN : (double)(w->t[w->n - 1] - w->t[0]) / 1e3;
         return w->n < 1 ? NAN : (double)(w->t[w->n - 1] - w->prev_t) / 1e3;
-    case KS_FN_SCRAPE_INTERVAL: return naive_scrape_interval(w);
-    case KS_FN_MODE_OVER_TIME: return naive_mode(w);
-    case KS_FN_TLAST_CHANGE_OVER_TIME: return naive_tlast_change(w);
-    case KS_FN_ZSCORE_OVER_TIME: return naive_zscore(w);
-    default: return w->n == 0 ? NAN : naive_metricsql_filled(f, w);
+    case KS_FN_SCRAPE_INTERVAL:
+        return naive_scrape_interval(w);
+    case KS_FN_MODE_OVER_TIME:
+        return naive_mode(w);
+    case KS_FN_TLAST_CHANGE_OVER_TIME:
+        return naive_tlast_change(w);
+    case KS_FN_ZSCORE_OVER_TIME:
+        return naive_zscore(w);
+    default:
+        return w->n == 0 ? NAN : naive_metricsql_filled(f, w);
     }
 }
 

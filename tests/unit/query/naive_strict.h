@@ -29,13 +29,15 @@ static double strict_rate(const struct view *w, bool counter, bool rate)
     for (size_t i = 1; counter && i < w->n; i++)
         if (w->v[i] < w->v[i - 1])
             result += w->v[i - 1];
-    double to_start = (double)(w->t[0] - (w->now - w->window)) / 1000, to_end = (double)(w->now - w->t[w->n - 1]) / 1000;
+    double to_start = (double)(w->t[0] - (w->now - w->window)) / 1000,
+           to_end = (double)(w->now - w->t[w->n - 1]) / 1000;
     double sampled = (double)(w->t[w->n - 1] - w->t[0]) / 1000, mean = sampled / (double)(w->n - 1);
     double threshold = mean * 1.1, interval = sampled;
     if (to_start >= threshold)
         to_start = mean / 2;
     if (counter && result > 0 && w->v[0] >= 0)
-        to_start = sampled * (w->v[0] / result) < to_start ? sampled * (w->v[0] / result) : to_start;
+        to_start =
+            sampled * (w->v[0] / result) < to_start ? sampled * (w->v[0] / result) : to_start;
     interval += to_start;
     if (to_end >= threshold)
         to_end = mean / 2;
@@ -136,7 +138,8 @@ static double strict_steps(const struct view *w, bool falls)
 {
     int steps = 0;
     for (size_t i = 1; i < w->n; i++)
-        steps += falls ? w->v[i] < w->v[i - 1] : w->v[i] != w->v[i - 1] && !(isnan(w->v[i]) && isnan(w->v[i - 1]));
+        steps += falls ? w->v[i] < w->v[i - 1]
+                       : w->v[i] != w->v[i - 1] && !(isnan(w->v[i]) && isnan(w->v[i - 1]));
     return steps;
 }
 
@@ -148,39 +151,63 @@ static double naive_strict(enum ks_promql_func_id f, const struct view *w)
     if (w->n == 0)
         return f == KS_FN_ABSENT_OVER_TIME ? 1 : hole();
     switch (f) {
-    case KS_FN_ABSENT_OVER_TIME: return hole();
-    case KS_FN_PRESENT_OVER_TIME: return 1;
-    case KS_FN_COUNT_OVER_TIME: return (double)w->n;
-    case KS_FN_FIRST_OVER_TIME: return w->v[0];
-    case KS_FN_LAST_OVER_TIME: return w->v[last];
-    case KS_FN_DEFAULT_ROLLUP: return ks_is_stale_nan(w->v[last]) ? hole() : w->v[last];
-    case KS_FN_TIMESTAMP: return ks_is_stale_nan(w->v[last]) ? hole() : (double)w->t[last] / 1e3;
-    case KS_FN_TS_OF_FIRST_OVER_TIME: return (double)w->t[0] / 1e3;
-    case KS_FN_TS_OF_LAST_OVER_TIME: return (double)w->t[last] / 1e3;
-    case KS_FN_TS_OF_MIN_OVER_TIME: return (double)w->t[strict_best(w, -1, true)] / 1e3;
-    case KS_FN_TS_OF_MAX_OVER_TIME: return (double)w->t[strict_best(w, 1, true)] / 1e3;
-    case KS_FN_MIN_OVER_TIME: return w->v[strict_best(w, -1, false)];
-    case KS_FN_MAX_OVER_TIME: return w->v[strict_best(w, 1, false)];
-    case KS_FN_RATE: return strict_rate(w, true, true);
-    case KS_FN_INCREASE: return strict_rate(w, true, false);
-    case KS_FN_DELTA: return strict_rate(w, false, false);
-    case KS_FN_IDELTA: return w->n < 2 ? hole() : w->v[last] - w->v[last - 1];
+    case KS_FN_ABSENT_OVER_TIME:
+        return hole();
+    case KS_FN_PRESENT_OVER_TIME:
+        return 1;
+    case KS_FN_COUNT_OVER_TIME:
+        return (double)w->n;
+    case KS_FN_FIRST_OVER_TIME:
+        return w->v[0];
+    case KS_FN_LAST_OVER_TIME:
+        return w->v[last];
+    case KS_FN_DEFAULT_ROLLUP:
+        return ks_is_stale_nan(w->v[last]) ? hole() : w->v[last];
+    case KS_FN_TIMESTAMP:
+        return ks_is_stale_nan(w->v[last]) ? hole() : (double)w->t[last] / 1e3;
+    case KS_FN_TS_OF_FIRST_OVER_TIME:
+        return (double)w->t[0] / 1e3;
+    case KS_FN_TS_OF_LAST_OVER_TIME:
+        return (double)w->t[last] / 1e3;
+    case KS_FN_TS_OF_MIN_OVER_TIME:
+        return (double)w->t[strict_best(w, -1, true)] / 1e3;
+    case KS_FN_TS_OF_MAX_OVER_TIME:
+        return (double)w->t[strict_best(w, 1, true)] / 1e3;
+    case KS_FN_MIN_OVER_TIME:
+        return w->v[strict_best(w, -1, false)];
+    case KS_FN_MAX_OVER_TIME:
+        return w->v[strict_best(w, 1, false)];
+    case KS_FN_RATE:
+        return strict_rate(w, true, true);
+    case KS_FN_INCREASE:
+        return strict_rate(w, true, false);
+    case KS_FN_DELTA:
+        return strict_rate(w, false, false);
+    case KS_FN_IDELTA:
+        return w->n < 2 ? hole() : w->v[last] - w->v[last - 1];
     case KS_FN_IRATE:
         if (w->n < 2)
             return hole();
         a = w->v[last] < w->v[last - 1] ? w->v[last] : w->v[last] - w->v[last - 1];
         return a / ((double)(w->t[last] - w->t[last - 1]) / 1000);
-    case KS_FN_CHANGES: return strict_steps(w, false);
-    case KS_FN_RESETS: return strict_steps(w, true);
+    case KS_FN_CHANGES:
+        return strict_steps(w, false);
+    case KS_FN_RESETS:
+        return strict_steps(w, true);
     case KS_FN_SUM_OVER_TIME:
         for (size_t i = 0; i < w->n; i++)
             k = kahan_plus(k, w->v[i]);
         return isinf(k.sum) ? k.sum : k.sum + k.c;
-    case KS_FN_AVG_OVER_TIME: return strict_avg(w);
-    case KS_FN_STDVAR_OVER_TIME: return strict_variance(w);
-    case KS_FN_STDDEV_OVER_TIME: return sqrt(strict_variance(w));
-    case KS_FN_QUANTILE_OVER_TIME: return naive_quantile(w->a0, w->v, w->n, false);
-    case KS_FN_MAD_OVER_TIME: return naive_mad(w->v, w->n, false);
+    case KS_FN_AVG_OVER_TIME:
+        return strict_avg(w);
+    case KS_FN_STDVAR_OVER_TIME:
+        return strict_variance(w);
+    case KS_FN_STDDEV_OVER_TIME:
+        return sqrt(strict_variance(w));
+    case KS_FN_QUANTILE_OVER_TIME:
+        return naive_quantile(w->a0, w->v, w->n, false);
+    case KS_FN_MAD_OVER_TIME:
+        return naive_mad(w->v, w->n, false);
     case KS_FN_DERIV:
         if (w->n < 2)
             return hole();
@@ -191,8 +218,10 @@ static double naive_strict(enum ks_promql_func_id f, const struct view *w)
             return hole();
         strict_line(w, w->shown, &a, &b);
         return a * w->a0 + b;
-    case KS_FN_DOUBLE_EXPONENTIAL_SMOOTHING: return w->n < 2 ? hole() : strict_smooth(w);
-    default: abort();
+    case KS_FN_DOUBLE_EXPONENTIAL_SMOOTHING:
+        return w->n < 2 ? hole() : strict_smooth(w);
+    default:
+        abort();
     }
 }
 

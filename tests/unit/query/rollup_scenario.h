@@ -27,15 +27,28 @@ static bool same(double want, double got, bool strict)
 static double random_value(uint64_t *rng, int kind, double last)
 {
     switch (kind) {
-    case 0: return last + (double)ks_rng_below(rng, 50); /* counter */
-    case 1: return ks_rng_below(rng, 15) ? last + (double)ks_rng_below(rng, 50) : (double)ks_rng_below(rng, 3);
-    case 2: return (double)ks_rng_below(rng, 1000) - 300;
-    case 3: return ks_rng_double(rng) * 100 - 30;
-    case 4: return (double)ks_rng_below(rng, 4); /* few values */
-    case 5: return ks_rng_below(rng, 10) ? last + ks_rng_double(rng) : last * (1 - ks_rng_double(rng) / 6);
-    case 6: return last * (ks_rng_below(rng, 2) ? 1 + 1e-14 : 1) + (double)(ks_rng_below(rng, 5) == 0);
-    case 7: return (double)(ks_rng_next(rng) >> (10 + ks_rng_below(rng, 12))); /* sums beyond 2^53 */
-    default: return ks_rng_below(rng, 12) ? ks_rng_double(rng) : ks_rng_below(rng, 2) ? INFINITY : -INFINITY;
+    case 0:
+        return last + (double)ks_rng_below(rng, 50); /* counter */
+    case 1:
+        return ks_rng_below(rng, 15) ? last + (double)ks_rng_below(rng, 50)
+                                     : (double)ks_rng_below(rng, 3);
+    case 2:
+        return (double)ks_rng_below(rng, 1000) - 300;
+    case 3:
+        return ks_rng_double(rng) * 100 - 30;
+    case 4:
+        return (double)ks_rng_below(rng, 4); /* few values */
+    case 5:
+        return ks_rng_below(rng, 10) ? last + ks_rng_double(rng)
+                                     : last * (1 - ks_rng_double(rng) / 6);
+    case 6:
+        return last * (ks_rng_below(rng, 2) ? 1 + 1e-14 : 1) + (double)(ks_rng_below(rng, 5) == 0);
+    case 7:
+        return (double)(ks_rng_next(rng) >> (10 + ks_rng_below(rng, 12))); /* sums beyond 2^53 */
+    default:
+        return ks_rng_below(rng, 12)  ? ks_rng_double(rng)
+               : ks_rng_below(rng, 2) ? INFINITY
+                                      : -INFINITY;
     }
 }
 
@@ -43,7 +56,8 @@ static void random_samples(uint64_t *rng, struct samples *s)
 {
     int kind = (int)ks_rng_below(rng, 9);
     bool holes = ks_rng_below(rng, 3) == 0, steady = ks_rng_below(rng, 2);
-    int64_t t = 1000000 + (int64_t)ks_rng_below(rng, 5000), gap = 1 + (int64_t)ks_rng_below(rng, 40000);
+    int64_t t = 1000000 + (int64_t)ks_rng_below(rng, 5000),
+            gap = 1 + (int64_t)ks_rng_below(rng, 40000);
     double last = (double)ks_rng_below(rng, 100);
     s->n = ks_rng_below(rng, 8) ? ks_rng_below(rng, 120) : 1000 + ks_rng_below(rng, 1000);
     if (ks_rng_below(rng, 60) == 0)
@@ -70,8 +84,9 @@ struct naive_run {
 static bool sees(const struct ks_rollup_config *cfg, double v)
 {
     if (cfg->strict)
-        return ks_f64_bits(v) != KS_ABSENT_BITS && (!ks_is_stale_nan(v) || cfg->func == KS_FN_DEFAULT_ROLLUP ||
-                                                    cfg->func == KS_FN_TIMESTAMP);
+        return ks_f64_bits(v) != KS_ABSENT_BITS &&
+               (!ks_is_stale_nan(v) || cfg->func == KS_FN_DEFAULT_ROLLUP ||
+                cfg->func == KS_FN_TIMESTAMP);
     if (ks_is_stale_nan(v) && !cfg->subquery)
         return cfg->func == KS_FN_DEFAULT_ROLLUP || cfg->func == KS_FN_STALE_SAMPLES_OVER_TIME;
     return !isnan(v);
@@ -112,16 +127,35 @@ static int64_t naive_near(const struct samples *s, int64_t step)
     int64_t d = n ? (int64_t)naive_quantile(0.6, gaps, n, true) : step;
     if (d <= 0)
         d = step;
-    return d <= 2000 ? 5 * d : d <= 4000 ? 3 * d : d <= 8000 ? 2 * d : d <= 16000 ? d + d / 2 : d <= 32000 ? d + d / 4 : d + d / 8;
+    return d <= 2000    ? 5 * d
+           : d <= 4000  ? 3 * d
+           : d <= 8000  ? 2 * d
+           : d <= 16000 ? d + d / 2
+           : d <= 32000 ? d + d / 4
+                        : d + d / 8;
 }
 
-static void naive_prepare(struct naive_run *r, const struct ks_rollup_config *cfg, const struct samples *all)
+static void naive_prepare(struct naive_run *r, const struct ks_rollup_config *cfg,
+                          const struct samples *all)
 {
-    static const char *const unreset[] = {"increase", "increase_prometheus", "increase_pure", "irate", "rate",
-                                          "rate_prometheus", "rollup_increase", "rollup_rate", NULL};
-    static const char *const widen[] = {"default_rollup", "deriv", "deriv_fast", "ideriv", "irate", "rate",
-                                        "rate_over_sum", "scrape_interval", "timestamp", "rollup", "rollup_candlestick",
-                                        "rollup_deriv", "rollup_rate", "rollup_scrape_interval", NULL};
+    static const char *const unreset[] = {
+        "increase",        "increase_prometheus", "increase_pure", "irate", "rate",
+        "rate_prometheus", "rollup_increase",     "rollup_rate",   NULL};
+    static const char *const widen[] = {"default_rollup",
+                                        "deriv",
+                                        "deriv_fast",
+                                        "ideriv",
+                                        "irate",
+                                        "rate",
+                                        "rate_over_sum",
+                                        "scrape_interval",
+                                        "timestamp",
+                                        "rollup",
+                                        "rollup_candlestick",
+                                        "rollup_deriv",
+                                        "rollup_rate",
+                                        "rollup_scrape_interval",
+                                        NULL};
     int64_t min_ms, max_ms, lookback = cfg->lookback_delta_ms;
     ks_rollup_fetch_range(cfg, &min_ms, &max_ms);
     r->cfg = cfg;
@@ -205,18 +239,28 @@ static void random_config(uint64_t *rng, struct scenario *sc, bool strict)
     int64_t first = sc->s.n ? sc->s.t[0] : 1000000, last = sc->s.n ? sc->s.t[sc->s.n - 1] : 1100000;
     int64_t span = last - first + 1;
     *c = (struct ks_rollup_config){.strict = strict};
-    size_t points = ks_rng_below(rng, 4) ? 1 + ks_rng_below(rng, 150) : 1 + ks_rng_below(rng, 2) * 600;
-    c->step_ms = ks_rng_below(rng, 3) ? 1 + (int64_t)ks_rng_below(rng, (uint64_t)(2 * span) / points + 1)
-                                      : 1 + (int64_t)ks_rng_below(rng, 50000);
+    size_t points =
+        ks_rng_below(rng, 4) ? 1 + ks_rng_below(rng, 150) : 1 + ks_rng_below(rng, 2) * 600;
+    c->step_ms = ks_rng_below(rng, 3)
+                     ? 1 + (int64_t)ks_rng_below(rng, (uint64_t)(2 * span) / points + 1)
+                     : 1 + (int64_t)ks_rng_below(rng, 50000);
     c->start_ms = first - span / 8 + (int64_t)ks_rng_below(rng, (uint64_t)span);
-    c->end_ms = c->start_ms + (int64_t)(points - 1) * c->step_ms + (int64_t)ks_rng_below(rng, (uint64_t)c->step_ms);
+    c->end_ms = c->start_ms + (int64_t)(points - 1) * c->step_ms +
+                (int64_t)ks_rng_below(rng, (uint64_t)c->step_ms);
     if (points == 1 || ks_rng_below(rng, 8) == 0)
         c->end_ms = c->start_ms;
     switch (ks_rng_below(rng, 4)) {
-    case 0: c->window_ms = strict ? 300000 : 0; break;
-    case 1: c->window_ms = c->step_ms * (int64_t)(1 + ks_rng_below(rng, 30)); break;
-    case 2: c->window_ms = 1 + (int64_t)ks_rng_below(rng, (uint64_t)span); break;
-    default: c->window_ms = 1 + (int64_t)ks_rng_below(rng, 600000);
+    case 0:
+        c->window_ms = strict ? 300000 : 0;
+        break;
+    case 1:
+        c->window_ms = c->step_ms * (int64_t)(1 + ks_rng_below(rng, 30));
+        break;
+    case 2:
+        c->window_ms = 1 + (int64_t)ks_rng_below(rng, (uint64_t)span);
+        break;
+    default:
+        c->window_ms = 1 + (int64_t)ks_rng_below(rng, 600000);
     }
     c->offset_ms = ks_rng_below(rng, 3) ? 0 : (int64_t)ks_rng_below(rng, 100000) - 30000;
     if (!strict) {

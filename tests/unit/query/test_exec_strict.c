@@ -1,6 +1,7 @@
 /*
- * Strict PromQL over series in memory: what differs from MetricsQL. An answer reads "{labels} v v | …", "_" where there is no
- * point; then "W:" and "I:" with warnings and infos; or "error: " and the text. Expectations are Prometheus 3.5's.
+ * Strict PromQL over series in memory: what differs from MetricsQL. An answer reads "{labels} v v |
+ * …", "_" where there is no point; then "W:" and "I:" with warnings and infos; or "error: " and the
+ * text. Expectations are Prometheus 3.5's.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,13 +31,21 @@ static void add(const char *const *labels, const double *values, size_t n)
 
 static int setup(void **state)
 {
-    static const char *const a1[] = {"__name__", "a", "i", "1", NULL}, *const a2[] = {"__name__", "a", "i", "2", NULL};
+    static const char *const a1[] = {"__name__", "a", "i", "1", NULL}, *const a2[] = {"__name__",
+                                                                                      "a", "i", "2",
+                                                                                      NULL};
     static const char *const b1[] = {"__name__", "b", "i", "1", "z", "x", NULL};
     static const char *const b2[] = {"__name__", "b", "i", "1", "z", "y", NULL};
-    static const char *const t[] = {"__name__", "t_total", "__type__", "counter", "__unit__", "s", "i", "1", NULL};
-    static const char *const h[] = {"__name__", "h_bucket", "le", "1", NULL}, *const h5[] = {"__name__", "h_bucket", "le", "5", NULL};
+    static const char *const t[] = {"__name__", "t_total", "__type__", "counter", "__unit__",
+                                    "s",        "i",       "1",        NULL};
+    static const char *const h[] = {"__name__", "h_bucket", "le", "1", NULL}, *const h5[] = {
+                                                                                  "__name__",
+                                                                                  "h_bucket", "le",
+                                                                                  "5", NULL};
     static const char *const hi[] = {"__name__", "h_bucket", "le", "+Inf", NULL};
-    static const char *const big[] = {"__name__", "big", "i", "1", NULL}, *const neg[] = {"__name__", "big", "i", "2", NULL};
+    static const char *const big[] = {"__name__", "big", "i", "1", NULL}, *const neg[] = {
+                                                                              "__name__", "big",
+                                                                              "i", "2", NULL};
     static const char *const one[] = {"__name__", "big", "i", "3", NULL};
     double stale = ks_stale_nan();
     ADD(a1, 1, 2, 3, 4);
@@ -93,10 +102,16 @@ static void check(const struct strict_case *cases, size_t n, bool range, bool de
         struct ks_arena arena;
         struct ks_promql_result r;
         struct ks_buf b;
-        struct ks_promql_request req = {.query = ks_slice_str(cases[i].query), .dialect = KS_PROMQL_STRICT, .range = range,
-                                        .start_ms = range ? 0 : 60000, .end_ms = range ? 180000 : 60000, .step_ms = 60000,
-                                        .experimental_functions = true, .duration_expressions = true,
-                                        .delayed_name_removal = delayed, .round_digits = 100};
+        struct ks_promql_request req = {.query = ks_slice_str(cases[i].query),
+                                        .dialect = KS_PROMQL_STRICT,
+                                        .range = range,
+                                        .start_ms = range ? 0 : 60000,
+                                        .end_ms = range ? 180000 : 60000,
+                                        .step_ms = 60000,
+                                        .experimental_functions = true,
+                                        .duration_expressions = true,
+                                        .delayed_name_removal = delayed,
+                                        .round_digits = 100};
         ks_arena_init(&arena, 1 << 24);
         ks_buf_init(&b, 1 << 16);
         if (ks_promql_exec_source(&src, &req, &arena, &r) == KS_OK)
@@ -104,7 +119,8 @@ static void check(const struct strict_case *cases, size_t n, bool range, bool de
         else
             ks_buf_printf(&b, "error: %s", ks_err_text());
         if (!ks_slice_is(ks_buf_view(&b), cases[i].want)) {
-            print_message("query: %s\nwant:  %s\ngot:   %.*s\n", cases[i].query, cases[i].want, KS_SLICE_ARG(ks_buf_view(&b)));
+            print_message("query: %s\nwant:  %s\ngot:   %.*s\n", cases[i].query, cases[i].want,
+                          KS_SLICE_ARG(ks_buf_view(&b)));
             fail();
         }
         ks_buf_done(&b);
@@ -134,7 +150,8 @@ static void test_range(void **state)
         {"predict_linear(t_total[3m] @ 180, 60)", "{i=1} 60 120 180 240"},
         {"timestamp(a{i=\"1\"} + 1)", "{i=1} 0 60 120 180"},
         {"count_values(\"v\", b)", "{v=10} 1 1 1 1 | {v=20} 1 _ 1 1"},
-        {"quantile(2, a)", "{} +Inf +Inf +Inf +Inf W:PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)"},
+        {"quantile(2, a)", "{} +Inf +Inf +Inf +Inf W:PromQL warning: quantile value should be "
+                           "between 0 and 1, got 2 (1:10)"},
         {"last_over_time(a[1m+1m])", "{__name__=a,i=1} 1 2 3 4 | {__name__=a,i=2} 5 NaN NaN 7"},
     };
     CHECK(cases, true, false);
@@ -143,16 +160,19 @@ static void test_range(void **state)
 static void test_errors(void **state)
 {
     static const struct strict_case cases[] = {
-        {"a * on(i) b",
-         "error: found duplicate series for the match group {i=\"1\"} on the right hand-side of the operation: "
-         "[{__name__=\"b\", i=\"1\", z=\"y\"}, {__name__=\"b\", i=\"1\", z=\"x\"}];many-to-many matching not allowed: "
-         "matching labels must be unique on one side"},
-        {"b * on(i) a",
-         "error: multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"},
+        {"a * on(i) b", "error: found duplicate series for the match group {i=\"1\"} on the right "
+                        "hand-side of the operation: "
+                        "[{__name__=\"b\", i=\"1\", z=\"y\"}, {__name__=\"b\", i=\"1\", "
+                        "z=\"x\"}];many-to-many matching not allowed: "
+                        "matching labels must be unique on one side"},
+        {"b * on(i) a", "error: multiple matches for labels: many-to-one matching must be explicit "
+                        "(group_left/group_right)"},
         {"b * on(i) group_left(z) a",
          "error: multiple matches for labels: grouping labels must ensure unique matches"},
-        {"label_replace(b, \"z\", \"\", \"\", \"\")", "error: vector cannot contain metrics with the same labelset"},
-        {"rate({i=\"1\",z!~\".+\"}[2m])", "error: vector cannot contain metrics with the same labelset"},
+        {"label_replace(b, \"z\", \"\", \"\", \"\")",
+         "error: vector cannot contain metrics with the same labelset"},
+        {"rate({i=\"1\",z!~\".+\"}[2m])",
+         "error: vector cannot contain metrics with the same labelset"},
         {"topk(NaN, a)", "error: Scalar value NaN overflows int64"},
         {"label_join(a, \"\", \"\")", "error: invalid destination label name in label_join(): "},
         {"double_exponential_smoothing(a[2m], 1, 0.5)",
@@ -163,8 +183,12 @@ static void test_errors(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ks_arena arena;
         struct ks_promql_result r;
-        struct ks_promql_request req = {.query = ks_slice_str(cases[i].query), .dialect = KS_PROMQL_STRICT, .step_ms = 60000,
-                                        .start_ms = 120000, .end_ms = 120000, .experimental_functions = true};
+        struct ks_promql_request req = {.query = ks_slice_str(cases[i].query),
+                                        .dialect = KS_PROMQL_STRICT,
+                                        .step_ms = 60000,
+                                        .start_ms = 120000,
+                                        .end_ms = 120000,
+                                        .experimental_functions = true};
         ks_arena_init(&arena, 1 << 24);
         ks_err err = ks_promql_exec_source(&src, &req, &arena, &r);
         assert_int_equal(err, KS_EEXEC);
@@ -182,9 +206,9 @@ static void test_instant(void **state)
         {"absent(x{i=\"1\",i=\"2\",j=\"3\"})", "{j=3} 1"},
         {"b", "{__name__=b,i=1,z=x} 10"},
         {"histogram_quantile(0.5, h_bucket)", "{} 1"},
-        {"rate(a{i=\"1\"}[5m])",
-         "{i=1} 0.005 I:PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"a\" "
-         "(1:6)"},
+        {"rate(a{i=\"1\"}[5m])", "{i=1} 0.005 I:PromQL info: metric might not be a counter, name "
+                                 "does not end in _total/_sum/_count/_bucket: \"a\" "
+                                 "(1:6)"},
         {"limit_ratio(1, b)", "{__name__=b,i=1,z=x} 10"},
         {"limit_ratio(0, b)", ""},
         /* Found by comparing with Prometheus. */
@@ -194,7 +218,8 @@ static void test_instant(void **state)
         {"absent_over_time((x{i=\"1\"})[1m:])", "{} 1"},
         {"histogram_quantile(1, absent(a))", ""},
         {"topk(NaN, x)", ""},
-        {"quantile((2), x)", " W:PromQL warning: quantile value should be between 0 and 1, got 2 (1:11)"},
+        {"quantile((2), x)",
+         " W:PromQL warning: quantile value should be between 0 and 1, got 2 (1:11)"},
         {"limitk(1, a)", "{__name__=a,i=1} 2"},
     };
     CHECK(cases, false, false);
@@ -203,7 +228,8 @@ static void test_instant(void **state)
 static void test_late_names(void **state)
 {
     static const struct strict_case cases[] = {
-        {"label_replace(rate(t_total[2m]), \"n\", \"$1\", \"__name__\", \"(.*)\")", "{i=1,n=t_total} 0.5"},
+        {"label_replace(rate(t_total[2m]), \"n\", \"$1\", \"__name__\", \"(.*)\")",
+         "{i=1,n=t_total} 0.5"},
         {"sum by (__name__) (t_total)", "{__name__=t_total} 60"},
         {"abs(a)", "{i=1} 2 | {i=2} NaN"},
     };

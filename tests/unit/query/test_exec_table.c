@@ -1,4 +1,5 @@
-/* Queries over series in memory, each with the answer it must give: "labels: v v v | …", "_" where there is no point. */
+/* Queries over series in memory, each with the answer it must give: "labels: v v v | …", "_" where
+ * there is no point. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,8 @@
 
 static struct memory_source data;
 
-/* Counters every 15 s for 20 minutes: http_requests of two jobs and instances, growing by 15·k per scrape. */
+/* Counters every 15 s for 20 minutes: http_requests of two jobs and instances, growing by 15·k per
+ * scrape. */
 static int setup(void **state)
 {
     static const char *const sets[][9] = {
@@ -49,7 +51,8 @@ static void print_result(const struct ks_promql_result *r, struct ks_buf *b)
             ks_buf_str(b, " | ");
         ks_buf_byte(b, '{');
         for (bool first = true; ks_labels_next(&it, &l); first = false)
-            ks_buf_printf(b, "%s%.*s=%.*s", first ? "" : ",", KS_SLICE_ARG(l.name), KS_SLICE_ARG(l.value));
+            ks_buf_printf(b, "%s%.*s=%.*s", first ? "" : ",", KS_SLICE_ARG(l.name),
+                          KS_SLICE_ARG(l.value));
         ks_buf_byte(b, '}');
         for (size_t k = 0; k < s->count; k++) {
             ks_buf_byte(b, ' ');
@@ -128,20 +131,26 @@ static void test_range(void **state)
          "{instance=a} 600 1200 1800 2400 | {instance=b} 600 1200 1800 2400"},
         {"count(up == 0)", "{} _ 1 1 1"},
         {"max(up) - min(up)", "{} 0 1 1 1"},
-        {"group by (__name__) ({job='web'})", "{__name__=http_requests} 1 1 1 1 | {__name__=info} 1 1 1 1"},
+        {"group by (__name__) ({job='web'})",
+         "{__name__=http_requests} 1 1 1 1 | {__name__=info} 1 1 1 1"},
         {"up * on (instance, job) group_left () http_requests",
          "{instance=a,job=api} 300 600 900 1200 | {instance=b,job=api} 600 0 0 0"},
         {"http_requests * on (job) group_left (version) info",
-         "{instance=a,job=api,version=v1} 300 600 900 1200 | {instance=a,job=web,version=v2} 900 1800 2700 3600 | "
+         "{instance=a,job=api,version=v1} 300 600 900 1200 | {instance=a,job=web,version=v2} 900 "
+         "1800 2700 3600 | "
          "{instance=b,job=api,version=v1} 600 1200 1800 2400"},
-        {"up unless up == 0", "{__name__=up,instance=a,job=api} 1 1 1 1 | {__name__=up,instance=b,job=api} 1 _ _ _"},
-        {"topk(1, http_requests)", "{__name__=http_requests,instance=a,job=web} 900 1800 2700 3600"},
+        {"up unless up == 0",
+         "{__name__=up,instance=a,job=api} 1 1 1 1 | {__name__=up,instance=b,job=api} 1 _ _ _"},
+        {"topk(1, http_requests)",
+         "{__name__=http_requests,instance=a,job=web} 900 1800 2700 3600"},
         {"absent(nothing{a='b', c=~'d'})", "{a=b} 1 1 1 1"},
         {"absent(up)", ""},
         {"absent_over_time(nothing{a='b'}[5m])", "{a=b} 1 1 1 1"},
-        {"max_over_time(up{instance='b'}[5m] offset 5m)", "{__name__=up,instance=b,job=api} 1 1 1 0"},
+        {"max_over_time(up{instance='b'}[5m] offset 5m)",
+         "{__name__=up,instance=b,job=api} 1 1 1 0"},
         {"sum_over_time(up{instance='b'}[1m:15s])", "{instance=b,job=api} 4 3 0 0"},
-        {"http_requests{job='web'} @ 600", "{__name__=http_requests,instance=a,job=web} 1800 1800 1800 1800"},
+        {"http_requests{job='web'} @ 600",
+         "{__name__=http_requests,instance=a,job=web} 1800 1800 1800 1800"},
         {"label_replace(up{instance='a'}, 'host', 'h-$1', 'instance', '(.*)')",
          "{__name__=up,host=h-a,instance=a,job=api} 1 1 1 1"},
         {"sum(http_requests{job='api'} or http_requests{job='web'})", "{} 1800 3600 5400 7200"},
@@ -171,11 +180,18 @@ static void test_instant(void **state)
 
 static void test_latency_offset(void **state)
 {
-    struct how h = {.start = 600, .end = 600, .step = 300, .now = 610, .latency = 30, .cached = true};
+    struct how h = {
+        .start = 600, .end = 600, .step = 300, .now = 610, .latency = 30, .cached = true};
     check("time()", &h, "{} 580");
     h.cached = false;
     check("time()", &h, "{} 600");
-    struct how r = {.range = true, .start = 540, .end = 615, .step = 15, .now = 620, .latency = 30, .cached = true};
+    struct how r = {.range = true,
+                    .start = 540,
+                    .end = 615,
+                    .step = 15,
+                    .now = 620,
+                    .latency = 30,
+                    .cached = true};
     check("time()", &r, "{} 540 555 570 585 585 585");
 }
 
@@ -184,8 +200,12 @@ static void test_alignment(void **state)
     struct ks_query_source src = memory_source_view(&data);
     struct ks_arena arena;
     struct ks_promql_result r;
-    struct ks_promql_request req = {.query = KS_SLICE_LIT("time()"), .range = true, .start_ms = 7000, .end_ms = 507000,
-                                    .step_ms = 10000, .round_digits = 100};
+    struct ks_promql_request req = {.query = KS_SLICE_LIT("time()"),
+                                    .range = true,
+                                    .start_ms = 7000,
+                                    .end_ms = 507000,
+                                    .step_ms = 10000,
+                                    .round_digits = 100};
     ks_arena_init(&arena, 1 << 24);
     assert_int_equal(ks_promql_exec_source(&src, &req, &arena, &r), KS_OK);
     assert_int_equal(r.start_ms, 0);
@@ -215,17 +235,24 @@ static void test_extra_filters(void **state)
 
 static void test_errors(void **state)
 {
-    struct how h = {.range = true, .start = 0, .end = 1200, .step = 1, .limits = {.max_points_per_series = 100}};
+    struct how h = {.range = true,
+                    .start = 0,
+                    .end = 1200,
+                    .step = 1,
+                    .limits = {.max_points_per_series = 100}};
     check("up", &h,
-          "error: too many points for the given start=0, end=1200000 and step=1000: 1201; the maximum number of points is "
+          "error: too many points for the given start=0, end=1200000 and step=1000: 1201; the "
+          "maximum number of points is "
           "100; increase step or -search.maxPointsPerTimeseries");
     struct how few = {.start = 300, .end = 300, .step = 300, .limits = {.max_series = 2}};
     check("http_requests", &few,
-          "error: the number of matching timeseries exceeds 2; either narrow down the search or increase "
+          "error: the number of matching timeseries exceeds 2; either narrow down the search or "
+          "increase "
           "-search.maxUniqueTimeseries");
     struct how i = {.start = 300, .end = 300, .step = 300};
     check("http_requests * on (instance) up", &i,
-          "error: duplicate time series on the left side of `* on (instance)`: {instance=\"a\", job=\"api\"} and "
+          "error: duplicate time series on the left side of `* on (instance)`: {instance=\"a\", "
+          "job=\"api\"} and "
           "{instance=\"a\", job=\"web\"}");
     check("label_del(up, 'instance')", &i, "error: duplicate output timeseries: up{job=\"api\"}");
     struct ks_buf b;
@@ -256,17 +283,23 @@ static void test_join_filters(void **state)
         {"up{instance='b'} * ignoring (instance) group_right () http_requests", 3},
         {"http_requests and on (instance) up{instance='b'}", 2},
         {"up{instance='b'} or http_requests", 4},
-        {"up * on (job, instance) group_left () (http_requests - on (job, instance) http_requests)", 6},
+        {"up * on (job, instance) group_left () (http_requests - on (job, instance) http_requests)",
+         6},
         {"sum(up{instance='b'}) * sum(http_requests)", 4},
-        {"sum by (instance) (up{instance='b'}) * on (instance) sum by (instance) (http_requests)", 2},
+        {"sum by (instance) (up{instance='b'}) * on (instance) sum by (instance) (http_requests)",
+         2},
         {"up{instance='b'} > 0.5", 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ks_query_source src = memory_source_view(&data);
         struct ks_arena arena;
         struct ks_promql_result r;
-        struct ks_promql_request req = {.query = ks_slice_str(cases[i].query), .start_ms = 300000, .end_ms = 300000,
-                                        .step_ms = 300000, .no_cache = true, .round_digits = 100};
+        struct ks_promql_request req = {.query = ks_slice_str(cases[i].query),
+                                        .start_ms = 300000,
+                                        .end_ms = 300000,
+                                        .step_ms = 300000,
+                                        .no_cache = true,
+                                        .round_digits = 100};
         ks_arena_init(&arena, 1 << 24);
         assert_int_equal(ks_promql_exec_source(&src, &req, &arena, &r), KS_OK);
         if (r.series_fetched != cases[i].fetched)
@@ -276,7 +309,8 @@ static void test_join_filters(void **state)
     }
 }
 
-/* Many series in chunks: the pushed-down sum equals the one over materialised series, whatever the grouping. */
+/* Many series in chunks: the pushed-down sum equals the one over materialised series, whatever the
+ * grouping. */
 static void test_pushdown_equals_plain(void **state)
 {
     struct memory_source m = {0};
@@ -316,10 +350,15 @@ static void test_pushdown_equals_plain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_range),          cmocka_unit_test(test_instant), cmocka_unit_test(test_latency_offset),
-        cmocka_unit_test(test_alignment),      cmocka_unit_test(test_extra_filters), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_round_digits),   cmocka_unit_test(test_join_filters),
-          cmocka_unit_test(test_pushdown_equals_plain),
+        cmocka_unit_test(test_range),
+        cmocka_unit_test(test_instant),
+        cmocka_unit_test(test_latency_offset),
+        cmocka_unit_test(test_alignment),
+        cmocka_unit_test(test_extra_filters),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_round_digits),
+        cmocka_unit_test(test_join_filters),
+        cmocka_unit_test(test_pushdown_equals_plain),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,5 @@
-/* Native histograms in queries against Prometheus' own results (golden/native_histograms.inc), and laws of the arithmetic. */
+/* Native histograms in queries against Prometheus' own results (golden/native_histograms.inc), and
+ * laws of the arithmetic. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,7 +32,8 @@ static struct ks_histogram parse(struct ks_arena *a, const char *text, size_t le
     return h;
 }
 
-static size_t parse_points(struct ks_arena *a, const char *text, struct ks_histogram *h, int64_t *times)
+static size_t parse_points(struct ks_arena *a, const char *text, struct ks_histogram *h,
+                           int64_t *times)
 {
     size_t n = 0;
     const char *p = text;
@@ -78,7 +80,8 @@ static bool near_histogram(struct ks_arena *arena, struct ks_histogram a, struct
     return a.schema == b.schema && near(a.count.f, b.count.f) && near(a.sum, b.sum) &&
            near(a.zero_count.f, b.zero_count.f) && near(a.zero_threshold, b.zero_threshold) &&
            (!ks_histogram_is_custom(&a) || ks_histogram_same_bounds(&a, &b)) &&
-           near_side(&a, &a.positive, &b, &b.positive) && near_side(&a, &a.negative, &b, &b.negative);
+           near_side(&a, &a.positive, &b, &b.positive) &&
+           near_side(&a, &a.negative, &b, &b.negative);
 }
 
 struct result {
@@ -108,7 +111,8 @@ static double scalar(const struct row *r, const struct ks_histogram *h, unsigned
     return ks_hist_fraction(x, y, h, notes);
 }
 
-static ks_err pair(struct ks_arena *a, const struct row *r, struct ks_histogram *h, struct result *ret)
+static ks_err pair(struct ks_arena *a, const struct row *r, struct ks_histogram *h,
+                   struct result *ret)
 {
     ret->any = true;
     ks_err err = ks_histogram_copy_buckets(a, h, &ret->h);
@@ -124,7 +128,8 @@ static ks_err pair(struct ks_arena *a, const struct row *r, struct ks_histogram 
     return err;
 }
 
-static ks_err window(struct ks_arena *a, const struct row *r, const struct ks_hist_window *w, struct result *ret)
+static ks_err window(struct ks_arena *a, const struct row *r, const struct ks_hist_window *w,
+                     struct result *ret)
 {
     if (!strcmp(r->fn, "sum_over_time"))
         return ks_hist_sum_over_time(a, w, &ret->h, &ret->any, &ret->notes);
@@ -137,7 +142,9 @@ static ks_err window(struct ks_arena *a, const struct row *r, const struct ks_hi
         ret->number = (double)(r->fn[0] == 'r' ? ks_hist_resets(w) : ks_hist_changes(w));
         return KS_OK;
     }
-    enum ks_hist_rate kind = !strcmp(r->fn, "rate") ? KS_HIST_RATE : !strcmp(r->fn, "increase") ? KS_HIST_INCREASE : KS_HIST_DELTA;
+    enum ks_hist_rate kind = !strcmp(r->fn, "rate")       ? KS_HIST_RATE
+                             : !strcmp(r->fn, "increase") ? KS_HIST_INCREASE
+                                                          : KS_HIST_DELTA;
     return ks_hist_rate(a, w, kind, &ret->h, &ret->any, &ret->notes);
 }
 
@@ -193,8 +200,9 @@ static void test_prometheus_results(void **state)
             ks_buf_init(&b, 1 << 16);
             if (got.any && !got.is_number)
                 assert_int_equal(ks_histogram_notation(&a, &got.h, &b), KS_OK);
-            print_error("%s(%s) %s\n  want %s %s\n  got  any %d %.17g %.*s notes %u\n", rows[i].fn, rows[i].args,
-                        rows[i].points, rows[i].want, rows[i].note, got.any, got.number, (int)b.len, b.ptr, got.notes);
+            print_error("%s(%s) %s\n  want %s %s\n  got  any %d %.17g %.*s notes %u\n", rows[i].fn,
+                        rows[i].args, rows[i].points, rows[i].want, rows[i].note, got.any,
+                        got.number, (int)b.len, b.ptr, got.notes);
             ks_buf_done(&b);
             failed++;
         }
@@ -261,7 +269,8 @@ static double total(const struct ks_histogram *h)
     return sum;
 }
 
-static void model(const struct ks_histogram *h, const struct ks_histogram_side *s, int32_t schema, double *out)
+static void model(const struct ks_histogram *h, const struct ks_histogram_side *s, int32_t schema,
+                  double *out)
 {
     struct ks_histogram_walk w = ks_histogram_walk(h, s, false);
     int32_t i;
@@ -299,7 +308,8 @@ static void test_add_against_model(void **state)
         assert_int_equal(ks_histogram_copy_buckets(&a, &x, &sum), KS_OK);
         assert_int_equal(ks_hist_add(&a, &sum, &y, &notes), KS_OK);
         assert_true(sum.count.f == x.count.f + y.count.f);
-        assert_true(total(&sum) == sum.count.f); /* no observation is lost, whatever zero buckets and schemas do */
+        assert_true(total(&sum) ==
+                    sum.count.f); /* no observation is lost, whatever zero buckets and schemas do */
         assert_int_equal(ks_histogram_check_layout(&sum), KS_OK);
         assert_int_equal(ks_hist_sub(&a, &sum, &y, &notes), KS_OK);
         assert_true(total(&sum) == x.count.f);
@@ -320,7 +330,8 @@ static void test_reset_laws(void **state)
         assert_int_equal(ks_histogram_copy_buckets(&a, &x, &sum), KS_OK);
         assert_false(ks_hist_detect_reset(&x, &x));
         assert_int_equal(ks_hist_add(&a, &sum, &y, &notes), KS_OK);
-        assert_false(ks_hist_detect_reset(&sum, &x)); /* more observations, maybe coarser: no reset */
+        assert_false(
+            ks_hist_detect_reset(&sum, &x)); /* more observations, maybe coarser: no reset */
         if (sum.count.f > x.count.f)
             assert_true(ks_hist_detect_reset(&x, &sum));
         sum.hint = KS_HISTOGRAM_RESET;
@@ -340,8 +351,9 @@ static void test_quantile_laws(void **state)
         if (x.count.f == 0)
             assert_true(isnan(ks_hist_quantile(0.5, &x, &notes)));
         for (double q = 0; x.count.f > 0 && q <= 1; q += 0.03125) {
-            double v = ks_hist_quantile(q, &x, &notes), back = ks_hist_fraction(-INFINITY, v, &x, &notes);
-            assert_true(v >= before - 1e-9 * fabs(before)); /* ascending */
+            double v = ks_hist_quantile(q, &x, &notes),
+                   back = ks_hist_fraction(-INFINITY, v, &x, &notes);
+            assert_true(v >= before - 1e-9 * fabs(before));      /* ascending */
             assert_true(back >= q - 1e-6 || x.zero_count.f > 0); /* its inverse; gaps give more */
             before = v;
         }
@@ -357,8 +369,8 @@ static void test_mixed_kinds_are_refused(void **state)
     ks_arena_init(&a, 1 << 20);
     const char *custom = "{{schema:-53 count:1 sum:1 custom_values:[5 10] buckets:[1]}}";
     const char *other = "{{schema:-53 count:1 sum:1 custom_values:[5 11] buckets:[1]}}";
-    struct ks_histogram x = parse(&a, "{{count:1 sum:1 buckets:[1]}}", 29), y = parse(&a, custom, strlen(custom)),
-                        z = parse(&a, other, strlen(other));
+    struct ks_histogram x = parse(&a, "{{count:1 sum:1 buckets:[1]}}", 29),
+                        y = parse(&a, custom, strlen(custom)), z = parse(&a, other, strlen(other));
     assert_int_equal(ks_hist_add(&a, &x, &y, &notes), KS_OK);
     assert_int_equal(notes, KS_HIST_MIXED_SCHEMAS);
     notes = 0;
@@ -371,8 +383,10 @@ static void test_mixed_kinds_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_prometheus_results), cmocka_unit_test(test_add_against_model),
-        cmocka_unit_test(test_reset_laws),         cmocka_unit_test(test_quantile_laws),
+        cmocka_unit_test(test_prometheus_results),
+        cmocka_unit_test(test_add_against_model),
+        cmocka_unit_test(test_reset_laws),
+        cmocka_unit_test(test_quantile_laws),
         cmocka_unit_test(test_mixed_kinds_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

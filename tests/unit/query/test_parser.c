@@ -64,15 +64,51 @@ static void test_mql_numbers(void **state)
         const char *text;
         double want;
     } cases[] = {
-        {"010", 8},        {"0x1F", 31},      {"0b101", 5},       {"0o17", 15},     {"1_000", 1000},
-        {"1K", 1e3},       {"1Ki", 1024},     {"1.5Mi", 1572864}, {"2MB", 2e6},     {"1M", 1e6},
-        {"3GiB", 3221225472.}, {"1T", 1e12},  {"1tib", 1099511627776.}, {".5", 0.5}, {"1.", 1},
-        {"1e3", 1000},     {"1E-3", 0.001},   {"5m", 300},        {"1h30m", 5400},  {"1.5h", 5400},
-        {"10ms", 0.01},    {"2h-5m", 6900},   {"Inf", INFINITY},  {"iNf", INFINITY}, {"1d", 86400},
-        {"1w", 604800},    {"1y", 31536000},  {"0", 0},           {"00", 0},        {"5S", 5},
-        {"1 + 2 * 3", 7},  {"-3", -3},        {"2^3^2", 512},     {"-2^2", -4},     {"7 % 4", 3},
-        {"1 == bool 1", 1}, {"3 > 2", 3},     {"(1 + 2) * 3", 9}, {"--3", 3},       {"8 / -2 * 2", -8},
-        {"NaN default 4", 4}, {"1 if 2", 1},  {"\"a\" < \"b\"", 1}, {"+5", 5},      {"0_7", 7},
+        {"010", 8},
+        {"0x1F", 31},
+        {"0b101", 5},
+        {"0o17", 15},
+        {"1_000", 1000},
+        {"1K", 1e3},
+        {"1Ki", 1024},
+        {"1.5Mi", 1572864},
+        {"2MB", 2e6},
+        {"1M", 1e6},
+        {"3GiB", 3221225472.},
+        {"1T", 1e12},
+        {"1tib", 1099511627776.},
+        {".5", 0.5},
+        {"1.", 1},
+        {"1e3", 1000},
+        {"1E-3", 0.001},
+        {"5m", 300},
+        {"1h30m", 5400},
+        {"1.5h", 5400},
+        {"10ms", 0.01},
+        {"2h-5m", 6900},
+        {"Inf", INFINITY},
+        {"iNf", INFINITY},
+        {"1d", 86400},
+        {"1w", 604800},
+        {"1y", 31536000},
+        {"0", 0},
+        {"00", 0},
+        {"5S", 5},
+        {"1 + 2 * 3", 7},
+        {"-3", -3},
+        {"2^3^2", 512},
+        {"-2^2", -4},
+        {"7 % 4", 3},
+        {"1 == bool 1", 1},
+        {"3 > 2", 3},
+        {"(1 + 2) * 3", 9},
+        {"--3", 3},
+        {"8 / -2 * 2", -8},
+        {"NaN default 4", 4},
+        {"1 if 2", 1},
+        {"\"a\" < \"b\"", 1},
+        {"+5", 5},
+        {"0_7", 7},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ks_expr *e = mql(cases[i].text);
@@ -85,7 +121,8 @@ static void test_mql_numbers(void **state)
     struct ks_expr *e = mql("1i");
     assert_true(e->number.steps == 1 && e->number.value == 0);
     assert_true(mql("$__interval")->number.steps == 1);
-    static const char *const bad[] = {"08", "0x", "0b2", "1__0", "1e", "1e999", "5q", "1_", "0x1ffffffffffffffff"};
+    static const char *const bad[] = {
+        "08", "0x", "0b2", "1__0", "1e", "1e999", "5q", "1_", "0x1ffffffffffffffff"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse(KS_METRICSQL, bad[i], "parse error");
 }
@@ -135,7 +172,8 @@ static void test_mql_windows(void **state)
     int64_t ms;
     assert_int_equal(ks_duration_resolve(&mql("m[5m3i]")->rollup.window, 1000, true, &ms), KS_OK);
     assert_int_equal(ms, 303000);
-    assert_int_equal(ks_duration_resolve(&mql("m[1m-2m]")->rollup.window, 1000, true, &ms), KS_EEXEC);
+    assert_int_equal(ks_duration_resolve(&mql("m[1m-2m]")->rollup.window, 1000, true, &ms),
+                     KS_EEXEC);
 }
 
 static void test_mql_at(void **state)
@@ -361,7 +399,8 @@ static void test_mql_with(void **state)
     assert_int_equal(mql("ttf(a)")->call.func->id, KS_FN_SMOOTH_EXPONENTIAL);
     refuse(KS_METRICSQL, "WITH (x = 1, x = 2) x", "duplicate WITH template");
     refuse(KS_METRICSQL, "WITH (f(a, a) = 1) f(1, 2)", "duplicate parameter");
-    refuse(KS_METRICSQL, "WITH (f(a) = a) f(1, 2)", "invalid number of args for \"f\"; got 2; want 1");
+    refuse(KS_METRICSQL, "WITH (f(a) = a) f(1, 2)",
+           "invalid number of args for \"f\"; got 2; want 1");
     refuse(KS_METRICSQL, "WITH (x = ) x", "expected an expression");
     refuse(KS_METRICSQL, "WITH (x = 1 x", "expected \",\" or \")\"");
     refuse(KS_METRICSQL, "WITH (x = x2) foo{a=x}", "must be a string");
@@ -406,9 +445,9 @@ static char *repeat(const char *a, const char *mid, const char *b, size_t n)
 static void test_nesting_limits(void **state)
 {
     static const char *const shapes[][3] = {
-        {"(", "a", ")"},       {"-", "a", ""},         {"a^", "a", ""},       {"sum(", "a", ")"},
-        {"a+", "a", ""},       {"abs(", "a", ")"},     {"a or ", "a", ""},    {"+", "a", ""},
-        {"a @ (", "1", ")"},   {"(a+", "a", ")"},      {"(", "", ""},         {"a^-", "a", ""},
+        {"(", "a", ")"},     {"-", "a", ""},     {"a^", "a", ""},    {"sum(", "a", ")"},
+        {"a+", "a", ""},     {"abs(", "a", ")"}, {"a or ", "a", ""}, {"+", "a", ""},
+        {"a @ (", "1", ")"}, {"(a+", "a", ")"},  {"(", "", ""},      {"a^-", "a", ""},
     };
     struct ks_promql_parse_opts opts = {.max_len = 4u << 20, .max_nodes = 10u << 20};
     for (int d = 0; d < 2; d++) {
@@ -468,10 +507,17 @@ static void test_implicit_conversion(void **state)
         const char *text;
         bool ok;
     } cases[] = {
-        {"rate(a)", true},         {"rate(sum(a))", false},   {"rate(abs(a))", false},
-        {"rate(a + b)", false},    {"rate(sum(a)[5m:])", true}, {"rate(a[5m])", true},
-        {"timestamp(sum(a))", true}, {"quantile_over_time(0.5, sum(a))", false},
-        {"sum(rate(a > 10))", false}, {"rate(sum(a)[:1m])", false}, {"rate(sum(a) offset 5m)", false},
+        {"rate(a)", true},
+        {"rate(sum(a))", false},
+        {"rate(abs(a))", false},
+        {"rate(a + b)", false},
+        {"rate(sum(a)[5m:])", true},
+        {"rate(a[5m])", true},
+        {"timestamp(sum(a))", true},
+        {"quantile_over_time(0.5, sum(a))", false},
+        {"sum(rate(a > 10))", false},
+        {"rate(sum(a)[:1m])", false},
+        {"rate(sum(a) offset 5m)", false},
         {"1 + rate((a))", true},
     };
     struct ks_promql_parse_opts opts = {.disable_implicit_conversion = true};
@@ -488,17 +534,67 @@ static void test_implicit_conversion(void **state)
 static void test_strict_accepts(void **state)
 {
     static const char *const good[] = {
-        "1", "-1", "+1", "0x1F", "010", "1e3", "1_000", ".5", "5m", "1y2w3d4h5m6s7ms", "Inf", "\"s\"",
-        "foo", "foo{a=\"b\",}", "{a=~\".+\"}", "{\"foo.bar\",a=\"b\"}", "foo:bar", ":x", "sum", "by",
-        "offset", "foo offset 5m", "foo offset -5m", "foo offset 10", "foo[5m] offset 1h @ 5",
-        "foo @ start()", "foo[5m] @ end() offset 5m", "max_over_time(foo[5m:1m] @ -5.5)",
-        "sum by (a, \"b.c\") (x)", "sum without () (x)", "topk(3, x)", "count_values(\"a\", x)",
-        "a + on (x) group_left (y) b", "a and b", "a unless ignoring (x) b", "1 > bool 2", "a ^ -b",
-        "-a ^ b", "rate(a[5m])", "label_join(a, \"x\", \",\")", "round(a)", "round(a, 5)", "hour()",
-        "histogram_quantile(0.9, a)", "(((a)))", "a atan2 b", "foo and and", "SUM(x) BY (y)",
-        "rate(foo[5m])[1h:] offset 1m", "-max_over_time(foo[5m:])", "time()", "scalar(a) < bool 1", "a == 1",
-        "# comment\nfoo # x", "{bool=\"x\",on=\"y\"}", "sum by (on, bool, offset) (x)", "foo{a='b'}",
-        "`raw\\n`", "absent(x{a=\"\"})", "1 + 2 - 3 * 4 / 5 % 6 ^ 7", "foo[60]",
+        "1",
+        "-1",
+        "+1",
+        "0x1F",
+        "010",
+        "1e3",
+        "1_000",
+        ".5",
+        "5m",
+        "1y2w3d4h5m6s7ms",
+        "Inf",
+        "\"s\"",
+        "foo",
+        "foo{a=\"b\",}",
+        "{a=~\".+\"}",
+        "{\"foo.bar\",a=\"b\"}",
+        "foo:bar",
+        ":x",
+        "sum",
+        "by",
+        "offset",
+        "foo offset 5m",
+        "foo offset -5m",
+        "foo offset 10",
+        "foo[5m] offset 1h @ 5",
+        "foo @ start()",
+        "foo[5m] @ end() offset 5m",
+        "max_over_time(foo[5m:1m] @ -5.5)",
+        "sum by (a, \"b.c\") (x)",
+        "sum without () (x)",
+        "topk(3, x)",
+        "count_values(\"a\", x)",
+        "a + on (x) group_left (y) b",
+        "a and b",
+        "a unless ignoring (x) b",
+        "1 > bool 2",
+        "a ^ -b",
+        "-a ^ b",
+        "rate(a[5m])",
+        "label_join(a, \"x\", \",\")",
+        "round(a)",
+        "round(a, 5)",
+        "hour()",
+        "histogram_quantile(0.9, a)",
+        "(((a)))",
+        "a atan2 b",
+        "foo and and",
+        "SUM(x) BY (y)",
+        "rate(foo[5m])[1h:] offset 1m",
+        "-max_over_time(foo[5m:])",
+        "time()",
+        "scalar(a) < bool 1",
+        "a == 1",
+        "# comment\nfoo # x",
+        "{bool=\"x\",on=\"y\"}",
+        "sum by (on, bool, offset) (x)",
+        "foo{a='b'}",
+        "`raw\\n`",
+        "absent(x{a=\"\"})",
+        "1 + 2 - 3 * 4 / 5 % 6 ^ 7",
+        "foo[60]",
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         strict(good[i]);
@@ -510,7 +606,8 @@ static void test_strict_accepts(void **state)
     struct ks_expr *e = strict("foo{a=\"b\"} @ 5 offset 1m");
     assert_int_equal(e->kind, KS_EXPR_ROLLUP);
     assert_int_equal(e->end, 24);
-    check_matcher(&e->rollup.expr->selector.or_lists[0].matchers[1], "__name__", KS_MATCH_EQ, "foo");
+    check_matcher(&e->rollup.expr->selector.or_lists[0].matchers[1], "__name__", KS_MATCH_EQ,
+                  "foo");
 }
 
 static void test_strict_refuses(void **state)
@@ -534,7 +631,8 @@ static void test_strict_refuses(void **state)
         {"rate(a)", "expected type range vector in call to function \"rate\", got instant vector"},
         {"rate(a[5m], 1)", "expected 1 argument(s) in call to \"rate\", got 2"},
         {"sum()", "no arguments for aggregate expression provided"},
-        {"topk(a)", "wrong number of arguments for aggregate expression provided, expected 2, got 1"},
+        {"topk(a)",
+         "wrong number of arguments for aggregate expression provided, expected 2, got 1"},
         {"sum(a,)", "trailing commas not allowed in function call args"},
         {"topk(a, b)", "expected type scalar in aggregation parameter, got instant vector"},
         {"1 > 2", "1:3: parse error: comparisons between scalars must use BOOL modifier"},
@@ -587,8 +685,8 @@ static void test_strict_experimental(void **state)
         const char *text;
         int64_t want_ms;
     } cases[] = {
-        {"foo[5m * 2]", 600000},       {"foo[-5m+35m]", 1800000},  {"foo[1h30m % 1h]", 1800000},
-        {"foo[2m*(10+5)]", 1800000},   {"foo[2 ^ 3 ^ 0]", 2000},   {"foo[(5m)]", 300000},
+        {"foo[5m * 2]", 600000},     {"foo[-5m+35m]", 1800000}, {"foo[1h30m % 1h]", 1800000},
+        {"foo[2m*(10+5)]", 1800000}, {"foo[2 ^ 3 ^ 0]", 2000},  {"foo[(5m)]", 300000},
     };
     struct ks_promql_parse_opts opts = {.dialect = KS_PROMQL_STRICT,
                                         .experimental_functions = true,
@@ -608,7 +706,8 @@ static void test_strict_experimental(void **state)
     assert_int_equal(ms, -4000);
     assert_int_equal(ks_promql_parse(KS_SLICE_LIT("foo[5m] anchored"), &opts, &arena, &e), KS_OK);
     assert_true(e->rollup.anchored);
-    assert_int_equal(ks_promql_parse(KS_SLICE_LIT("info(a, {b=~\".*\"})"), &opts, &arena, &e), KS_OK);
+    assert_int_equal(ks_promql_parse(KS_SLICE_LIT("info(a, {b=~\".*\"})"), &opts, &arena, &e),
+                     KS_OK);
     assert_int_equal(ks_promql_parse(KS_SLICE_LIT("info(a, b)"), &opts, &arena, &e), KS_EPARSE);
     assert_int_equal(ks_promql_parse(KS_SLICE_LIT("foo[1m-2m]"), &opts, &arena, &e), KS_OK);
     assert_int_equal(ks_duration_resolve(&e->rollup.window, 1, true, &ms), KS_EEXEC);
@@ -641,14 +740,22 @@ static void test_functions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mql_numbers),        cmocka_unit_test(test_mql_windows),
-        cmocka_unit_test(test_mql_at),             cmocka_unit_test(test_mql_precedence),
-        cmocka_unit_test(test_mql_modifiers),      cmocka_unit_test(test_mql_calls),
-        cmocka_unit_test(test_mql_selector_forms), cmocka_unit_test(test_mql_with),
-        cmocka_unit_test(test_positions),          cmocka_unit_test(test_nesting_limits),
-        cmocka_unit_test(test_size_limits),        cmocka_unit_test(test_implicit_conversion),
-        cmocka_unit_test(test_strict_accepts),     cmocka_unit_test(test_strict_refuses),
-        cmocka_unit_test(test_strict_experimental), cmocka_unit_test(test_functions),
+        cmocka_unit_test(test_mql_numbers),
+        cmocka_unit_test(test_mql_windows),
+        cmocka_unit_test(test_mql_at),
+        cmocka_unit_test(test_mql_precedence),
+        cmocka_unit_test(test_mql_modifiers),
+        cmocka_unit_test(test_mql_calls),
+        cmocka_unit_test(test_mql_selector_forms),
+        cmocka_unit_test(test_mql_with),
+        cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_nesting_limits),
+        cmocka_unit_test(test_size_limits),
+        cmocka_unit_test(test_implicit_conversion),
+        cmocka_unit_test(test_strict_accepts),
+        cmocka_unit_test(test_strict_refuses),
+        cmocka_unit_test(test_strict_experimental),
+        cmocka_unit_test(test_functions),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -16,8 +16,8 @@ static void print(enum ks_dialect dialect, enum mode mode, struct ks_slice text,
 {
     struct ks_arena arena;
     struct ks_expr *e = NULL;
-    struct ks_promql_parse_opts opts = {.dialect = dialect, .experimental_functions = true,
-                                        .duration_expressions = true};
+    struct ks_promql_parse_opts opts = {
+        .dialect = dialect, .experimental_functions = true, .duration_expressions = true};
     ks_arena_init(&arena, 16u << 20);
     ks_buf_reset(out);
     if (ks_promql_parse(text, &opts, &arena, &e) != KS_OK)
@@ -73,7 +73,8 @@ static void test_mql_line(void **state)
         {"(a+b)[5m]", "(a + b)[5m]"},
         {"a+b*c", "a + (b * c)"},
         {"a == bool b", "a ==bool b"},
-        {"a * ON(x) GROUP_LEFT(y) prefix 'p' fill(0) b", "a * on(x) group_left(y) prefix \"p\" fill(0) b"},
+        {"a * ON(x) GROUP_LEFT(y) prefix 'p' fill(0) b",
+         "a * on(x) group_left(y) prefix \"p\" fill(0) b"},
         {"(a+b) keep_metric_names", "(a + b) keep_metric_names"},
         {"abs(a) keep_metric_names", "abs(a) keep_metric_names"},
         {"a + (bool)", "a + (bool)"},
@@ -134,7 +135,8 @@ static void test_pretty(void **state)
           "  /\n"
           "sum(rate(http_requests_total{job=\"first\"}[5m])) by(job)");
     check(KS_METRICSQL, PRETTY,
-          "sum(rate(http_requests_total{job=\"first\",code=~\"200|201|202|203|204|205|206|207|208|209\"}"
+          "sum(rate(http_requests_total{job=\"first\",code=~\"200|201|202|203|204|205|206|207|208|"
+          "209\"}"
           "[5m]))",
           "sum(\n"
           "  rate(\n"
@@ -157,27 +159,29 @@ static void test_json(void **state)
           "{\"matchers\":[{\"name\":\"a\",\"type\":\"=\",\"value\":\"b\"},{\"name\":\"__name__\","
           "\"type\":\"=\",\"value\":\"foo\"}],\"name\":\"foo\",\"offset\":60000,\"range\":300000,"
           "\"startOrEnd\":null,\"timestamp\":2000,\"type\":\"matrixSelector\"}");
-    check(KS_PROMQL_STRICT, JSON, "-1",
-          "{\"type\":\"numberLiteral\",\"val\":\"-1\"}");
-    check(KS_PROMQL_STRICT, JSON, "label_join(a, \"x\", \",\")",
-          "{\"args\":[{\"matchers\":[{\"name\":\"__name__\",\"type\":\"=\",\"value\":\"a\"}],"
-          "\"name\":\"a\",\"offset\":0,\"startOrEnd\":null,\"timestamp\":null,"
-          "\"type\":\"vectorSelector\"},{\"type\":\"stringLiteral\",\"val\":\"x\"},"
-          "{\"type\":\"stringLiteral\",\"val\":\",\"}],\"func\":{\"argTypes\":[\"vector\",\"string\","
-          "\"string\",\"string\"],\"name\":\"label_join\",\"returnType\":\"vector\",\"variadic\":-1},"
-          "\"type\":\"call\"}");
+    check(KS_PROMQL_STRICT, JSON, "-1", "{\"type\":\"numberLiteral\",\"val\":\"-1\"}");
+    check(
+        KS_PROMQL_STRICT, JSON, "label_join(a, \"x\", \",\")",
+        "{\"args\":[{\"matchers\":[{\"name\":\"__name__\",\"type\":\"=\",\"value\":\"a\"}],"
+        "\"name\":\"a\",\"offset\":0,\"startOrEnd\":null,\"timestamp\":null,"
+        "\"type\":\"vectorSelector\"},{\"type\":\"stringLiteral\",\"val\":\"x\"},"
+        "{\"type\":\"stringLiteral\",\"val\":\",\"}],\"func\":{\"argTypes\":[\"vector\",\"string\","
+        "\"string\",\"string\"],\"name\":\"label_join\",\"returnType\":\"vector\",\"variadic\":-1},"
+        "\"type\":\"call\"}");
 }
 
 static void test_json_operators(void **state)
 {
-    check(KS_PROMQL_STRICT, JSON, "1 > bool 2",
-          "{\"bool\":true,\"lhs\":{\"type\":\"numberLiteral\",\"val\":\"1\"},\"matching\":null,"
-          "\"op\":\">\",\"rhs\":{\"type\":\"numberLiteral\",\"val\":\"2\"},\"type\":\"binaryExpr\"}");
-    check(KS_PROMQL_STRICT, JSON, "(hour())[1h:5m] @ end()",
-          "{\"expr\":{\"expr\":{\"args\":[],\"func\":{\"argTypes\":[\"vector\"],\"name\":\"hour\","
-          "\"returnType\":\"vector\",\"variadic\":1},\"type\":\"call\"},\"type\":\"parenExpr\"},"
-          "\"offset\":0,\"range\":3600000,\"startOrEnd\":\"end\",\"step\":300000,\"timestamp\":null,"
-          "\"type\":\"subquery\"}");
+    check(
+        KS_PROMQL_STRICT, JSON, "1 > bool 2",
+        "{\"bool\":true,\"lhs\":{\"type\":\"numberLiteral\",\"val\":\"1\"},\"matching\":null,"
+        "\"op\":\">\",\"rhs\":{\"type\":\"numberLiteral\",\"val\":\"2\"},\"type\":\"binaryExpr\"}");
+    check(
+        KS_PROMQL_STRICT, JSON, "(hour())[1h:5m] @ end()",
+        "{\"expr\":{\"expr\":{\"args\":[],\"func\":{\"argTypes\":[\"vector\"],\"name\":\"hour\","
+        "\"returnType\":\"vector\",\"variadic\":1},\"type\":\"call\"},\"type\":\"parenExpr\"},"
+        "\"offset\":0,\"range\":3600000,\"startOrEnd\":\"end\",\"step\":300000,\"timestamp\":null,"
+        "\"type\":\"subquery\"}");
 }
 
 static void test_services(void **state)
@@ -188,9 +192,9 @@ static void test_services(void **state)
     struct ks_buf out;
     ks_arena_init(&arena, 1u << 20);
     ks_buf_init(&out, 1u << 20);
-    assert_int_equal(ks_promql_parse_selector(KS_SLICE_LIT("foo{a=\"b\" or c=\"d\"}"), &arena, &lists,
-                                              &count),
-                     KS_OK);
+    assert_int_equal(
+        ks_promql_parse_selector(KS_SLICE_LIT("foo{a=\"b\" or c=\"d\"}"), &arena, &lists, &count),
+        KS_OK);
     assert_int_equal(count, 2);
     assert_int_equal(lists[1].count, 2);
     assert_int_equal(ks_promql_parse_selector(KS_SLICE_LIT("foo[5m]"), &arena, &lists, &count),

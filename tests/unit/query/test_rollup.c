@@ -1,6 +1,7 @@
 /*
- * Every rollup function on random series (gaps, resets, stale markers, NaN, ±Inf, odd intervals, long and short windows)
- * against the plain definitions in naive_rollup.h and naive_strict.h: equal to the last bit.
+ * Every rollup function on random series (gaps, resets, stale markers, NaN, ±Inf, odd intervals,
+ * long and short windows) against the plain definitions in naive_rollup.h and naive_strict.h: equal
+ * to the last bit.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -57,15 +58,18 @@ static void check_one(const struct scenario *sc, struct ks_rollup_scratch *scrat
         from++;
     while (to > from && sc->s.t[to - 1] > max_ms)
         to--;
-    assert_int_equal(ks_rollup_run(cfg, sc->s.t + from, sc->s.v + from, to - from, scratch, got), KS_OK);
+    assert_int_equal(ks_rollup_run(cfg, sc->s.t + from, sc->s.v + from, to - from, scratch, got),
+                     KS_OK);
     naive_prepare(&naive, cfg, &sc->s);
     for (size_t k = 0; k < ks_rollup_points(cfg); k++) {
         struct view w = naive_view(&naive, k);
         double want = cfg->strict ? naive_strict(cfg->func, &w) : naive_metricsql(cfg->func, &w);
         if (!same(want, got[k], cfg->strict))
-            fail_msg("seed %llu %s%s point %zu (%zu samples, window %lld, step %lld): want %.17g got %.17g",
-                     (unsigned long long)seed, cfg->strict ? "strict " : "", ks_promql_funcs[cfg->func].name, k, w.n,
-                     (long long)naive.window, (long long)cfg->step_ms, want, got[k]);
+            fail_msg("seed %llu %s%s point %zu (%zu samples, window %lld, step %lld): want %.17g "
+                     "got %.17g",
+                     (unsigned long long)seed, cfg->strict ? "strict " : "",
+                     ks_promql_funcs[cfg->func].name, k, w.n, (long long)naive.window,
+                     (long long)cfg->step_ms, want, got[k]);
     }
 }
 
@@ -80,7 +84,8 @@ static void check_all(bool strict, int rounds)
         random_config(&rng, &sc, strict);
         for (int f = 0; f < KS_FN_COUNT; f++) {
             sc.cfg.func = (enum ks_promql_func_id)f;
-            if (ks_promql_funcs[f].kind != KS_FUNC_ROLLUP || (!strict && ks_rollup_is_multi(&sc.cfg)))
+            if (ks_promql_funcs[f].kind != KS_FUNC_ROLLUP ||
+                (!strict && ks_rollup_is_multi(&sc.cfg)))
                 continue;
             random_args(&rng, &sc);
             if (ks_rollup_check(&sc.cfg) != KS_OK)
@@ -108,7 +113,8 @@ static void test_long_windows(void **state)
 {
     static struct scenario sc;
     static const enum ks_promql_func_id funcs[] = {KS_FN_QUANTILE_OVER_TIME, KS_FN_MAD_OVER_TIME,
-                                                   KS_FN_MEDIAN_OVER_TIME, KS_FN_DISTINCT_OVER_TIME};
+                                                   KS_FN_MEDIAN_OVER_TIME,
+                                                   KS_FN_DISTINCT_OVER_TIME};
     struct ks_rollup_scratch scratch = {0};
     uint64_t rng = 99;
     sc.s.n = 9000;
@@ -116,7 +122,8 @@ static void test_long_windows(void **state)
         sc.s.t[i] = 1000 * (int64_t)i;
         sc.s.v[i] = (double)ks_rng_below(&rng, 4000);
     }
-    sc.cfg = (struct ks_rollup_config){.start_ms = 5000000, .step_ms = 40000, .window_ms = 4500000, .args = sc.args};
+    sc.cfg = (struct ks_rollup_config){
+        .start_ms = 5000000, .step_ms = 40000, .window_ms = 4500000, .args = sc.args};
     sc.cfg.end_ms = sc.cfg.start_ms + 99 * sc.cfg.step_ms;
     for (size_t k = 0; k < 100; k++) /* ranks without remainder */
         sc.steps[0][k] = (double)(k * 45) / 4499;

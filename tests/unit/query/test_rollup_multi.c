@@ -1,5 +1,6 @@
 /*
- * Rollups with several outputs against the plain definitions, and the arguments every rollup refuses.
+ * Rollups with several outputs against the plain definitions, and the arguments every rollup
+ * refuses.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +30,8 @@ static double naive_candle(struct view w, char which)
     return best;
 }
 
-static const struct ks_rollup_output *output_of(const struct ks_rollup_outputs *outs, const char *value)
+static const struct ks_rollup_output *output_of(const struct ks_rollup_outputs *outs,
+                                                const char *value)
 {
     for (size_t i = 0; i < outs->count; i++)
         if (ks_slice_is(outs->items[i].value, value))
@@ -46,8 +48,8 @@ static void check_grid(const struct ks_rollup_output *o, size_t k, double want, 
 }
 
 /* Runs the scenario and prepares the naive view of it. */
-static void run(struct scenario *sc, struct ks_rollup_scratch *scratch, struct ks_arena *arena, struct naive_run *naive,
-                struct ks_rollup_outputs *ret)
+static void run(struct scenario *sc, struct ks_rollup_scratch *scratch, struct ks_arena *arena,
+                struct naive_run *naive, struct ks_rollup_outputs *ret)
 {
     int64_t min_ms, max_ms;
     size_t from = 0, to = sc->s.n;
@@ -58,7 +60,9 @@ static void run(struct scenario *sc, struct ks_rollup_scratch *scratch, struct k
         from++;
     while (to > from && sc->s.t[to - 1] > max_ms)
         to--;
-    assert_int_equal(ks_rollup_run_multi(&sc->cfg, sc->s.t + from, sc->s.v + from, to - from, scratch, arena, ret), KS_OK);
+    assert_int_equal(ks_rollup_run_multi(&sc->cfg, sc->s.t + from, sc->s.v + from, to - from,
+                                         scratch, arena, ret),
+                     KS_OK);
     naive_prepare(naive, &sc->cfg, &sc->s);
 }
 
@@ -91,9 +95,9 @@ static struct naive_run naive;
 
 static void check_spread(struct ks_rollup_scratch *scratch, uint64_t seed)
 {
-    static const enum ks_promql_func_id funcs[] = {KS_FN_ROLLUP,       KS_FN_ROLLUP_DELTA,
-                                                   KS_FN_ROLLUP_DERIV, KS_FN_ROLLUP_INCREASE,
-                                                   KS_FN_ROLLUP_RATE,  KS_FN_ROLLUP_SCRAPE_INTERVAL};
+    static const enum ks_promql_func_id funcs[] = {
+        KS_FN_ROLLUP,          KS_FN_ROLLUP_DELTA, KS_FN_ROLLUP_DERIV,
+        KS_FN_ROLLUP_INCREASE, KS_FN_ROLLUP_RATE,  KS_FN_ROLLUP_SCRAPE_INTERVAL};
     for (size_t f = 0; f < sizeof funcs / sizeof *funcs; f++) {
         struct ks_arena arena;
         struct ks_rollup_outputs outs;
@@ -110,7 +114,8 @@ static void check_spread(struct ks_rollup_scratch *scratch, uint64_t seed)
             check_grid(output_of(&outs, "avg"), k, w.n ? naive_sum(&w) / (double)w.n : NAN, seed);
         }
         sc.cfg.text = KS_SLICE_LIT("max");
-        assert_int_equal(ks_rollup_run_multi(&sc.cfg, sc.s.t, sc.s.v, sc.s.n, scratch, &arena, &outs), KS_OK);
+        assert_int_equal(
+            ks_rollup_run_multi(&sc.cfg, sc.s.t, sc.s.v, sc.s.n, scratch, &arena, &outs), KS_OK);
         assert_int_equal(outs.count, 1);
         assert_int_equal(outs.items[0].label.len, 0);
         ks_arena_done(&arena);
@@ -138,8 +143,10 @@ static void check_candle(struct ks_rollup_scratch *scratch, uint64_t seed)
 
 static void check_aggr(struct ks_rollup_scratch *scratch, uint64_t seed)
 {
-    static const enum ks_promql_func_id funcs[] = {KS_FN_MIN_OVER_TIME, KS_FN_INCREASE, KS_FN_COUNT_OVER_TIME};
-    struct ks_slice names[] = {KS_SLICE_LIT("min_over_time"), KS_SLICE_LIT("increase"), KS_SLICE_LIT("count_over_time")};
+    static const enum ks_promql_func_id funcs[] = {KS_FN_MIN_OVER_TIME, KS_FN_INCREASE,
+                                                   KS_FN_COUNT_OVER_TIME};
+    struct ks_slice names[] = {KS_SLICE_LIT("min_over_time"), KS_SLICE_LIT("increase"),
+                               KS_SLICE_LIT("count_over_time")};
     struct ks_arena arena;
     struct ks_rollup_outputs outs;
     ks_arena_init(&arena, 64 << 20);
@@ -242,14 +249,10 @@ static void test_vmrange(void **state)
     static const struct {
         double v;
         const char *want;
-    } cases[] = {{0, "0...1.000e-09"},
-                 {1e-10, "0...1.000e-09"},
-                 {1, "8.799e-01...1.000e+00"},
-                 {10, "8.799e+00...1.000e+01"},
-                 {1.1, "1.000e+00...1.136e+00"},
-                 {123, "1.136e+02...1.292e+02"},
-                 {2e18, "1.000e+18...+Inf"},
-                 {INFINITY, "1.000e+18...+Inf"}};
+    } cases[] = {{0, "0...1.000e-09"},           {1e-10, "0...1.000e-09"},
+                 {1, "8.799e-01...1.000e+00"},   {10, "8.799e+00...1.000e+01"},
+                 {1.1, "1.000e+00...1.136e+00"}, {123, "1.136e+02...1.292e+02"},
+                 {2e18, "1.000e+18...+Inf"},     {INFINITY, "1.000e+18...+Inf"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[KS_VMRANGE_TEXT_MAX + 1];
         text[ks_vmrange_text(ks_vmrange_of(cases[i].v), text)] = 0;
@@ -263,7 +266,8 @@ static void test_refused_arguments(void **state)
 {
     struct ks_rollup_arg args[2] = {{.value = 2}, {.value = 0.5}};
     struct ks_slice names[] = {KS_SLICE_LIT("rate"), KS_SLICE_LIT("sum")};
-    const struct ks_rollup_config good = {.func = KS_FN_RATE, .end_ms = 100, .step_ms = 10, .window_ms = 50};
+    const struct ks_rollup_config good = {
+        .func = KS_FN_RATE, .end_ms = 100, .step_ms = 10, .window_ms = 50};
     struct ks_rollup_config bad;
     assert_int_equal(ks_rollup_check(&good), KS_OK);
 #define REFUSED(...)                                                                               \
@@ -301,17 +305,23 @@ static void test_refused_arguments(void **state)
     double v[] = {1, 2}, out[11];
     assert_int_equal(ks_rollup_check(&bad), KS_OK);
     assert_int_equal(ks_rollup_run(&bad, t, v, 2, &scratch, out), KS_EEXEC);
-    assert_string_equal(ks_err_text(), "invalid smoothing factor. Expected: 0 < sf < 1, got: 2.000000");
+    assert_string_equal(ks_err_text(),
+                        "invalid smoothing factor. Expected: 0 < sf < 1, got: 2.000000");
     ks_rollup_scratch_done(&scratch);
 }
 
-/* The n-th allocation fails: a clean error, nothing leaks, and the same scratch works afterwards. */
+/* The n-th allocation fails: a clean error, nothing leaks, and the same scratch works afterwards.
+ */
 static void test_out_of_memory(void **state)
 {
     for (int f = 0; f < KS_FN_COUNT; f++) {
         struct ks_rollup_arg args[2] = {{.value = 0.5}, {.value = 0.5}};
-        struct ks_rollup_config cfg = {.func = (enum ks_promql_func_id)f, .end_ms = 100000, .step_ms = 1000,
-                                       .window_ms = 20000, .args = args, .text = {0}};
+        struct ks_rollup_config cfg = {.func = (enum ks_promql_func_id)f,
+                                       .end_ms = 100000,
+                                       .step_ms = 1000,
+                                       .window_ms = 20000,
+                                       .args = args,
+                                       .text = {0}};
         static int64_t t[2000];
         static double v[2000], out[200];
         for (int i = 0; i < 2000; i++) {
@@ -320,7 +330,8 @@ static void test_out_of_memory(void **state)
         }
         if (ks_promql_funcs[f].kind != KS_FUNC_ROLLUP || ks_rollup_is_multi(&cfg))
             continue;
-        for (cfg.arg_count = 0; cfg.arg_count < 2 && ks_rollup_check(&cfg) != KS_OK; cfg.arg_count++)
+        for (cfg.arg_count = 0; cfg.arg_count < 2 && ks_rollup_check(&cfg) != KS_OK;
+             cfg.arg_count++)
             ;
         if (ks_rollup_check(&cfg) != KS_OK)
             continue;

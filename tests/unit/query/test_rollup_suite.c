@@ -1,6 +1,6 @@
 /*
- * The published behaviour of MetricsQL's rollup functions as a table: what VictoriaMetrics 1.150 answers. Instant cases see
- * one series whole; range cases walk a grid.
+ * The published behaviour of MetricsQL's rollup functions as a table: what VictoriaMetrics 1.150
+ * answers. Instant cases see one series whole; range cases walk a grid.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +19,9 @@ struct series {
     double values[12];
 };
 static const struct series all_series[] = {
-    {12, {5, 15, 24, 36, 49, 60, 78, 80, 97, 115, 120, 130}, {123, 34, 44, 21, 54, 34, 99, 12, 44, 32, 34, 34}},
+    {12,
+     {5, 15, 24, 36, 49, 60, 78, 80, 97, 115, 120, 130},
+     {123, 34, 44, 21, 54, 34, 99, 12, 44, 32, 34, 34}},
     {4, {0, 15000, 30000, 70000}, {1, 1, 1, 1}},
     {4, {0, 10000, 70000, 80000}, {50, 50, 1, 1}},
 };
@@ -158,7 +160,15 @@ static const struct {
     {"min_over_time", 0, 0, 160, 40, 0, 0, 5, {NAN, 21, 12, 32, 34}},
     {"sum_over_time", 0, 0, 160, 40, 0, 0, 5, {NAN, 222, 199, 110, 34}},
     {"delta", 0, 0, 160, 40, 0, 0, 5, {NAN, 21, -9, 22, 0}},
-    {"scrape_interval", 0, 0, 160, 40, 80, 0, 5, {NAN, 0.010333333333333333, 0.010714285714285714, 0.012, 0.0125}},
+    {"scrape_interval",
+     0,
+     0,
+     160,
+     40,
+     80,
+     0,
+     5,
+     {NAN, 0.010333333333333333, 0.010714285714285714, 0.012, 0.0125}},
     {"changes", 0, 0, 160, 40, 0, 0, 5, {NAN, 4, 4, 3, 0}},
     {"changes_prometheus", 0, 0, 160, 40, 0, 0, 5, {NAN, 3, 3, 2, 0}},
     {"resets", 0, 0, 160, 40, 0, 0, 5, {NAN, 2, 2, 1, 0}},
@@ -201,7 +211,8 @@ static void run(const struct ks_rollup_config *cfg, const struct series *s, doub
         from++;
     while (to > from && s->times[to - 1] > max_ms)
         to--;
-    assert_int_equal(ks_rollup_run(cfg, s->times + from, s->values + from, to - from, &scratch, out), KS_OK);
+    assert_int_equal(
+        ks_rollup_run(cfg, s->times + from, s->values + from, to - from, &scratch, out), KS_OK);
     ks_rollup_scratch_done(&scratch);
 }
 
@@ -210,7 +221,8 @@ static void test_instant_cases(void **state)
     const struct series *s = &all_series[0];
     int64_t first = s->times[0], last = s->times[s->count - 1];
     for (size_t i = 0; i < sizeof instant_cases / sizeof *instant_cases; i++) {
-        struct ks_rollup_arg args[2] = {{.value = instant_cases[i].args[0]}, {.value = instant_cases[i].args[1]}};
+        struct ks_rollup_arg args[2] = {{.value = instant_cases[i].args[0]},
+                                        {.value = instant_cases[i].args[1]}};
         struct ks_rollup_config cfg = {
             .func = func_of(instant_cases[i].func),
             .start_ms = last,
@@ -223,8 +235,8 @@ static void test_instant_cases(void **state)
         double got;
         run(&cfg, s, &got);
         if (!close_to(instant_cases[i].want, got))
-            fail_msg("%s(%g): want %.17g, got %.17g", instant_cases[i].func, args[0].value, instant_cases[i].want,
-                     got);
+            fail_msg("%s(%g): want %.17g, got %.17g", instant_cases[i].func, args[0].value,
+                     instant_cases[i].want, got);
     }
 }
 

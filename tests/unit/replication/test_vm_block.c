@@ -37,7 +37,8 @@ static double peer_value(int64_t m, int scale)
     return scale < 0 ? (double)m / pow(10, -scale) : (double)m * pow(10, scale);
 }
 
-/* Encodes and decodes all; every value but NaN must come back bit for bit. Returns the blocks made. */
+/* Encodes and decodes all; every value but NaN must come back bit for bit. Returns the blocks made.
+ */
 static size_t round_trip(size_t n, bool peer_exact, size_t *ret_bytes)
 {
     size_t blocks = 0, bytes = 0, at = 0;
@@ -60,9 +61,11 @@ static size_t round_trip(size_t n, bool peer_exact, size_t *ret_bytes)
             assert_true(dec->times[k] == times[at]);
             double want = values[at] == 0 ? 0 : values[at];
             if (ks_f64_bits(dec->values[k]) != ks_f64_bits(want))
-                fail_msg("%.17g came back as %.17g, scale %d", want, dec->values[k], dec->header.scale);
+                fail_msg("%.17g came back as %.17g, scale %d", want, dec->values[k],
+                         dec->header.scale);
             if (peer_exact && isfinite(want) && peer_value(dec->ints[k], dec->header.scale) != want)
-                fail_msg("the peer reads %.17g as %.17g", want, peer_value(dec->ints[k], dec->header.scale));
+                fail_msg("the peer reads %.17g as %.17g", want,
+                         peer_value(dec->ints[k], dec->header.scale));
         }
     }
     if (ret_bytes)
@@ -104,8 +107,22 @@ static void test_shapes(void **state)
 
 static void test_special(void **state)
 {
-    static const double odd[] = {0, -0.0, INFINITY, -INFINITY, 1, -1, 1e300, 5e-324, -1.7976931348623157e308, 0.1, 9007199254740993,
-                                 9223372036854775807., 1e18, 1e-18, 123456789012345678, 0.30000000000000004};
+    static const double odd[] = {0,
+                                 -0.0,
+                                 INFINITY,
+                                 -INFINITY,
+                                 1,
+                                 -1,
+                                 1e300,
+                                 5e-324,
+                                 -1.7976931348623157e308,
+                                 0.1,
+                                 9007199254740993,
+                                 9223372036854775807.,
+                                 1e18,
+                                 1e-18,
+                                 123456789012345678,
+                                 0.30000000000000004};
     steady_times(N);
     for (size_t i = 0; i < N; i++)
         values[i] = i % 17 == 16 ? ks_stale_nan() : odd[i % 17];
@@ -131,10 +148,15 @@ static void test_random(void **state)
         for (size_t i = 0; i < n; i++) {
             t += (int64_t)ks_rng_below(&r, round % 2 ? 3 : 100000);
             times[i] = t;
-            double digits = (double)ks_rng_below(&r, 1000000) / pow(10, (double)ks_rng_below(&r, 8));
+            double digits =
+                (double)ks_rng_below(&r, 1000000) / pow(10, (double)ks_rng_below(&r, 8));
             double bits = ks_f64_from_bits(ks_rng_next(&r));
             bool first = ks_rng_below(&r, 4) == 0;
-            values[i] = kind == 0 ? digits : kind == 1 ? bits : kind == 2 ? ks_rng_double(&r) : first ? bits : digits;
+            values[i] = kind == 0   ? digits
+                        : kind == 1 ? bits
+                        : kind == 2 ? ks_rng_double(&r)
+                        : first     ? bits
+                                    : digits;
         }
         round_trip(n, kind == 0, NULL);
     }
@@ -150,7 +172,8 @@ static void test_hostile(void **state)
     assert_int_equal(ks_vm_block_encode(enc, times, values, 500, &used), KS_OK);
     ks_buf_reset(&part);
     ks_vm_block_put_portable(enc, &part);
-    /* Cut anywhere: an error. Changed anywhere: an error or some other block, never more rows than allowed. */
+    /* Cut anywhere: an error. Changed anywhere: an error or some other block, never more rows than
+     * allowed. */
     for (size_t n = 0; n < part.len; n++)
         assert_int_equal(ks_vm_block_read_portable(dec, ks_slice(part.ptr, n)), KS_EPARSE);
     for (size_t i = 0; i < part.len * 8; i++) {
@@ -179,7 +202,8 @@ static void test_names(void **state)
     ks_labels_encode(&l, &labels);
     ks_buf_reset(&part);
     ks_vm_name_put(ks_buf_view(&labels), &extra, 1, &part);
-    assert_memory_equal(part.ptr, "m\1a\1x\0000y\0001z\0002w\1job\1j\1vm_account_id\0017\1", part.len);
+    assert_memory_equal(part.ptr, "m\1a\1x\0000y\0001z\0002w\1job\1j\1vm_account_id\0017\1",
+                        part.len);
     assert_int_equal(ks_vm_name_read(ks_buf_view(&part), &arena, out, 8, &n), KS_OK);
     assert_int_equal(n, 4);
     assert_true(ks_slice_eq(out[1].value, ks_slice("x\0y\1z\2w", 7)));
@@ -196,8 +220,9 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),  cmocka_unit_test(test_special), cmocka_unit_test(test_random),
-        cmocka_unit_test(test_hostile), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_shapes), cmocka_unit_test(test_special),
+        cmocka_unit_test(test_random), cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,5 @@
-/* Rules by selector: the flags' texts, which rule applies, what thinning leaves, when a day is due. */
+/* Rules by selector: the flags' texts, which rule applies, what thinning leaves, when a day is due.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,9 +22,11 @@ static struct ks_retention_rule keep(int i, const char *sel, int64_t days)
     return (struct ks_retention_rule){t_selector(sel, room[i], 8), days * KS_MS_DAY};
 }
 
-static struct ks_downsample_rule thin(int i, unsigned filter, const char *sel, int64_t after_days, int64_t res_ms)
+static struct ks_downsample_rule thin(int i, unsigned filter, const char *sel, int64_t after_days,
+                                      int64_t res_ms)
 {
-    return (struct ks_downsample_rule){t_selector(sel, room[i], 8), filter, after_days * KS_MS_DAY, res_ms};
+    return (struct ks_downsample_rule){t_selector(sel, room[i], 8), filter, after_days * KS_MS_DAY,
+                                       res_ms};
 }
 
 static struct ks_verdict judge(const struct ks_rules *r, uint32_t account, const char *series)
@@ -47,7 +50,8 @@ static struct ks_verdict judge(const struct ks_rules *r, uint32_t account, const
 
 static void test_smallest_retention(void **state)
 {
-    struct ks_retention_rule rules[] = {keep(0, "{team=\"juniors\"}", 3), keep(1, "{env=~\"dev|staging\"}", 30),
+    struct ks_retention_rule rules[] = {keep(0, "{team=\"juniors\"}", 3),
+                                        keep(1, "{env=~\"dev|staging\"}", 30),
                                         keep(2, "{vm_account_id=\"5\",env=\"prod\"}", 2)};
     struct ks_rules *r;
     assert_int_equal(ks_rules_new(rules, 3, NULL, 0, 0, &r), KS_OK);
@@ -70,7 +74,8 @@ static void test_first_filter(void **state)
 {
     struct ks_downsample_rule rules[] = {
         thin(0, 0, "{env=\"prod\"}", 0, 0), /* exempt */
-        thin(1, 1, "{__name__=~\"node_.*\"}", 1, 60000), thin(2, 1, "{__name__=~\"node_.*\"}", 10, 600000),
+        thin(1, 1, "{__name__=~\"node_.*\"}", 1, 60000),
+        thin(2, 1, "{__name__=~\"node_.*\"}", 10, 600000),
         thin(3, 2, "", 30, 300000),
     };
     struct ks_rules *r;
@@ -94,7 +99,8 @@ static void test_thin_model(void **state)
 {
     static int64_t ts[3000], want[3000];
     static double v[3000];
-    struct ks_downsample_rule rules[] = {thin(0, 0, "", 1, 60000), thin(1, 0, "", 3, 300000), thin(2, 0, "", 9, 4200000)};
+    struct ks_downsample_rule rules[] = {thin(0, 0, "", 1, 60000), thin(1, 0, "", 3, 300000),
+                                         thin(2, 0, "", 9, 4200000)};
     struct ks_rules *r;
     assert_int_equal(ks_rules_new(NULL, 0, rules, 3, 0, &r), KS_OK);
     struct ks_verdict x = judge(r, 0, "a");
@@ -131,7 +137,8 @@ static void test_thin_model(void **state)
 
 static void test_day_due(void **state)
 {
-    struct ks_downsample_rule rules[] = {thin(0, 0, "{a=\"b\"}", 30, 300000), thin(1, 0, "{a=\"b\"}", 180, 3600000)};
+    struct ks_downsample_rule rules[] = {thin(0, 0, "{a=\"b\"}", 30, 300000),
+                                         thin(1, 0, "{a=\"b\"}", 180, 3600000)};
     struct ks_rules *r, *other;
     assert_int_equal(ks_rules_new(NULL, 0, rules, 2, 0, &r), KS_OK);
     struct ks_verdict v = judge(r, 0, "x{a=\"b\"}");
@@ -160,15 +167,18 @@ static void test_texts(void **state)
     assert_true(ks_slice_is(f, "{team=\"x:{,}\"}") && a == 7 * KS_MS_DAY);
     assert_int_equal(ks_retention_text_parse(KS_SLICE_LIT("foo{a='\\'}'}:1"), &f, &a), KS_OK);
     assert_true(a == 31 * KS_MS_DAY);
-    static const char *const bad[] = {"7d", "{a=\"b\"}", "{a=\"b\"}:", "{a=\"b\"}:1m", "{a=\"b\"}:x", "", "{a=\"b\":7d"};
+    static const char *const bad[] = {"7d",          "{a=\"b\"}", "{a=\"b\"}:", "{a=\"b\"}:1m",
+                                      "{a=\"b\"}:x", "",          "{a=\"b\":7d"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_true(ks_retention_text_parse(ks_slice_str(bad[i]), &f, &a) != KS_OK);
     assert_int_equal(ks_downsample_text_parse(KS_SLICE_LIT("30d:5m"), &f, &a, &b), KS_OK);
     assert_true(f.len == 0 && a == 30 * KS_MS_DAY && b == 300000);
-    assert_int_equal(ks_downsample_text_parse(KS_SLICE_LIT("{a=~\"b,c|d:e\"}:1d:30s"), &f, &a, &b), KS_OK);
+    assert_int_equal(ks_downsample_text_parse(KS_SLICE_LIT("{a=~\"b,c|d:e\"}:1d:30s"), &f, &a, &b),
+                     KS_OK);
     assert_true(ks_slice_is(f, "{a=~\"b,c|d:e\"}") && a == KS_MS_DAY && b == 30000);
     assert_int_equal(ks_downsample_text_parse(KS_SLICE_LIT("{a=\"b\"}:0s:0s"), &f, &a, &b), KS_OK);
-    static const char *const bad2[] = {"30d", "30d:0s", "30d:5m:1h", "x:5m", "{a=\"b\"}:30d", "-1d:5m", "30d:-5m"};
+    static const char *const bad2[] = {"30d",           "30d:0s", "30d:5m:1h", "x:5m",
+                                       "{a=\"b\"}:30d", "-1d:5m", "30d:-5m"};
     for (size_t i = 0; i < sizeof bad2 / sizeof *bad2; i++)
         assert_true(ks_downsample_text_parse(ks_slice_str(bad2[i]), &f, &a, &b) != KS_OK);
     assert_int_equal(ks_rule_text_item(KS_SLICE_LIT("{a=\"b,c\",d=\"e\"}:1d:5m,30d:1h")), 21);
@@ -177,7 +187,8 @@ static void test_texts(void **state)
 
 static void test_allocation_failures(void **state)
 {
-    struct ks_retention_rule k[] = {keep(0, "{a=~\"x.*y\"}", 3), keep(1, "{b=~\"dev|staging\"}", 30)};
+    struct ks_retention_rule k[] = {keep(0, "{a=~\"x.*y\"}", 3),
+                                    keep(1, "{b=~\"dev|staging\"}", 30)};
     struct ks_downsample_rule d[] = {thin(2, 0, "{c=\"d\"}", 1, 60000), thin(3, 1, "", 3, 60000)};
     struct ks_rules *r;
     for (uint64_t n = 1;; n++) {
@@ -202,8 +213,12 @@ static void test_allocation_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_smallest_retention), cmocka_unit_test(test_first_filter), cmocka_unit_test(test_thin_model),
-        cmocka_unit_test(test_day_due),            cmocka_unit_test(test_texts),        cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_smallest_retention),
+        cmocka_unit_test(test_first_filter),
+        cmocka_unit_test(test_thin_model),
+        cmocka_unit_test(test_day_due),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

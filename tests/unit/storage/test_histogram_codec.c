@@ -1,4 +1,5 @@
-/* Chunks and records of native histograms: the identity on bits, deterministic, damage is refused; and the bytes, frozen. */
+/* Chunks and records of native histograms: the identity on bits, deterministic, damage is refused;
+ * and the bytes, frozen. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,8 +13,9 @@
 #include "storage/codec/histogram.h"
 #include "tests/support/histogram_shapes.h"
 
-#define GOLDEN_CHUNK                                                                                         \
-    "010200060227020602030000000000000000000000030101040a042416eeb24d8f80006b3bc82200000303020000000000f0"   \
+#define GOLDEN_CHUNK                                                                               \
+    "010200060227020602030000000000000000000000030101040a042416eeb24d8f80006b3bc82200000303020000" \
+    "000000f0"                                                                                     \
     "7f01000100010404f603010e0205e8123a00040304f803500e010100010100"
 #define GOLDEN_RECORD "00060227020602da1a00c09ecd95ebbff1b65d04f203f20eef0e"
 #define GOLDEN_NEXT   "50520080bea08cd8d9bdaf6e000e2c2f"
@@ -34,7 +36,8 @@ static void check_chunk(struct ks_arena *a, const struct ks_histogram *h, size_t
         assert_true(ks_histogram_identical(&h[i], &got[i]));
     /* Whatever is cut off or too much is noticed. */
     for (size_t len = 0; len < b.len && len < 64; len++)
-        assert_int_equal(ks_histograms_decode(ks_slice(exact, b.len - 1 - len), n, a, got), KS_ECORRUPT);
+        assert_int_equal(ks_histograms_decode(ks_slice(exact, b.len - 1 - len), n, a, got),
+                         KS_ECORRUPT);
     ks_buf_byte(&b, 0);
     assert_int_equal(ks_histograms_decode(ks_buf_view(&b), n, a, got), KS_ECORRUPT);
     free(exact);
@@ -185,8 +188,9 @@ static void test_golden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_wild),    cmocka_unit_test(test_counters), cmocka_unit_test(test_records),
-        cmocka_unit_test(test_damage_is_survived), cmocka_unit_test(test_limits), cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_wild),    cmocka_unit_test(test_counters),
+        cmocka_unit_test(test_records), cmocka_unit_test(test_damage_is_survived),
+        cmocka_unit_test(test_limits),  cmocka_unit_test(test_golden),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

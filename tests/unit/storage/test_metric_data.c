@@ -33,9 +33,7 @@ static int teardown(void **state)
     return ks_vfs_remove_tree(ks_vfs_posix(), dir) == KS_OK ? 0 : -1;
 }
 
-/* --- the model
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the model --- */
 
 struct chunk {
     uint32_t ord;
@@ -182,9 +180,7 @@ static ks_err model_write(const struct model *m, int level)
     return model_write_to(ks_vfs_posix(), path, m, level);
 }
 
-/* --- the comparison
- * -----------------------------------------------------------------------------------------------
- */
+/* --- the comparison --- */
 
 static void check_meta(const struct chunk *c, const struct ks_chunk_meta *m)
 {
@@ -443,8 +439,7 @@ static void test_writer_refuses(void **state)
     model_free(&m);
 }
 
-/* --- damage and failures
- * ------------------------------------------------------------------------------------------ */
+/* --- damage and failures --- */
 
 static void test_every_bit_flip(void **state)
 {

@@ -258,8 +258,12 @@ static void test_lock_between_processes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_open_flags),   BOTH(test_read_write),       BOTH(test_read_many),
-        BOTH(test_folders),      BOTH(test_names),            BOTH(test_small_files),
+        BOTH(test_open_flags),
+        BOTH(test_read_write),
+        BOTH(test_read_many),
+        BOTH(test_folders),
+        BOTH(test_names),
+        BOTH(test_small_files),
         BOTH(test_space_and_direct),
         cmocka_unit_test_setup_teardown(test_lock_between_processes, setup_posix, teardown_posix),
     };

@@ -35,7 +35,8 @@ static struct ks_wal_opts small_opts(void)
         .vfs = ks_vfs_posix(), .dir = dir, .segment_bytes = 64 << 10, .buffer_bytes = 16 << 10};
 }
 
-/* The content of frame lsn is a function of (type, shard, serial): a reader can tell an invented one. */
+/* The content of frame lsn is a function of (type, shard, serial): a reader can tell an invented
+ * one. */
 static size_t payload_of(uint64_t serial, char *out, size_t max)
 {
     uint64_t seed = serial;
@@ -74,7 +75,8 @@ static ks_err put(struct ks_wal *wal, uint64_t serial, ks_lsn *ret)
 {
     char buf[4096];
     size_t n = payload_of(serial, buf, 2000);
-    return ks_wal_append(wal, (uint8_t)(serial % 250 + 1), (uint16_t)(serial * 7), ks_slice(buf, n), ret);
+    return ks_wal_append(wal, (uint8_t)(serial % 250 + 1), (uint16_t)(serial * 7), ks_slice(buf, n),
+                         ret);
 }
 
 static struct ks_wal *open_wal(struct ks_wal_opts o, ks_lsn from, struct seen *seen)
@@ -146,12 +148,13 @@ static void test_limits(void **state)
     struct ks_wal *wal = open_wal(o, 0, &seen);
     char *big = ks_zalloc(KS_WAL_FRAME_MAX + 1);
     assert_int_equal(ks_wal_append(wal, 1, 0, ks_slice(big, 0), &lsn), KS_ELIMIT);
-    assert_int_equal(ks_wal_append(wal, 1, 0, ks_slice(big, KS_WAL_FRAME_MAX + 1), &lsn), KS_ELIMIT);
+    assert_int_equal(ks_wal_append(wal, 1, 0, ks_slice(big, KS_WAL_FRAME_MAX + 1), &lsn),
+                     KS_ELIMIT);
     for (int i = 0; i < 10; i++)
         assert_int_equal(ks_wal_append(wal, 1, 0, ks_slice(big, KS_WAL_FRAME_MAX), &lsn), KS_OK);
     assert_int_equal(ks_wal_wait(wal, lsn), KS_OK);
-    print_message("open and 10 frames of 2 MiB: %lld us, method %s\n", (long long)(ks_mono_us() - t),
-                  ks_wal_method(wal));
+    print_message("open and 10 frames of 2 MiB: %lld us, method %s\n",
+                  (long long)(ks_mono_us() - t), ks_wal_method(wal));
     assert_int_equal(ks_wal_wait(wal, lsn + 1), KS_EINVAL);
     assert_int_equal(ks_wal_close(wal), KS_OK);
     ks_free(big);
@@ -301,7 +304,8 @@ static ks_err dump_frame(void *arg, const struct ks_wal_record *rec, uint64_t of
     return KS_OK;
 }
 
-static void dump_end(void *arg, const struct ks_wal_segment_info *info, const struct ks_wal_segment_end *end)
+static void dump_end(void *arg, const struct ks_wal_segment_info *info,
+                     const struct ks_wal_segment_end *end)
 {
     assert_int_equal(end->state, KS_WAL_CLEAN);
     assert_true(end->frames > 0 && end->commits > 0);

@@ -1,7 +1,7 @@
 /*
- * The log on the simulated disk. The contract under test: every frame whose wait returned OK is replayed, in order, once,
- * with its content; nothing that was not appended is replayed; damage of what was durable is reported; and a log that was
- * opened once opens again.
+ * The log on the simulated disk. The contract under test: every frame whose wait returned OK is
+ * replayed, in order, once, with its content; nothing that was not appended is replayed; damage of
+ * what was durable is reported; and a log that was opened once opens again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,8 @@
 
 enum { MAX_FRAMES = 20000 };
 
-/* What the writers know: per LSN a content seed (0: never appended) and whether it was acknowledged. */
+/* What the writers know: per LSN a content seed (0: never appended) and whether it was
+ * acknowledged. */
 struct model {
     uint64_t content[MAX_FRAMES];
     bool acked[MAX_FRAMES];
@@ -84,7 +85,8 @@ static ks_err append_one(struct ks_wal *wal, struct model *m, uint64_t content, 
 {
     char buf[1 << 16];
     ks_lsn lsn = 0, next = ks_wal_next_lsn(wal);
-    KS_TRY(ks_wal_append(wal, 1, (uint16_t)next, ks_slice(buf, fill(content, m->max_len, buf)), &lsn));
+    KS_TRY(
+        ks_wal_append(wal, 1, (uint16_t)next, ks_slice(buf, fill(content, m->max_len, buf)), &lsn));
     assert_int_equal(lsn, next);
     m->content[lsn] = content;
     m->acked[lsn] = false;
@@ -94,7 +96,8 @@ static ks_err append_one(struct ks_wal *wal, struct model *m, uint64_t content, 
 }
 
 /* Checks a log after a crash; returns the highest LSN it holds (0 = none). */
-static ks_lsn verify(struct ks_simdisk *d, const struct model *m, struct ks_wal_opts o, struct ks_wal **ret)
+static ks_lsn verify(struct ks_simdisk *d, const struct model *m, struct ks_wal_opts o,
+                     struct ks_wal **ret)
 {
     struct check c = {.m = m};
     struct ks_wal *wal;
@@ -103,8 +106,8 @@ static ks_lsn verify(struct ks_simdisk *d, const struct model *m, struct ks_wal_
         fail_msg("open after crash: %s", ks_err_text());
     for (ks_lsn l = m->released ? m->released : 1; l <= m->top; l++) {
         if (m->acked[l] && (c.count == 0 || l > c.last || l < c.first))
-            fail_msg("acknowledged lsn %" PRIu64 " is missing, replayed %" PRIu64 "..%" PRIu64, l, c.first,
-                     c.last);
+            fail_msg("acknowledged lsn %" PRIu64 " is missing, replayed %" PRIu64 "..%" PRIu64, l,
+                     c.first, c.last);
     }
     assert_true(ks_wal_next_lsn(wal) > c.last);
     if (ret)
@@ -148,7 +151,8 @@ static void *must_alloc(size_t n)
 }
 
 /* One run with the power going at change n; true when it went. */
-static bool crash_once(uint64_t seed, uint64_t n, size_t max_len, bool fallback, uint64_t crash_seeds)
+static bool crash_once(uint64_t seed, uint64_t n, size_t max_len, bool fallback,
+                       uint64_t crash_seeds)
 {
     struct model *m = must_alloc(sizeof *m);
     m->max_len = max_len;
@@ -218,7 +222,8 @@ static void test_crash_lives(void **state)
             struct ks_wal *wal;
             ks_simdisk_stop_at(d, 1 + ks_rng_below(&rng, life % 2 ? 12 : 60));
             if (ks_wal_open(&o, m->released, check_record, &c, &wal) == KS_OK) {
-                /* Unacknowledged frames above what was replayed are gone: their numbers may come again. */
+                /* Unacknowledged frames above what was replayed are gone: their numbers may come
+                 * again. */
                 for (ks_lsn l = c.last + 1; l <= m->top; l++) {
                     assert_true(!m->acked[l] || l < m->released);
                     m->content[l] = 0;
@@ -256,7 +261,8 @@ static void test_crash_relaxed(void **state)
         if (ks_wal_open(&o, 0, check_record, &c, &wal) == KS_OK) {
             for (int i = 0; i < 200; i++) {
                 ks_lsn lsn;
-                if (append_one(wal, m, ks_rng_next(&rng) | 1, &lsn) != KS_OK || ks_wal_wait(wal, lsn) != KS_OK)
+                if (append_one(wal, m, ks_rng_next(&rng) | 1, &lsn) != KS_OK ||
+                    ks_wal_wait(wal, lsn) != KS_OK)
                     break;
                 if (ks_rng_below(&rng, 9) == 0 && ks_wal_sync(wal) == KS_OK)
                     for (ks_lsn l = lsn; l >= 1 && !m->acked[l]; l--)
@@ -325,7 +331,8 @@ static struct names segments(struct ks_simdisk *d)
     return n;
 }
 
-/* After any single flipped bit: either every record is there as written, or the log says it is damaged. */
+/* After any single flipped bit: either every record is there as written, or the log says it is
+ * damaged. */
 static void test_flipped_bits(void **state)
 {
     struct model *m = must_alloc(sizeof *m);
@@ -373,9 +380,9 @@ static void test_repair(void **state)
         const char *name = seg.name[ks_rng_below(&rng, seg.count)];
         uint8_t junk[512];
         memset(junk, (int)ks_rng_next(&rng), sizeof junk);
-        assert_int_equal(
-            ks_simdisk_poke(copy, name, ks_rng_below(&rng, (32 << 10) - sizeof junk), junk, sizeof junk),
-            KS_OK);
+        assert_int_equal(ks_simdisk_poke(copy, name, ks_rng_below(&rng, (32 << 10) - sizeof junk),
+                                         junk, sizeof junk),
+                         KS_OK);
         struct ks_wal_opts o = sim_opts(copy);
         struct check c = {.m = m}, c2 = {.m = m};
         struct ks_wal *wal;
@@ -406,7 +413,8 @@ static void test_repair(void **state)
         uint64_t old = m->content[next];
         m->content[next] = 77;
         assert_int_equal(
-            ks_wal_append(wal, 1, (uint16_t)next, ks_slice(buf, fill(77, m->max_len, buf)), &lsn), KS_OK);
+            ks_wal_append(wal, 1, (uint16_t)next, ks_slice(buf, fill(77, m->max_len, buf)), &lsn),
+            KS_OK);
         assert_int_equal(ks_wal_close(wal), KS_OK);
         o.repair = false;
         assert_int_equal(ks_wal_open(&o, 0, check_record, &c2, &wal), KS_OK);
@@ -419,7 +427,8 @@ static void test_repair(void **state)
     ks_free(m);
 }
 
-/* Cut at every byte: an older segment that is short is damage; the last one's torn end is not, unless proven. */
+/* Cut at every byte: an older segment that is short is damage; the last one's torn end is not,
+ * unless proven. */
 static void test_cut_everywhere(void **state)
 {
     struct model *m = must_alloc(sizeof *m);
@@ -428,7 +437,8 @@ static void test_cut_everywhere(void **state)
     ks_simdisk_stop_at(d, 0);
     struct names seg = segments(d);
     assert_int_equal(seg.count, 1);
-    memset(m->acked, 0, sizeof m->acked); /* a cut file is damage nobody can prove without later commits */
+    memset(m->acked, 0,
+           sizeof m->acked); /* a cut file is damage nobody can prove without later commits */
     for (uint64_t size = 0; size < 20 << 10; size++) {
         assert_int_equal(ks_simdisk_crash(d, 0, &copy), KS_OK);
         assert_int_equal(ks_simdisk_cut(copy, seg.name[0], size), KS_OK);
@@ -473,7 +483,8 @@ static void test_missing_segment(void **state)
     ks_free(m);
 }
 
-/* The n-th call of any kind fails: a clean error, and the log opens again with everything acknowledged. */
+/* The n-th call of any kind fails: a clean error, and the log opens again with everything
+ * acknowledged. */
 static void fail_everywhere(ks_err how, bool sticky, bool fallback)
 {
     uint64_t n = 1;
@@ -591,7 +602,8 @@ struct racer {
     pthread_t thread;
 };
 
-/* Content is a function of the LSN here, since threads learn it only after the append: payloads carry no LSN. */
+/* Content is a function of the LSN here, since threads learn it only after the append: payloads
+ * carry no LSN. */
 static void *race(void *arg)
 {
     struct racer *r = arg;
@@ -602,7 +614,8 @@ static void *race(void *arg)
         ks_lsn lsn;
         size_t n = fill(content, r->m->max_len, buf);
         pthread_mutex_lock(r->lock); /* makes the shard equal to the LSN, as the check wants it */
-        ks_err err = ks_wal_append(r->wal, 1, (uint16_t)ks_wal_next_lsn(r->wal), ks_slice(buf, n), &lsn);
+        ks_err err =
+            ks_wal_append(r->wal, 1, (uint16_t)ks_wal_next_lsn(r->wal), ks_slice(buf, n), &lsn);
         if (err == KS_OK) {
             r->m->content[lsn] = content;
             r->m->top = lsn > r->m->top ? lsn : r->m->top;
@@ -657,7 +670,8 @@ static void test_idle_attests(void **state)
     assert_int_equal(ks_simdisk_new(&d), KS_OK);
     struct ks_wal_opts o = sim_opts(d);
     o.no_thread = false;
-    o.segment_bytes = 256 << 10; /* so that no spare is wanted: the next write is the attesting one */
+    o.segment_bytes =
+        256 << 10; /* so that no spare is wanted: the next write is the attesting one */
     struct check c = {.m = m};
     struct ks_wal *wal;
     ks_lsn lsn;
