@@ -73,6 +73,7 @@ class Bench:
         time.sleep(settle_s)
         per_sample = (cpu_s(s.pid) - t0) / max(r["samples"], 1) * 1e6
         self.add(f"ingest, {tag} series: CPU", "µs/sample", s, per_sample)
+        self.add(f"ingest, {tag} series: CPU until the last answer", "µs/sample", s, r["cpu_s"] / max(r["samples"], 1) * 1e6)
         self.add(f"ingest, {tag} series: rate", "K samples/s", s, r["samples"] / r["wall_s"] / 1e3)
         self.add(f"ingest, {tag} series: p99 of a request", "ms", s, r["p99_ms"])
         self.add(f"new series, {tag}", "µs CPU", s, (new_cpu / max(first["samples"], 1)) * 1e6 - per_sample)
@@ -156,7 +157,9 @@ class Bench:
                 self.ingest(s, path, series, rounds, tag, 8)
                 if i + 1 < runs:
                     s.stop()
-            names = json.loads(s.get("/api/v1/label/pod/values", **{"match[]": "go_goroutines", "start": begin, "end": end}))["data"]
+            # Alive at the end: a pod that was replaced before would make its questions empty.
+            alive = json.loads(s.get(queries.INSTANT, query="go_goroutines", time=end, nocache=1))["data"]["result"]
+            names = [r["metric"]["pod"] for r in alive]
             instances = json.loads(s.get("/api/v1/label/instance/values", **{"match[]": "node_load1", "start": begin,
                                                                           "end": end}))["data"]
             names.sort(), instances.sort()
@@ -275,8 +278,12 @@ def report(b, out):
     for peer in peers:
         theirs = b.bodies.get(peer, {})
         both = [q for q in ours if q in theirs]
+        empty = [q for q in both if not answers.points(ours[q]) and not answers.points(theirs[q])]
         differ = [(q, d) for q in both if (d := answers.compare(ours[q], theirs[q]))]
-        print(f"\nAnswers compared with {peer}: {len(both) - len(differ)} of {len(both)} equal within 1e-9.", file=out)
+        print(f"\nAnswers compared with {peer}: {len(both) - len(differ)} of {len(both)} equal within 1e-9, "
+              f"{len(empty)} of them empty.", file=out)
+        for q in empty:
+            print(f"- {q}: EMPTY on both sides; its time says nothing", file=out)
         for q, d in differ:
             print(f"- {q}: {d}", file=out)
     for q, body in ours.items():

@@ -89,9 +89,9 @@ def million(end):
         return INSTANT, {"query": q, "time": end, "nocache": 1}
 
     return [
-        ("1 M: regex of a label", *at('count({pod=~".*-1.*-7a.*"})')),
-        ("1 M: regex, few match", *at('count({pod=~"payments-4.*-.*zz.*"})')),
-        ("1 M: one series of a pod", *at('count({pod=~"ledger-.*-bcd.*",__name__="go_threads"})')),
+        ("1 M: regex of a label", *at('count({pod=~".*-1.*-.*7a.*"})')),
+        ("1 M: regex, few match", *at('count({pod=~"payments-4.*-.*[bcd]z.*"})')),
+        ("1 M: regex and a name", *at('count({pod=~"ledger-.*-.*b.*",__name__="go_threads"})')),
         ("1 M: sum of a metric", *at("sum by (namespace) (rate(container_cpu_usage_seconds_total[5m]))")),
         ("1 M: buckets by le", *at("sum by (le) (rate(http_request_duration_seconds_bucket[5m]))")),
     ]
