@@ -18,6 +18,7 @@
 #include "wal/wal.h"
 
 struct ks_engine;
+struct ks_signal;
 
 struct ks_engine_opts {
     struct ks_vfs *vfs;          /* NULL: ks_vfs_posix() */
@@ -44,6 +45,9 @@ struct ks_engine_opts {
     struct ks_pool *pool;   /* merges and flushes in parallel; NULL: the caller's thread does it */
     bool no_background;     /* tests: nothing runs by itself, call ks_engine_tick */
     uint32_t max_series;    /* 0 = by memory */
+    const struct ks_signal
+        *signals; /* logs, traces: engine/signal.h; copied, their self borrowed */
+    size_t signal_count;
     uint64_t identity_cache_bytes; /* label sets queries met, kept for the next ones; 0 =
                                       memory_bytes / 16, at most 256 MiB */
 };

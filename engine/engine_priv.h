@@ -17,6 +17,7 @@
 #include "engine/ident.h"
 #include "engine/l1.h"
 #include "engine/parts.h"
+#include "engine/signal.h"
 #include "index/live_index.h"
 #include "storage/manifest.h"
 
@@ -45,6 +46,9 @@ struct ks_engine {
     /* Storing a manifest failed after it may have taken its place: files it names must stay until
      * another one is stored. */
     _Atomic bool manifest_unsure;
+
+    struct ks_signal signals[KS_SIGNALS_MAX];
+    size_t signal_count;
 
     struct ksi_part_store parts;
     struct ksi_ident_cache idents;
@@ -118,6 +122,20 @@ KS_NODISCARD ks_err ksi_jobs_start(struct ks_engine *e);
 void ksi_jobs_stop(struct ks_engine *e);
 uint64_t ksi_head_bytes(struct ks_engine *e);
 uint64_t ksi_series_in_use(struct ks_engine *e);
+
+/* engine/signal.c */
+KS_NODISCARD ks_err ksi_signals_init(struct ks_engine *e, const struct ks_signal *signals,
+                                     size_t count);
+/* Loads all; from becomes the lowest LSN any of them wants. */
+KS_NODISCARD ks_err ksi_signals_load(struct ks_engine *e, ks_lsn *from);
+KS_NODISCARD ks_err ksi_signals_replay(struct ks_engine *e, const struct ks_wal_record *rec);
+KS_NODISCARD ks_err ksi_signals_start(struct ks_engine *e);
+KS_NODISCARD ks_err ksi_signals_flush(struct ks_engine *e);
+KS_NODISCARD ks_err ksi_signals_tick(struct ks_engine *e);
+KS_NODISCARD ks_err ksi_signals_merge(struct ks_engine *e);
+KS_NODISCARD ks_err ksi_signals_snapshot(struct ks_engine *e, const char *dir);
+/* Lets go of the log nobody needs any more. Under commit_lock. */
+void ksi_release_log(struct ks_engine *e);
 
 /* Paths: dir/name… into out[4096]. */
 KS_NODISCARD ks_err ksi_path(char out[4096], const char *dir, const char *fmt, ...) KS_PRINTF(3, 4);

@@ -329,9 +329,7 @@ static void after_commit(struct flush *f)
             lowest = f->cuts[i];
     }
     e->checkpoint_lsn = lowest;
-    /* Failing to recycle log segments costs space, not data; a closed log shows at the next write.
-     */
-    (void)!ks_wal_release(e->wal, lowest);
+    ksi_release_log(e);
     atomic_fetch_add(&e->flushes, 1);
     atomic_store(&e->last_flush_mono_ms, ks_mono_ms());
 }
@@ -384,5 +382,10 @@ ks_err ks_engine_flush(struct ks_engine *e)
     pthread_mutex_lock(&e->commit_lock);
     ks_err err = ksi_flush_locked(e, &opts);
     pthread_mutex_unlock(&e->commit_lock);
-    return err;
+    KS_TRY(err);
+    KS_TRY(ksi_signals_flush(e));
+    pthread_mutex_lock(&e->commit_lock);
+    ksi_release_log(e);
+    pthread_mutex_unlock(&e->commit_lock);
+    return KS_OK;
 }

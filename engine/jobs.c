@@ -175,6 +175,8 @@ static ks_err keep(struct ks_engine *e)
     guard_disk(e);
     guard_memory(e);
     ks_err kept = enforce_retention(e);
+    ks_err signals = ksi_signals_tick(e);
+    kept = kept == KS_OK ? signals : kept;
     bool any;
     KS_TRY(ksi_quarantine_suspects(e, &any));
     if (!atomic_load(&e->read_only) && flush_due(e)) {
@@ -192,7 +194,10 @@ static ks_err keep(struct ks_engine *e)
 
 static ks_err merge(struct ks_engine *e)
 {
-    return atomic_load(&e->read_only) ? KS_OK : ksi_merge_step(e);
+    if (atomic_load(&e->read_only))
+        return KS_OK;
+    ks_err err = ksi_merge_step(e), signals = ksi_signals_merge(e);
+    return err == KS_OK ? signals : err;
 }
 
 ks_err ks_engine_tick(struct ks_engine *e)

@@ -97,11 +97,14 @@ static ks_err recover(struct ks_engine *e)
     from = cuts[0];
     for (uint32_t i = 1; i < e->shard_count; i++)
         from = cuts[i] < from ? cuts[i] : from;
+    e->checkpoint_lsn = from;
+    if (err == KS_OK)
+        err = ksi_signals_load(e, &from);
     if (err == KS_OK)
         err = replay_log(e, cuts, from, &stats);
     ks_free(cuts);
     KS_TRY(err);
-    e->checkpoint_lsn = from;
+    KS_TRY(ksi_signals_start(e));
     collect_free_ids(e);
     e->recovery_ms = (uint64_t)(ks_mono_ms() - start);
     ks_log(KS_LOG_INFO, "engine",
@@ -154,6 +157,7 @@ static ks_err open_all(struct ks_engine *e, const struct ks_engine_opts *opts)
     if (!(e->dir = ks_strdup(opts->dir)))
         return KS_ENOMEM;
     e->opts.dir = e->dir;
+    KS_TRY(ksi_signals_init(e, opts->signals, opts->signal_count));
     KS_TRY(make_folders(e));
     KS_TRY(ks_cache_new(e->opts.memory_bytes / 4, &e->cache));
     /* Enough for the series dashboards and rules ask for again and again, not for every series

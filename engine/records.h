@@ -11,8 +11,9 @@
 #include "wal/wal.h"
 
 enum ks_record_type {
-    KS_REC_SERIES = 1,  /* sid, tenant, label bytes of series made since the checkpoint */
-    KS_REC_SAMPLES = 2, /* sid, time, value */
+    KS_REC_SERIES = 1,        /* sid, tenant, label bytes of series made since the checkpoint */
+    KS_REC_SAMPLES = 2,       /* sid, time, value */
+    KSI_REC_METRICS_LAST = 15 /* above: other signals (engine/signal.h) */
 };
 
 /* --- SERIES --- */

@@ -244,6 +244,8 @@ ks_err ksi_replay_new(struct ks_engine *e, const ks_lsn *cuts, struct ksi_replay
 ks_err ksi_replay_record(void *arg, const struct ks_wal_record *rec)
 {
     struct ksi_replay *r = arg;
+    if (rec->type > KSI_REC_METRICS_LAST)
+        return ksi_signals_replay(r->e, rec);
     if (rec->shard >= r->e->shard_count)
         return ks_fail(KS_ECORRUPT, "log record %llu belongs to the unknown shard %u",
                        (unsigned long long)rec->lsn, rec->shard);

@@ -68,8 +68,11 @@ static ks_err create_locked(struct ks_engine *e, const char *name)
     KS_TRY(ksi_path(snap, e->dir, "snapshots/%s", name));
     KS_TRY(ksi_path(tmp, e->dir, "snapshots/%s.tmp", name));
     KS_TRY(ksi_flush_locked(e, &opts));
+    KS_TRY(ksi_signals_flush(e));
     KS_TRY(ks_vfs_mkdirs(e->vfs, tmp));
     ks_err err = fill_snapshot(e, tmp);
+    if (err == KS_OK)
+        err = ksi_signals_snapshot(e, tmp);
     if (err == KS_OK)
         err = e->vfs->ops->rename(e->vfs, tmp, snap);
     if (err != KS_OK) {
