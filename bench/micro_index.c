@@ -300,7 +300,7 @@ static void bench_part(const struct texts *t)
     ask("part", part_select, x);
     uint64_t values = 0;
     start = now_us();
-    check(ks_sindex_label_values(x, (struct ks_tenant){0, 0}, KS_SLICE_LIT("pod"), NULL,
+    check(ks_sindex_label_values(x, (struct ks_tenant){0, 0}, KS_SLICE_LIT("pod"), NULL, true,
                                  count_label, &values),
           "values");
     printf("part values of pod: %llu in %.0f us\n", (unsigned long long)values, now_us() - start);

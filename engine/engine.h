@@ -92,6 +92,7 @@ struct ks_select_opts {
     size_t selector_count;
     int64_t min_ms, max_ms;  /* inclusive */
     struct ks_read_ctx *ctx; /* may be NULL */
+    bool no_counts; /* label names and values: whether one occurs is enough, row_count is 1 */
 };
 
 /* A pinned, consistent view of the matching series. Immutable: many threads may read different

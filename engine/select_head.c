@@ -10,8 +10,6 @@
 
 enum { SLICE = 512, MATCH_SLICE = 4096, MAX_WINDOW_MS = 86400000 };
 
-#define NO_SID UINT32_MAX
-
 /* Whether the series can hold samples in the range; generous by a chunk window, never too narrow.
  */
 static bool may_hold(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
@@ -33,13 +31,30 @@ static void mark_silent(struct ksi_shard *s, uint32_t *sids, size_t n, int64_t m
     pthread_mutex_lock(&s->lock);
     for (size_t i = 0; i < n; i++) {
         uint32_t local = ksi_sid_local(sids[i], s->count_all);
-        if (sids[i] == NO_SID || ksi_sid_shard(sids[i], s->count_all) != s->index)
+        if (sids[i] == KSI_NO_SID || ksi_sid_shard(sids[i], s->count_all) != s->index)
             continue;
         if (local >= s->local_end || !ksi_series_at(s, local)->slab ||
             !may_hold(ksi_series_at(s, local), min_ms, max_ms))
-            sids[i] = NO_SID;
+            sids[i] = KSI_NO_SID;
     }
     pthread_mutex_unlock(&s->lock);
+}
+
+void ksi_head_mark_silent(struct ks_engine *e, const struct ks_select_opts *o, uint32_t *sids,
+                          size_t n)
+{
+    /* To whole days; the ends of time have none beyond them. */
+    int64_t min_ms =
+        o->min_ms < INT64_MIN + KS_MS_DAY ? INT64_MIN : ks_day_of_ms(o->min_ms) * KS_MS_DAY;
+    int64_t max_ms = o->max_ms > INT64_MAX - KS_MS_DAY
+                         ? INT64_MAX
+                         : (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
+    /* A slice of sids at a time, each shard locked once for it. */
+    for (size_t at = 0; at < n; at += MATCH_SLICE) {
+        size_t end = at + MATCH_SLICE < n ? at + MATCH_SLICE : n;
+        for (uint32_t shard = 0; shard < e->shard_count; shard++)
+            mark_silent(&e->shards[shard], sids + at, end - at, min_ms, max_ms);
+    }
 }
 
 ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
@@ -47,12 +62,6 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
 {
     roaring_bitmap_t *found;
     KS_TRY(ks_live_index_select(e->live, tenant, o->selectors, o->selector_count, &found));
-    /* To whole days; the ends of time have none beyond them. */
-    int64_t min_ms =
-        o->min_ms < INT64_MIN + KS_MS_DAY ? INT64_MIN : ks_day_of_ms(o->min_ms) * KS_MS_DAY;
-    int64_t max_ms = o->max_ms > INT64_MAX - KS_MS_DAY
-                         ? INT64_MAX
-                         : (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
     size_t n = roaring_bitmap_get_cardinality(found), kept = 0;
     uint32_t *sids = ks_alloc_array(n, sizeof *sids);
     if (!sids) {
@@ -61,16 +70,10 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
     }
     roaring_bitmap_to_uint32_array(found, sids);
     roaring_bitmap_free(found);
-    /* A slice of sids at a time, each shard locked once for it. The kept ones move to the front of
-     * the slice. */
-    for (size_t at = 0; at < n; at += MATCH_SLICE) {
-        size_t end = at + MATCH_SLICE < n ? at + MATCH_SLICE : n;
-        for (uint32_t shard = 0; shard < e->shard_count; shard++)
-            mark_silent(&e->shards[shard], sids + at, end - at, min_ms, max_ms);
-        for (size_t i = at; i < end; i++)
-            if (sids[i] != NO_SID)
-                sids[kept++] = sids[i];
-    }
+    ksi_head_mark_silent(e, o, sids, n);
+    for (size_t i = 0; i < n; i++)
+        if (sids[i] != KSI_NO_SID)
+            sids[kept++] = sids[i];
     *ret = roaring_bitmap_of_ptr(kept, sids);
     ks_free(sids);
     return *ret ? KS_OK : ks_fail(KS_ENOMEM, "cannot allocate a bitmap");

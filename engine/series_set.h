@@ -68,6 +68,10 @@ KS_NODISCARD ks_err ksi_select_head(struct ks_series_set *s, const struct ks_sel
 /* Calls fn with the sids of the tenant that match and hold samples of the range's days. */
 KS_NODISCARD ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
                                       struct ks_tenant tenant, roaring_bitmap_t **ret);
+/* Crosses out (KSI_NO_SID) the sids that hold nothing of the range's days. */
+#define KSI_NO_SID UINT32_MAX
+void ksi_head_mark_silent(struct ks_engine *e, const struct ks_select_opts *o, uint32_t *sids,
+                          size_t n);
 /* Rows of a part that match and are not deleted. */
 KS_NODISCARD ks_err ksi_part_matching(const struct ksi_part_view *v, const struct ks_select_opts *o,
                                       struct ks_tenant tenant, roaring_bitmap_t **ret);

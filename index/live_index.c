@@ -42,24 +42,15 @@ uint32_t ksi_live_find_tenant(const struct ks_live_index *x, struct ks_tenant te
     return ksi_find_name(&x->tenants, ksi_tenant_text(&key));
 }
 
-/* Lists up to this long are read without touching the heap. */
-enum { STACK_LABELS = 64 };
-
-struct one {
-    uint32_t stack[2 * STACK_LABELS];
-    uint32_t *heap, *ids, count, tenant;
-};
-
-/* KS_ENOTFOUND when the sid is not in use. Release with ks_free(heap). Under the lock. */
-static ks_err read_one(const struct ks_live_index *x, uint32_t sid, struct one *o)
+ks_err ksi_live_read_one(const struct ks_live_index *x, uint32_t sid, struct ksi_live_one *o)
 {
     o->heap = NULL;
     const uint8_t *block = ksi_blocks_at(&x->blocks, sid);
     if (!block)
         return KS_ENOTFOUND;
     size_t longest = ksi_block_max_labels(block);
-    uint32_t *a = o->stack, *b = o->stack + STACK_LABELS;
-    if (longest > STACK_LABELS) {
+    uint32_t *a = o->stack, *b = o->stack + KSI_STACK_LABELS;
+    if (longest > KSI_STACK_LABELS) {
         o->heap = ks_alloc_array(2 * longest, sizeof *o->heap);
         if (!o->heap)
             return KS_ENOMEM;
@@ -75,9 +66,9 @@ static ks_err read_one(const struct ks_live_index *x, uint32_t sid, struct one *
 ks_err ks_live_index_labels(struct ks_live_index *x, uint32_t sid, struct ks_buf *labels,
                             struct ks_tenant *ret_tenant)
 {
-    struct one o;
+    struct ksi_live_one o;
     pthread_rwlock_rdlock(&x->lock);
-    ks_err err = read_one(x, sid, &o);
+    ks_err err = ksi_live_read_one(x, sid, &o);
     if (err == KS_OK) {
         for (uint32_t i = 0; i < o.count; i++) {
             const struct ksi_pair *p = ksi_pair(&x->words, o.ids[i]);
@@ -97,9 +88,9 @@ ks_err ks_live_index_labels(struct ks_live_index *x, uint32_t sid, struct ks_buf
 bool ks_live_index_equals(struct ks_live_index *x, uint32_t sid, struct ks_tenant tenant,
                           struct ks_slice label_bytes)
 {
-    struct one o;
+    struct ksi_live_one o;
     pthread_rwlock_rdlock(&x->lock);
-    bool same = read_one(x, sid, &o) == KS_OK;
+    bool same = ksi_live_read_one(x, sid, &o) == KS_OK;
     if (same) {
         same = ksi_live_find_tenant(x, tenant) == o.tenant;
         struct ks_labels_iter it = ks_labels_iter(label_bytes);

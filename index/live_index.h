@@ -47,6 +47,32 @@ KS_NODISCARD ks_err ks_live_index_label_names(struct ks_live_index *x, struct ks
 KS_NODISCARD ks_err ks_live_index_label_values(struct ks_live_index *x, struct ks_tenant tenant,
                                                struct ks_slice name, const roaring_bitmap_t *sids,
                                                ks_label_fn fn, void *arg);
+/*
+ * Label names (name NULL) or values of `name`, in no order, copied, without counts: those that
+ * occur in `sids`, or with sids NULL those of any series of the tenant, with a few of the series
+ * that carry each. Done with ks_live_words_done.
+ */
+enum { KS_LIVE_WORD_SIDS = 3 };
+struct ks_live_word {
+    size_t offset;
+    uint32_t len, sids[KS_LIVE_WORD_SIDS];
+    uint8_t sid_count;
+    bool more; /* other series carry it, too */
+};
+struct ks_live_words {
+    struct ks_buf texts;
+    struct ks_live_word *v;
+    size_t count, cap;
+};
+static inline struct ks_slice ks_live_word_text(const struct ks_live_words *w, size_t i)
+{
+    return ks_slice(w->texts.ptr + w->v[i].offset, w->v[i].len);
+}
+KS_NODISCARD ks_err ks_live_index_words(struct ks_live_index *x, struct ks_tenant tenant,
+                                        const struct ks_slice *name, const roaring_bitmap_t *sids,
+                                        struct ks_live_words *ret);
+void ks_live_words_done(struct ks_live_words *w);
+
 struct ks_live_index_stats {
     uint64_t series, pairs, names;
     size_t bytes;

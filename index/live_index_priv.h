@@ -58,6 +58,16 @@ static inline struct ks_slice ksi_tenant_text(const uint64_t *key)
     return ks_slice(key, sizeof *key);
 }
 uint32_t ksi_live_find_tenant(const struct ks_live_index *x, struct ks_tenant tenant);
+
+/* Lists of labels up to this long are read without touching the heap. */
+enum { KSI_STACK_LABELS = 64 };
+struct ksi_live_one {
+    uint32_t stack[2 * KSI_STACK_LABELS];
+    uint32_t *heap, *ids, count, tenant;
+};
+/* KS_ENOTFOUND (without a text) when the sid is not in use. Release with ks_free(heap). Under the
+ * lock. */
+ks_err ksi_live_read_one(const struct ks_live_index *x, uint32_t sid, struct ksi_live_one *o);
 void ksi_live_batch_done(struct ksi_live_batch *b);
 
 #endif

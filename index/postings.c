@@ -99,3 +99,14 @@ uint64_t ksi_postings_overlap(const struct ksi_postings *p, const roaring_bitmap
         n += roaring_bitmap_contains(rows, sids[i]);
     return n;
 }
+
+bool ksi_postings_meet(const struct ksi_postings *p, const roaring_bitmap_t *rows)
+{
+    if (ksi_postings_is_bitmap(p))
+        return roaring_bitmap_intersect(p->bitmap, rows);
+    const uint32_t *sids = ksi_postings_sids(p);
+    for (uint32_t i = 0; i < p->count; i++)
+        if (roaring_bitmap_contains(rows, sids[i]))
+            return true;
+    return false;
+}

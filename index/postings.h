@@ -43,5 +43,7 @@ static inline const uint32_t *ksi_postings_sids(const struct ksi_postings *p)
 size_t ksi_postings_bytes(const struct ksi_postings *p);
 /* How many of `rows` are in it. */
 uint64_t ksi_postings_overlap(const struct ksi_postings *p, const roaring_bitmap_t *rows);
+/* Whether any is. */
+bool ksi_postings_meet(const struct ksi_postings *p, const roaring_bitmap_t *rows);
 
 #endif

@@ -51,14 +51,16 @@ KS_NODISCARD ks_err ks_sindex_tenants(struct ks_sindex *x, ks_tenant_fn fn, void
 
 /*
  * Label names, or values of `name`, that occur in `rows` (NULL: any row of the tenant), with how
- * many rows carry each. false from fn stops.
+ * many rows carry each; counted false: row_count only says that some do, which over all rows of a
+ * part of one tenant costs no walk over them. false from fn stops.
  */
 typedef bool (*ks_label_fn)(void *arg, struct ks_slice text, uint64_t row_count);
 KS_NODISCARD ks_err ks_sindex_label_names(struct ks_sindex *x, struct ks_tenant tenant,
-                                          const roaring_bitmap_t *rows, ks_label_fn fn, void *arg);
+                                          const roaring_bitmap_t *rows, bool counted,
+                                          ks_label_fn fn, void *arg);
 KS_NODISCARD ks_err ks_sindex_label_values(struct ks_sindex *x, struct ks_tenant tenant,
                                            struct ks_slice name, const roaring_bitmap_t *rows,
-                                           ks_label_fn fn, void *arg);
+                                           bool counted, ks_label_fn fn, void *arg);
 uint64_t ks_sindex_stored_bytes(const struct ks_sindex *x);
 
 #endif

@@ -428,10 +428,21 @@ static uint64_t rows_between(const roaring_bitmap_t *rows, uint32_t from, uint32
     return rows ? roaring_bitmap_range_cardinality(rows, from, to) : to - from;
 }
 
-static ks_err weights_new(struct ks_sindex *x, uint32_t tenant, const roaring_bitmap_t *rows,
-                          struct weights *ret)
+/* All rows of the only tenant, not to be counted: every name and value of the part occurs in them.
+ */
+static bool all_occur(const struct ks_sindex *x, const roaring_bitmap_t *rows, bool counted)
 {
-    *ret = (struct weights){x, ks_zalloc_array(x->base_count + 1u, sizeof *ret->v), 0};
+    return !counted && !rows && x->tenant_count == 1;
+}
+
+/* ret->v stays NULL where no weighing is needed. */
+static ks_err weights_new(struct ks_sindex *x, uint32_t tenant, const roaring_bitmap_t *rows,
+                          bool counted, struct weights *ret)
+{
+    *ret = (struct weights){.x = x};
+    if (all_occur(x, rows, counted))
+        return KS_OK;
+    ret->v = ks_zalloc_array(x->base_count + 1u, sizeof *ret->v);
     if (!ret->v)
         return KS_ENOMEM;
     struct range range = {x->tenants[tenant].first_row, x->tenants[tenant + 1].first_row};
@@ -442,17 +453,19 @@ static ks_err weights_new(struct ks_sindex *x, uint32_t tenant, const roaring_bi
 }
 
 ks_err ks_sindex_label_names(struct ks_sindex *x, struct ks_tenant tenant,
-                             const roaring_bitmap_t *rows, ks_label_fn fn, void *arg)
+                             const roaring_bitmap_t *rows, bool counted, ks_label_fn fn, void *arg)
 {
     uint32_t t = ksi_sindex_find_tenant(x, tenant);
     if (t == KSI_NONE)
         return KS_OK;
     struct weights w;
-    KS_TRY(weights_new(x, t, rows, &w));
+    KS_TRY(weights_new(x, t, rows, counted, &w));
     ks_err err = KS_OK;
     for (uint32_t i = 0; err == KS_OK && i < x->name_count; i++) {
-        w.sum = 0;
-        if (i == x->metric_name) {
+        w.sum = !w.v;
+        if (!w.v) {
+            ; /* occurs */
+        } else if (i == x->metric_name) {
             for (uint32_t run = x->tenants[t].first_run; run < x->tenants[t + 1].first_run; run++)
                 if (x->run_names[run])
                     w.sum += rows_between(rows, x->run_rows[run], x->run_rows[run + 1]);
@@ -479,8 +492,9 @@ static bool on_value(void *arg, uint32_t rank, struct ks_slice text, const struc
                      ks_err *err)
 {
     struct values_call *c = arg;
-    c->w.sum = 0;
-    *err = ksi_post_each(c->w.x, ref, add_weights, &c->w);
+    c->w.sum = !c->w.v;
+    if (c->w.v)
+        *err = ksi_post_each(c->w.x, ref, add_weights, &c->w);
     return *err == KS_OK && (!c->w.sum || c->fn(c->arg, text, c->w.sum));
 }
 
@@ -502,7 +516,7 @@ static bool on_metric_name(void *arg, uint32_t rank, struct ks_slice text,
 }
 
 ks_err ks_sindex_label_values(struct ks_sindex *x, struct ks_tenant tenant, struct ks_slice name,
-                              const roaring_bitmap_t *rows, ks_label_fn fn, void *arg)
+                              const roaring_bitmap_t *rows, bool counted, ks_label_fn fn, void *arg)
 {
     uint32_t t = ksi_sindex_find_tenant(x, tenant), id = ksi_sindex_find_name(x, name);
     if (t == KSI_NONE || id == KSI_NONE)
@@ -516,7 +530,7 @@ ks_err ks_sindex_label_values(struct ks_sindex *x, struct ks_tenant tenant, stru
                             .arg = arg};
     if (id == x->metric_name)
         return ksi_values_each(x, id, ks_slice("", 0), on_metric_name, &c);
-    KS_TRY(weights_new(x, t, rows, &c.w));
+    KS_TRY(weights_new(x, t, rows, counted, &c.w));
     ks_err err = ksi_values_each(x, id, ks_slice("", 0), on_value, &c);
     ks_free(c.w.v);
     return err;

@@ -45,8 +45,11 @@ static ks_err write_list(struct ks_http_request *req, struct text_list *l)
 {
     size_t limit;
     KS_TRY(limit_of(req, &limit));
-    if (l->count)
-        qsort(l->items, l->count, sizeof *l->items, by_text);
+    for (size_t i = 1; i < l->count; i++) /* only what was added here is out of order */
+        if (ks_slice_cmp(l->items[i - 1], l->items[i]) > 0) {
+            qsort(l->items, l->count, sizeof *l->items, by_text);
+            break;
+        }
     ks_prom_json_begin(req);
     ks_buf_byte(&req->resp.body, '[');
     for (size_t i = 0; i < l->count && i < limit; i++) {
@@ -65,7 +68,9 @@ static ks_err begin(struct ks_http_request *req, bool match_required, struct ks_
     KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_labels_duration_ms, ctx));
     KS_TRY(ks_prom_time_range(ctx, DEFAULT_RANGE_MS, &start, &end));
     ctx->read.max_series = ctx->app->cfg.max_labels_series;
-    return ks_prom_select_opts(ctx, start, end, match_required, sel);
+    KS_TRY(ks_prom_select_opts(ctx, start, end, match_required, sel));
+    sel->no_counts = true;
+    return KS_OK;
 }
 
 ks_err ks_prom_labels(struct ks_http_request *req)

@@ -109,9 +109,9 @@ static void use(struct ks_sindex *x)
         ks_sindex_cursor_free(c);
     }
     int calls = 0;
-    (void)!ks_sindex_label_names(x, t, NULL, on_label, &calls);
-    (void)!ks_sindex_label_values(x, t, KS_SLICE_LIT("pod"), NULL, on_label, &calls);
-    (void)!ks_sindex_label_values(x, t, KS_NAME_LABEL, NULL, on_label, &calls);
+    (void)!ks_sindex_label_names(x, t, NULL, true, on_label, &calls);
+    (void)!ks_sindex_label_values(x, t, KS_SLICE_LIT("pod"), NULL, false, on_label, &calls);
+    (void)!ks_sindex_label_values(x, t, KS_NAME_LABEL, NULL, true, on_label, &calls);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

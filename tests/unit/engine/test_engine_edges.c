@@ -72,6 +72,43 @@ static bool collect(void *arg, struct ks_slice s, uint64_t rows)
     return true;
 }
 
+/* A word whose first series are silent counts for the sake of a later one; one whose series all are
+ * silent does not. */
+static void test_label_lists_without_counts(void **state)
+{
+    char *dir = t_mkdir(), series[64];
+    int64_t now = ks_now_ms(), old = now - 5 * KS_MS_DAY;
+    struct ks_engine *e = open_engine(dir);
+    for (int i = 0; i < 8; i++) {
+        snprintf(series, sizeof series, "a{job=\"x\",i=\"%d\"}", i);
+        assert_int_equal(tw_put(e, series, i == 7 ? now : old, 1), KS_OK);
+        snprintf(series, sizeof series, "b{job=\"y\",i=\"%d\",gone=\"1\"}", i);
+        assert_int_equal(tw_put(e, series, old, 1), KS_OK);
+    }
+    struct ks_tenant tenant = {0, 0};
+    for (int round = 0; round < 4; round++) {
+        struct ks_select_opts o = {.tenants = &tenant,
+                                   .tenant_count = 1,
+                                   .min_ms = now - KS_MS_HOUR,
+                                   .max_ms = now + KS_MS_HOUR,
+                                   .no_counts = round & 1};
+        struct collected names = {""}, jobs = {""}, i = {""}, all = {""};
+        assert_int_equal(ks_engine_label_names(e, &o, collect, &names), KS_OK);
+        assert_string_equal(names.text, "__name__ i job ");
+        assert_int_equal(ks_engine_label_values(e, &o, KS_SLICE_LIT("job"), collect, &jobs), KS_OK);
+        assert_string_equal(jobs.text, "x ");
+        assert_int_equal(ks_engine_label_values(e, &o, KS_SLICE_LIT("i"), collect, &i), KS_OK);
+        assert_string_equal(i.text, "7 ");
+        o.min_ms = old - KS_MS_HOUR;
+        assert_int_equal(ks_engine_label_names(e, &o, collect, &all), KS_OK);
+        assert_string_equal(all.text, "__name__ gone i job ");
+        if (round == 1)
+            assert_int_equal(ks_engine_flush(e), KS_OK);
+    }
+    assert_int_equal(ks_engine_close(e), KS_OK);
+    t_rmdir(dir);
+}
+
 static void test_ends_of_time(void **state)
 {
     char *dir = t_mkdir();
@@ -119,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lost_manifest_is_refused),
+        cmocka_unit_test(test_label_lists_without_counts),
         cmocka_unit_test(test_ends_of_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

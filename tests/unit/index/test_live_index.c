@@ -124,6 +124,32 @@ static bool on_label(void *arg, struct ks_slice text, uint64_t row_count)
     return true;
 }
 
+/* The same words without counts, each once and with series that carry it. */
+static void check_words(struct ks_live_index *x, const struct heard *h)
+{
+    struct ks_live_words w;
+    assert_int_equal(ks_live_index_words(x, h->tenant, h->name.len ? &h->name : NULL, h->rows, &w),
+                     KS_OK);
+    uint64_t sure = 0;
+    for (size_t i = 0; i < w.count; i++) {
+        struct ks_slice text = ks_live_word_text(&w, i);
+        uint64_t n = h->name.len ? kst_model_count(h->m, h->tenant, h->rows, h->name, &text)
+                                 : kst_model_count(h->m, h->tenant, h->rows, text, NULL);
+        sure += n > 0;
+        assert_true(n > 0 || (!h->rows && w.v[i].more && !w.v[i].sid_count));
+        roaring_bitmap_t *few = roaring_bitmap_of_ptr(w.v[i].sid_count, w.v[i].sids);
+        assert_int_equal(h->name.len ? kst_model_count(h->m, h->tenant, few, h->name, &text)
+                                     : kst_model_count(h->m, h->tenant, few, text, NULL),
+                         w.v[i].sid_count);
+        roaring_bitmap_free(few);
+        assert_true(h->rows || w.v[i].sid_count || w.v[i].more);
+        for (size_t k = 0; k < i; k++)
+            assert_false(ks_slice_eq(text, ks_live_word_text(&w, k)));
+    }
+    assert_int_equal(sure, h->calls);
+    ks_live_words_done(&w);
+}
+
 static void check_names(struct ks_live_index *x, const struct kst_model *m, uint64_t *seed)
 {
     struct ks_tenant t = kst_random_tenant(seed);
@@ -135,9 +161,11 @@ static void check_names(struct ks_live_index *x, const struct kst_model *m, uint
     uint64_t total = 0;
     struct heard h = {.m = m, .tenant = t, .rows = rows};
     assert_int_equal(ks_live_index_label_names(x, t, rows, on_label, &h), KS_OK);
+    check_words(x, &h);
     for (size_t i = 0; i < 5; i++) {
         struct heard v = {.m = m, .tenant = t, .rows = rows, .name = ks_slice_str(asked[i])};
         assert_int_equal(ks_live_index_label_values(x, t, v.name, rows, on_label, &v), KS_OK);
+        check_words(x, &v);
         assert_int_equal(v.sum, kst_model_count(m, t, rows, v.name, NULL));
         total += v.sum;
     }

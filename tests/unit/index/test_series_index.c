@@ -188,6 +188,16 @@ static bool on_label(void *arg, struct ks_slice text, uint64_t row_count)
     return true;
 }
 
+/* Without counts the same words come. */
+static bool on_label_once(void *arg, struct ks_slice text, uint64_t row_count)
+{
+    struct heard *h = arg;
+    (void)text;
+    assert_true(row_count > 0);
+    h->calls++;
+    return true;
+}
+
 static void check_names(struct ks_sindex *x, const struct kst_model *m, uint64_t *seed)
 {
     struct ks_tenant t = kst_random_tenant(seed);
@@ -198,10 +208,17 @@ static void check_names(struct ks_sindex *x, const struct kst_model *m, uint64_t
     static const char *const asked[] = {"__name__", "pod", "le", "x", "none", "app", "n\xc3\xa9"};
     uint64_t total = 0;
     struct heard h = {.m = m, .tenant = t, .rows = rows};
-    assert_int_equal(ks_sindex_label_names(x, t, rows, on_label, &h), KS_OK);
+    assert_int_equal(ks_sindex_label_names(x, t, rows, true, on_label, &h), KS_OK);
+    struct heard once = {0};
+    assert_int_equal(ks_sindex_label_names(x, t, rows, false, on_label_once, &once), KS_OK);
+    assert_int_equal(once.calls, h.calls);
     for (size_t i = 0; i < 7; i++) {
         struct heard v = {.m = m, .tenant = t, .rows = rows, .name = ks_slice_str(asked[i])};
-        assert_int_equal(ks_sindex_label_values(x, t, v.name, rows, on_label, &v), KS_OK);
+        assert_int_equal(ks_sindex_label_values(x, t, v.name, rows, true, on_label, &v), KS_OK);
+        once.calls = 0;
+        assert_int_equal(ks_sindex_label_values(x, t, v.name, rows, false, on_label_once, &once),
+                         KS_OK);
+        assert_int_equal(once.calls, v.calls);
         assert_int_equal(v.sum, kst_model_count(m, t, rows, v.name, NULL));
         total += v.sum;
     }
@@ -299,7 +316,7 @@ static ks_err ask_all(const struct kst_question *q)
         err = ks_sindex_cursor_next(c, &more, &t, &labels);
     t = (struct ks_tenant){0, 0};
     if (err == KS_OK)
-        err = ks_sindex_label_names(o.x, t, rows, (ks_label_fn)(void *)on_tenant, &sink);
+        err = ks_sindex_label_names(o.x, t, rows, true, (ks_label_fn)(void *)on_tenant, &sink);
     if (rows)
         roaring_bitmap_free(rows);
     ks_sindex_cursor_free(c);
