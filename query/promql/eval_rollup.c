@@ -1,34 +1,12 @@
 /*
- * Rollups over selectors and subqueries, and aggregates pushed down to them.
- *
- * Series of a selector are cut into chunks of neighbours whose size depends on the query alone.
- * Workers of the pool take chunks; a chunk writes its own part of the output grids, or, under an
- * aggregate, its own accumulators in an arena of its own. Accumulators are merged in chunk order,
- * so a floating sum does not depend on scheduling. A query of one chunk never leaves the calling
- * thread.
+ * Rollups over selectors and subqueries, and aggregates pushed down to them: planning, and what
+ * stands around the runs (rollup_run.c).
  */
-#include <stdio.h>
-
-#include "base/time.h"
-#include "query/promql/exec_priv.h"
 #include "query/promql/parser.h"
-#include "query/promql/rollup_chunks.h"
-
-/* A rollup ready to run on one grid. */
-struct plan {
-    struct ks_rollup_config cfg;
-    const struct ks_expr *arg;        /* what is inside: SELECTOR or any expression */
-    const struct ks_expr_rollup *mod; /* window, offset, @; NULL when bare */
-    const struct ks_expr *written;    /* the argument as written, for annotations */
-    const struct ks_expr *first_arg;
-    bool keep_name;
-    bool subquery;
-    int64_t at_ms;
-    bool has_at;
-};
+#include "query/promql/rollup_run.h"
 
 /* --- planning --- */
-static ks_err plan_at(const struct ksi_ctx *ctx, struct plan *p)
+static ks_err plan_at(const struct ksi_ctx *ctx, struct ksi_plan *p)
 {
     const struct ks_expr_rollup *m = p->mod;
     p->has_at = true;
@@ -54,7 +32,7 @@ static ks_err plan_at(const struct ksi_ctx *ctx, struct plan *p)
 }
 
 /* Takes window, step, offset and @ from the argument node. */
-static ks_err plan_arg(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct plan *p)
+static ks_err plan_arg(const struct ksi_ctx *ctx, const struct ks_expr *arg, struct ksi_plan *p)
 {
     arg = ksi_strip(arg);
     p->arg = p->written = arg;
@@ -79,7 +57,7 @@ static ks_err plan_arg(const struct ksi_ctx *ctx, const struct ks_expr *arg, str
     return KS_OK;
 }
 
-static ks_err plan_grid(const struct ksi_ctx *ctx, struct plan *p)
+static ks_err plan_grid(const struct ksi_ctx *ctx, struct ksi_plan *p)
 {
     const struct ks_promql_request *req = ctx->q->req;
     p->cfg.strict = ctx->q->strict;
@@ -95,7 +73,7 @@ static ks_err plan_grid(const struct ksi_ctx *ctx, struct plan *p)
 }
 
 /* aggr_over_time takes one name or a list of names. */
-static ks_err plan_names(const struct ksi_ctx *ctx, const struct ks_expr *e, struct plan *p)
+static ks_err plan_names(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_plan *p)
 {
     e = ksi_strip(e);
     size_t n = e->kind == KS_EXPR_PARENS ? e->parens.count : 1;
@@ -127,7 +105,7 @@ static ks_err plan_scalar_arg(const struct ksi_ctx *ctx, const struct ks_expr *e
     return KS_OK;
 }
 
-static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c, struct plan *p)
+static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c, struct ksi_plan *p)
 {
     enum ks_promql_func_id id = c->func->id;
     size_t at = c->func->rollup_arg < 0 ? c->arg_count - 1 : (size_t)c->func->rollup_arg;
@@ -138,8 +116,8 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
     if (!c->arg_count || at >= c->arg_count)
         return ks_fail(KS_EEXEC, "expecting at least %zu args to \"%s\"; got %zu args", at + 1,
                        c->func->name, c->arg_count);
-    *p = (struct plan){.cfg = {.func = id},
-                       .keep_name = c->keep_metric_names || c->func->keeps_name};
+    *p = (struct ksi_plan){.cfg = {.func = id},
+                           .keep_name = c->keep_metric_names || c->func->keeps_name};
     if (ctx->q->strict)
         p->keep_name = id == KS_FN_LAST_OVER_TIME;
     p->first_arg = c->args[0];
@@ -174,192 +152,16 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
     return plan_grid(ctx, p);
 }
 
-/* --- running --- */
-/* What a worker needs of its own. */
-struct worker {
-    struct ks_samples samples;
-    struct ks_rollup_scratch scratch;
-};
-
-struct chunk {
-    struct ks_arena arena; /* aggregates only */
-    struct ksi_map groups;
-    struct ksi_acc *acc;
-    size_t acc_cap;
-    ks_err err;
-    char text[256];
-};
-
-struct run {
-    const struct ksi_ctx *ctx;
-    const struct plan *plan;
-    struct ks_source_set *set;
-    int64_t min_ms, max_ms;
-    size_t series, chunk_size, points;
-    bool by_chunks; /* aggregates of chunks may stand for samples */
-    struct chunk *chunks;
-    double *out; /* without aggregate: series × points */
-    const struct ks_expr_aggregate *aggr;
-    struct ksi_label_filter filter;
-    _Atomic int failed;
-};
-
-/* One series of the set, as the rollup wants to see its chunks. */
-struct one_series {
-    const struct ks_query_source *src;
-    struct ks_source_set *set;
-    size_t i;
-};
-static struct ks_chunk_view one_chunk(void *arg, size_t chunk)
+static ks_err select_for(const struct ksi_ctx *ctx, const struct ksi_plan *p, struct ksi_run *r)
 {
-    const struct one_series *s = arg;
-    return s->src->chunk(s->set, s->i, chunk);
-}
-static ks_err one_read(void *arg, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
-{
-    const struct one_series *s = arg;
-    return s->src->read(s->set, s->i, min_ms, max_ms, out);
-}
-
-static ks_err run_series(struct run *r, struct worker *w, size_t i, double *out)
-{
-    struct ksi_query *q = r->ctx->q;
-    if (r->by_chunks) {
-        struct one_series one = {q->src, r->set, i};
-        struct ks_rollup_source src = {q->src->chunk_count(r->set, i), one_chunk, one_read, &one};
-        return ks_rollup_run_source(&r->plan->cfg, &src, &w->samples, &w->scratch, out, NULL);
-    }
-    KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
-    return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count,
-                         &w->scratch, out);
-}
-
-static ks_err chunk_group(struct run *r, struct chunk *c, size_t i, char **key, size_t *key_cap,
-                          struct ksi_acc **ret)
-{
-    struct ks_slice labels = r->ctx->q->src->labels(r->set, i);
-    if (r->ctx->q->req->multitenant && !(r->filter.mode == KSI_KEEP && r->filter.count == 0))
-        return ks_fail(KS_EINTERNAL, "multitenant aggregates are not pushed down");
-    if (labels.len > *key_cap) {
-        *key_cap = labels.len * 2;
-        *key = ks_arena_alloc(&c->arena, *key_cap);
-        if (!*key)
-            return ks_arena_err(&c->arena);
-    }
-    size_t g;
-    bool added;
-    struct ks_slice k = ks_slice(*key, ksi_labels_filter(labels, &r->filter, *key));
-    KS_TRY(ksi_map_put(&c->arena, &c->groups, k, true, &g, &added));
-    if (added) {
-        KS_TRY(ks_arena_grow(&c->arena, (void **)&c->acc, &c->acc_cap, g + 1, sizeof *c->acc));
-        struct ksi_acc *a = &c->acc[g];
-        a->values = ks_arena_array(&c->arena, r->points, sizeof(double));
-        bool counts = ksi_acc_needs_counts(r->aggr->func->id);
-        a->counts = counts ? ks_arena_array(&c->arena, r->points, sizeof(double)) : NULL;
-        if (!a->values || (counts && !a->counts))
-            return ks_arena_err(&c->arena);
-        ksi_acc_init(r->aggr->func->id, a, r->points);
-    }
-    *ret = &c->acc[g];
-    return KS_OK;
-}
-
-static ks_err run_chunk_inner(struct run *r, struct chunk *c, struct worker *w, size_t from,
-                              size_t to)
-{
-    char *key = NULL;
-    size_t key_cap = 0;
-    double *tmp = NULL;
-    if (r->aggr) {
-        tmp = ks_arena_array(&c->arena, r->points, sizeof *tmp);
-        key_cap = 256;
-        key = ks_arena_alloc(&c->arena, key_cap);
-        if (!tmp || !key)
-            return ks_arena_err(&c->arena);
-    }
-    for (size_t i = from; i < to; i++) {
-        if ((i & 31) == 0) {
-            KS_TRY(ks_read_ctx_check(&r->ctx->q->read));
-            if (atomic_load_explicit(&r->failed, memory_order_relaxed))
-                return KS_OK;
-        }
-        KS_TRY(run_series(r, w, i, r->aggr ? tmp : r->out + i * r->points));
-        if (r->aggr) {
-            struct ksi_acc *a = NULL;
-            KS_TRY(chunk_group(r, c, i, &key, &key_cap, &a));
-            ksi_acc_add(r->aggr->func->id, a, tmp, r->points);
-        }
-    }
-    return KS_OK;
-}
-
-static void run_chunk(void *arg, size_t index)
-{
-    struct run *r = arg;
-    struct chunk *c = &r->chunks[index];
-    struct worker w = {0};
-    size_t from = index * r->chunk_size, to = from + r->chunk_size;
-    if (to > r->series)
-        to = r->series;
-    c->err = run_chunk_inner(r, c, &w, from, to);
-    if (c->err != KS_OK) {
-        snprintf(c->text, sizeof c->text, "%s", ks_err_text());
-        atomic_store_explicit(&r->failed, 1, memory_order_relaxed);
-    }
-    ks_samples_done(&w.samples);
-    ks_rollup_scratch_done(&w.scratch);
-}
-
-/* Chunk size by the query alone: about 64 chunks, but no chunk so small that a worker's start costs
- * more than its work. */
-static size_t pick_chunk_size(const struct run *r)
-{
-    int64_t span = r->max_ms - r->min_ms;
-    size_t least = span > 24 * KS_MS_HOUR ? 4 : span > KS_MS_HOUR ? 16 : 64;
-    size_t size = (r->series + 63) / 64;
-    return size > least ? size : least;
-}
-
-static ks_err run_all(struct run *r)
-{
-    struct ksi_query *q = r->ctx->q;
-    r->by_chunks = q->src->chunk && ks_rollup_takes_chunks(&r->plan->cfg);
-    r->chunk_size = pick_chunk_size(r);
-    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
-    r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
-    if (!r->chunks)
-        return ks_arena_err(q->arena);
-    size_t left =
-        q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
-    for (size_t i = 0; i < chunks; i++)
-        ks_arena_init(&r->chunks[i].arena, left / (chunks < 4 ? chunks : 4) + 65536);
-    if (chunks == 1)
-        run_chunk(r, 0);
-    else
-        ks_pool_for(q->src->pool, chunks, run_chunk, r);
-    for (size_t i = 0; i < chunks; i++)
-        if (r->chunks[i].err != KS_OK)
-            return ks_fail(r->chunks[i].err, "%s", r->chunks[i].text);
-    return KS_OK;
-}
-
-static void run_done(struct run *r)
-{
-    size_t chunks = r->chunk_size ? (r->series + r->chunk_size - 1) / r->chunk_size : 0;
-    for (size_t i = 0; r->chunks && i < chunks; i++)
-        ks_arena_done(&r->chunks[i].arena);
-}
-
-static ks_err select_for(const struct ksi_ctx *ctx, const struct plan *p, struct run *r)
-{
-    *r = (struct run){.ctx = ctx, .plan = p, .points = ks_rollup_points(&p->cfg)};
+    *r = (struct ksi_run){.ctx = ctx, .plan = p, .points = ks_rollup_points(&p->cfg)};
     ks_rollup_fetch_range(&p->cfg, &r->min_ms, &r->max_ms);
     KS_TRY(ksi_eval_select(ctx, &p->arg->selector, r->min_ms, r->max_ms, &r->set));
     r->series = ctx->q->src->count(r->set);
     return KS_OK;
 }
 
-static ks_err memory_check(const struct run *r, size_t series)
+static ks_err memory_check(const struct ksi_run *r, size_t series)
 {
     struct ksi_query *q = r->ctx->q;
     double bytes = (double)series * ((double)r->points * 8 + 100);
@@ -378,7 +180,7 @@ static ks_err memory_check(const struct run *r, size_t series)
 }
 
 /* One value under @ stands for all points of the query's grid. */
-static ks_err expand_at(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *v)
+static ks_err expand_at(const struct ksi_ctx *ctx, const struct ksi_plan *p, struct ksi_vec *v)
 {
     if (!p->has_at || ctx->points == 1)
         return KS_OK;
@@ -392,7 +194,7 @@ static ks_err expand_at(const struct ksi_ctx *ctx, const struct plan *p, struct 
 }
 
 /* Rollups with several outputs per series, on the calling thread. */
-static ks_err push_multi(const struct ksi_ctx *ctx, const struct plan *p, struct worker *w,
+static ks_err push_multi(const struct ksi_ctx *ctx, const struct ksi_plan *p, struct ksi_worker *w,
                          struct ks_slice labels, struct ks_tenant tenant,
                          const struct ks_samples *s, struct ksi_vec *ret)
 {
@@ -410,10 +212,10 @@ static ks_err push_multi(const struct ksi_ctx *ctx, const struct plan *p, struct
     return KS_OK;
 }
 
-static ks_err rollup_selector_multi(struct run *r, struct ksi_vec *ret)
+static ks_err rollup_selector_multi(struct ksi_run *r, struct ksi_vec *ret)
 {
     struct ksi_query *q = r->ctx->q;
-    struct worker w = {0};
+    struct ksi_worker w = {0};
     ks_err err = KS_OK;
     for (size_t i = 0; i < r->series && err == KS_OK; i++) {
         struct ks_slice labels;
@@ -438,7 +240,7 @@ static bool ends_with(struct ks_slice s, const char *end)
 }
 
 /* Strict: rate() of something that does not look like a counter. */
-static ks_err annotate_counter(struct ksi_query *q, const struct plan *p,
+static ks_err annotate_counter(struct ksi_query *q, const struct ksi_plan *p,
                                const struct ksi_series *s, size_t points)
 {
     static const char *const ends[] = {"_total", "_sum", "_count", "_bucket"};
@@ -471,7 +273,8 @@ static ks_err annotate_counter(struct ksi_query *q, const struct plan *p,
 }
 
 /* Strict: a quantile outside of 0…1 is worth a warning where some series has samples. */
-static ks_err annotate_quantile(struct ksi_query *q, const struct plan *p, const struct ksi_vec *v)
+static ks_err annotate_quantile(struct ksi_query *q, const struct ksi_plan *p,
+                                const struct ksi_vec *v)
 {
     size_t points = ks_rollup_points(&p->cfg);
     for (size_t k = 0; k < points; k++) {
@@ -487,13 +290,14 @@ static ks_err annotate_quantile(struct ksi_query *q, const struct plan *p, const
     return KS_OK;
 }
 
-static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *ret)
+static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct ksi_plan *p,
+                              struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     const struct ks_expr_selector *sel = &p->arg->selector;
     if (!q->strict && ksi_selects_nothing(sel))
         return ksi_vec_number(ctx, ksi_absent(), ret); /* {} selects nothing */
-    struct run r;
+    struct ksi_run r;
     KS_TRY(select_for(ctx, p, &r));
     if (!r.series)
         return KS_OK;
@@ -505,8 +309,8 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct plan *p, s
     ret->cap = r.series;
     if (!r.out || !ret->items)
         return ks_arena_err(q->arena);
-    ks_err err = run_all(&r);
-    run_done(&r);
+    ks_err err = ksi_run_all(&r);
+    ksi_run_done(&r);
     KS_TRY(err);
     for (size_t i = 0; i < r.series; i++) {
         struct ksi_series x = {.tenant = q->src->tenant(r.set, i), .values = r.out + i * r.points};
@@ -527,7 +331,7 @@ static int64_t floor_to(int64_t v, int64_t step)
     return v - (rest < 0 ? rest + step : rest);
 }
 
-static ks_err subquery_ctx(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_ctx *ret)
+static ks_err subquery_ctx(const struct ksi_ctx *ctx, const struct ksi_plan *p, struct ksi_ctx *ret)
 {
     struct ksi_query *q = ctx->q;
     int64_t step = 0, from = p->cfg.start_ms - p->cfg.offset_ms,
@@ -559,14 +363,15 @@ static ks_err subquery_ctx(const struct ksi_ctx *ctx, const struct plan *p, stru
     return KS_OK;
 }
 
-static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *ret)
+static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct ksi_plan *p,
+                              struct ksi_vec *ret)
 {
     struct ksi_query *q = ctx->q;
     struct ksi_ctx sub;
     KS_TRY(subquery_ctx(ctx, p, &sub));
     struct ksi_vec in;
     KS_TRY(ksi_eval(&sub, p->arg, &in));
-    struct worker w = {0};
+    struct ksi_worker w = {0};
     size_t points = ks_rollup_points(&p->cfg);
     bool multi = ks_rollup_is_multi(&p->cfg);
     struct ks_samples s = {0};
@@ -600,7 +405,8 @@ static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct plan *p, s
 }
 
 /* Absent where no series has a value: each series' rollup gives 1 where it has none. */
-static ks_err absent_over_all(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *v)
+static ks_err absent_over_all(const struct ksi_ctx *ctx, const struct ksi_plan *p,
+                              struct ksi_vec *v)
 {
     struct ksi_vec out;
     struct ksi_ctx c = *ctx;
@@ -617,7 +423,7 @@ static ks_err absent_over_all(const struct ksi_ctx *ctx, const struct plan *p, s
     return KS_OK;
 }
 
-static ks_err run_plan(const struct ksi_ctx *ctx, const struct plan *p, struct ksi_vec *ret)
+static ks_err run_plan(const struct ksi_ctx *ctx, const struct ksi_plan *p, struct ksi_vec *ret)
 {
     *ret = (struct ksi_vec){0};
     KS_TRY(p->subquery ? rollup_subquery(ctx, p, ret) : rollup_selector(ctx, p, ret));
@@ -629,9 +435,9 @@ static ks_err run_plan(const struct ksi_ctx *ctx, const struct plan *p, struct k
     return ctx->q->strict && !p->keep_name ? ksi_check_labelsets(ctx, ret) : KS_OK;
 }
 
-static ks_err plan_default(const struct ksi_ctx *ctx, const struct ks_expr *e, struct plan *p)
+static ks_err plan_default(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_plan *p)
 {
-    *p = (struct plan){.cfg = {.func = KS_FN_DEFAULT_ROLLUP}, .keep_name = true};
+    *p = (struct ksi_plan){.cfg = {.func = KS_FN_DEFAULT_ROLLUP}, .keep_name = true};
     KS_TRY(plan_arg(ctx, e, p));
     return plan_grid(ctx, p);
 }
@@ -639,7 +445,7 @@ static ks_err plan_default(const struct ksi_ctx *ctx, const struct ks_expr *e, s
 ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *e,
                                struct ksi_vec *ret)
 {
-    struct plan p;
+    struct ksi_plan p;
     KS_TRY(plan_default(ctx, e, &p));
     return run_plan(ctx, &p, ret);
 }
@@ -648,7 +454,7 @@ ks_err ksi_eval_default_rollup(const struct ksi_ctx *ctx, const struct ks_expr *
  * predict_linear(m[5m] @ t, s): the window is pinned, but the forecast starts at each point of the
  * evaluation. Points are run one by one, with the offset that leads from each to the pinned window.
  */
-static ks_err predict_pinned(const struct ksi_ctx *ctx, const struct plan *pinned,
+static ks_err predict_pinned(const struct ksi_ctx *ctx, const struct ksi_plan *pinned,
                              struct ksi_vec *ret)
 {
     int64_t to = pinned->at_ms - pinned->cfg.offset_ms;
@@ -656,7 +462,7 @@ static ks_err predict_pinned(const struct ksi_ctx *ctx, const struct plan *pinne
     one.points = 1;
     *ret = (struct ksi_vec){0};
     for (size_t k = 0; k < ctx->points; k++) {
-        struct plan p = *pinned;
+        struct ksi_plan p = *pinned;
         struct ksi_vec v;
         p.has_at = false;
         one.start_ms = one.end_ms = p.cfg.start_ms = p.cfg.end_ms = ksi_time(ctx, k);
@@ -675,7 +481,7 @@ static ks_err predict_pinned(const struct ksi_ctx *ctx, const struct plan *pinne
 
 ks_err ksi_eval_rollup_call(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
 {
-    struct plan p;
+    struct ksi_plan p;
     KS_TRY(plan_call(ctx, &e->call, &p));
     if (ctx->q->strict && e->call.func->id == KS_FN_TIMESTAMP && p.subquery)
         return ksi_strict_timestamp(ctx, e->call.args[0], ret);
@@ -687,7 +493,7 @@ ks_err ksi_eval_rollup_call(const struct ksi_ctx *ctx, const struct ks_expr *e, 
 ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *selector,
                            struct ksi_vec *ret)
 {
-    struct plan p = {.cfg = {.func = KS_FN_TIMESTAMP}, .keep_name = true};
+    struct ksi_plan p = {.cfg = {.func = KS_FN_TIMESTAMP}, .keep_name = true};
     KS_TRY(plan_arg(ctx, selector, &p));
     KS_TRY(plan_grid(ctx, &p));
     return run_plan(ctx, &p, ret);
@@ -696,52 +502,13 @@ ks_err ksi_eval_info_times(const struct ksi_ctx *ctx, const struct ks_expr *sele
 ks_err ksi_eval_subquery(const struct ksi_ctx *ctx, const struct ks_expr *e,
                          struct ksi_ctx *ret_grid, struct ksi_vec *ret)
 {
-    struct plan p;
+    struct ksi_plan p;
     KS_TRY(plan_default(ctx, e, &p));
     KS_TRY(subquery_ctx(ctx, &p, ret_grid));
     return ksi_eval(ret_grid, p.arg, ret);
 }
 
 /* --- aggregates pushed down --- */
-static ks_err merge_chunks(struct run *r, struct ksi_vec *ret)
-{
-    struct ksi_query *q = r->ctx->q;
-    enum ks_promql_func_id id = r->aggr->func->id;
-    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
-    struct ksi_map map = {0};
-    struct ksi_acc *acc = NULL;
-    size_t cap = 0;
-    for (size_t c = 0; c < chunks; c++)
-        for (size_t g = 0; g < r->chunks[c].groups.count; g++) {
-            struct ks_slice key = r->chunks[c].groups.keys[g];
-            const struct ksi_acc *from = &r->chunks[c].acc[g];
-            size_t at;
-            bool added;
-            if (r->aggr->limit && map.count >= r->aggr->limit && !ksi_map_get(&map, key, &at))
-                continue;
-            KS_TRY(ksi_map_put(q->arena, &map, key, true, &at, &added));
-            if (!added) {
-                ksi_acc_merge(id, &acc[at], from, r->points);
-                continue;
-            }
-            KS_TRY(ks_arena_grow(q->arena, (void **)&acc, &cap, at + 1, sizeof *acc));
-            acc[at].values = ks_arena_array(q->arena, r->points, sizeof(double));
-            acc[at].counts =
-                from->counts ? ks_arena_array(q->arena, r->points, sizeof(double)) : NULL;
-            if (!acc[at].values || (from->counts && !acc[at].counts))
-                return ks_arena_err(q->arena);
-            memcpy(acc[at].values, from->values, r->points * sizeof(double));
-            if (from->counts)
-                memcpy(acc[at].counts, from->counts, r->points * sizeof(double));
-        }
-    for (size_t g = 0; g < map.count; g++) {
-        ksi_acc_finish(id, &acc[g], r->points);
-        struct ksi_series s = {.labels = map.keys[g], .values = acc[g].values};
-        KS_TRY(ksi_vec_push(q, ret, s));
-    }
-    return KS_OK;
-}
-
 ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
                                 struct ksi_vec *ret, bool *ret_done)
 {
@@ -750,7 +517,7 @@ ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_
         ctx->q->req->multitenant)
         return KS_OK;
     const struct ks_expr *e = ksi_strip(a->args[0]);
-    struct plan p;
+    struct ksi_plan p;
     if (e->kind == KS_EXPR_CALL && e->call.func->kind == KS_FUNC_ROLLUP) {
         size_t at =
             e->call.func->rollup_arg < 0 ? e->call.arg_count - 1 : (size_t)e->call.func->rollup_arg;
@@ -773,7 +540,7 @@ ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_
     const struct ks_expr_selector *sel = &p.arg->selector;
     if (ksi_selects_nothing(sel))
         return KS_OK;
-    struct run r;
+    struct ksi_run r;
     *ret_done = true;
     KS_TRY(select_for(ctx, &p, &r));
     if (!r.series)
@@ -782,10 +549,10 @@ ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_
     r.filter = ksi_aggr_filter(a);
     if (!p.keep_name)
         r.filter.drop_name = true;
-    ks_err err = run_all(&r);
+    ks_err err = ksi_run_all(&r);
     if (err == KS_OK)
-        err = merge_chunks(&r, ret);
-    run_done(&r);
+        err = ksi_run_merge(&r, ret);
+    ksi_run_done(&r);
     KS_TRY(err);
     return expand_at(ctx, &p, ret);
 }
@@ -826,7 +593,7 @@ static ks_err raw_series(const struct ksi_ctx *ctx, struct ks_source_set *set, s
 ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e,
                     struct ks_promql_result *ret)
 {
-    struct plan p = {0};
+    struct ksi_plan p = {0};
     struct ksi_query *q = ctx->q;
     KS_TRY(plan_arg(ctx, e, &p));
     int64_t max_ms = (p.has_at ? p.at_ms : ctx->start_ms) - p.cfg.offset_ms,

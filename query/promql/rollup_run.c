@@ -1,0 +1,198 @@
+/*
+ * Runs rollups over the series of a selector.
+ *
+ * Series are cut into morsels of neighbours whose size depends on the query alone. Workers of the
+ * pool take morsels; a morsel writes its own part of the output grids, or, under an aggregate, its
+ * own accumulators in an arena of its own. Accumulators are merged in the order of the morsels. A
+ * query of one morsel never leaves the calling thread.
+ */
+#include <stdio.h>
+
+#include "base/time.h"
+#include "query/promql/rollup_chunks.h"
+#include "query/promql/rollup_run.h"
+
+/* One series of the set, as the rollup wants to see its chunks. */
+struct one_series {
+    const struct ks_query_source *src;
+    struct ks_source_set *set;
+    size_t i;
+};
+static struct ks_chunk_view one_chunk(void *arg, size_t chunk)
+{
+    const struct one_series *s = arg;
+    return s->src->chunk(s->set, s->i, chunk);
+}
+static ks_err one_read(void *arg, int64_t min_ms, int64_t max_ms, struct ks_samples *out)
+{
+    const struct one_series *s = arg;
+    return s->src->read(s->set, s->i, min_ms, max_ms, out);
+}
+
+static ks_err run_series(struct ksi_run *r, struct ksi_worker *w, size_t i, double *out)
+{
+    struct ksi_query *q = r->ctx->q;
+    if (r->by_chunks) {
+        struct one_series one = {q->src, r->set, i};
+        struct ks_rollup_source src = {q->src->chunk_count(r->set, i), one_chunk, one_read, &one};
+        return ks_rollup_run_source(&r->plan->cfg, &src, &w->samples, &w->scratch, out, NULL);
+    }
+    KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
+    return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count,
+                         &w->scratch, out);
+}
+
+static ks_err chunk_group(struct ksi_run *r, struct ksi_morsel *c, size_t i, char **key,
+                          size_t *key_cap, struct ksi_acc **ret)
+{
+    struct ks_slice labels = r->ctx->q->src->labels(r->set, i);
+    if (r->ctx->q->req->multitenant && !(r->filter.mode == KSI_KEEP && r->filter.count == 0))
+        return ks_fail(KS_EINTERNAL, "multitenant aggregates are not pushed down");
+    if (labels.len > *key_cap) {
+        *key_cap = labels.len * 2;
+        *key = ks_arena_alloc(&c->arena, *key_cap);
+        if (!*key)
+            return ks_arena_err(&c->arena);
+    }
+    size_t g;
+    bool added;
+    struct ks_slice k = ks_slice(*key, ksi_labels_filter(labels, &r->filter, *key));
+    KS_TRY(ksi_map_put(&c->arena, &c->groups, k, true, &g, &added));
+    if (added) {
+        KS_TRY(ks_arena_grow(&c->arena, (void **)&c->acc, &c->acc_cap, g + 1, sizeof *c->acc));
+        struct ksi_acc *a = &c->acc[g];
+        a->values = ks_arena_array(&c->arena, r->points, sizeof(double));
+        bool counts = ksi_acc_needs_counts(r->aggr->func->id);
+        a->counts = counts ? ks_arena_array(&c->arena, r->points, sizeof(double)) : NULL;
+        if (!a->values || (counts && !a->counts))
+            return ks_arena_err(&c->arena);
+        ksi_acc_init(r->aggr->func->id, a, r->points);
+    }
+    *ret = &c->acc[g];
+    return KS_OK;
+}
+
+static ks_err run_chunk_inner(struct ksi_run *r, struct ksi_morsel *c, struct ksi_worker *w,
+                              size_t from, size_t to)
+{
+    char *key = NULL;
+    size_t key_cap = 0;
+    double *tmp = NULL;
+    if (r->aggr) {
+        tmp = ks_arena_array(&c->arena, r->points, sizeof *tmp);
+        key_cap = 256;
+        key = ks_arena_alloc(&c->arena, key_cap);
+        if (!tmp || !key)
+            return ks_arena_err(&c->arena);
+    }
+    for (size_t i = from; i < to; i++) {
+        if ((i & 31) == 0) {
+            KS_TRY(ks_read_ctx_check(&r->ctx->q->read));
+            if (atomic_load_explicit(&r->failed, memory_order_relaxed))
+                return KS_OK;
+        }
+        KS_TRY(run_series(r, w, i, r->aggr ? tmp : r->out + i * r->points));
+        if (r->aggr) {
+            struct ksi_acc *a = NULL;
+            KS_TRY(chunk_group(r, c, i, &key, &key_cap, &a));
+            ksi_acc_add(r->aggr->func->id, a, tmp, r->points);
+        }
+    }
+    return KS_OK;
+}
+
+static void run_chunk(void *arg, size_t index)
+{
+    struct ksi_run *r = arg;
+    struct ksi_morsel *c = &r->chunks[index];
+    struct ksi_worker w = {0};
+    size_t from = index * r->chunk_size, to = from + r->chunk_size;
+    if (to > r->series)
+        to = r->series;
+    c->err = run_chunk_inner(r, c, &w, from, to);
+    if (c->err != KS_OK) {
+        snprintf(c->text, sizeof c->text, "%s", ks_err_text());
+        atomic_store_explicit(&r->failed, 1, memory_order_relaxed);
+    }
+    ks_samples_done(&w.samples);
+    ks_rollup_scratch_done(&w.scratch);
+}
+
+/* Chunk size by the query alone: about 64 chunks, but no chunk so small that a worker's start costs
+ * more than its work. */
+static size_t pick_chunk_size(const struct ksi_run *r)
+{
+    int64_t span = r->max_ms - r->min_ms;
+    size_t least = span > 24 * KS_MS_HOUR ? 4 : span > KS_MS_HOUR ? 16 : 64;
+    size_t size = (r->series + 63) / 64;
+    return size > least ? size : least;
+}
+
+ks_err ksi_run_all(struct ksi_run *r)
+{
+    struct ksi_query *q = r->ctx->q;
+    r->by_chunks = q->src->chunk && ks_rollup_takes_chunks(&r->plan->cfg);
+    r->chunk_size = pick_chunk_size(r);
+    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
+    r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
+    if (!r->chunks)
+        return ks_arena_err(q->arena);
+    size_t left =
+        q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
+    for (size_t i = 0; i < chunks; i++)
+        ks_arena_init(&r->chunks[i].arena, left / (chunks < 4 ? chunks : 4) + 65536);
+    if (chunks == 1)
+        run_chunk(r, 0);
+    else
+        ks_pool_for(q->src->pool, chunks, run_chunk, r);
+    for (size_t i = 0; i < chunks; i++)
+        if (r->chunks[i].err != KS_OK)
+            return ks_fail(r->chunks[i].err, "%s", r->chunks[i].text);
+    return KS_OK;
+}
+
+void ksi_run_done(struct ksi_run *r)
+{
+    size_t chunks = r->chunk_size ? (r->series + r->chunk_size - 1) / r->chunk_size : 0;
+    for (size_t i = 0; r->chunks && i < chunks; i++)
+        ks_arena_done(&r->chunks[i].arena);
+}
+
+ks_err ksi_run_merge(struct ksi_run *r, struct ksi_vec *ret)
+{
+    struct ksi_query *q = r->ctx->q;
+    enum ks_promql_func_id id = r->aggr->func->id;
+    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
+    struct ksi_map map = {0};
+    struct ksi_acc *acc = NULL;
+    size_t cap = 0;
+    for (size_t c = 0; c < chunks; c++)
+        for (size_t g = 0; g < r->chunks[c].groups.count; g++) {
+            struct ks_slice key = r->chunks[c].groups.keys[g];
+            const struct ksi_acc *from = &r->chunks[c].acc[g];
+            size_t at;
+            bool added;
+            if (r->aggr->limit && map.count >= r->aggr->limit && !ksi_map_get(&map, key, &at))
+                continue;
+            KS_TRY(ksi_map_put(q->arena, &map, key, true, &at, &added));
+            if (!added) {
+                ksi_acc_merge(id, &acc[at], from, r->points);
+                continue;
+            }
+            KS_TRY(ks_arena_grow(q->arena, (void **)&acc, &cap, at + 1, sizeof *acc));
+            acc[at].values = ks_arena_array(q->arena, r->points, sizeof(double));
+            acc[at].counts =
+                from->counts ? ks_arena_array(q->arena, r->points, sizeof(double)) : NULL;
+            if (!acc[at].values || (from->counts && !acc[at].counts))
+                return ks_arena_err(q->arena);
+            memcpy(acc[at].values, from->values, r->points * sizeof(double));
+            if (from->counts)
+                memcpy(acc[at].counts, from->counts, r->points * sizeof(double));
+        }
+    for (size_t g = 0; g < map.count; g++) {
+        ksi_acc_finish(id, &acc[g], r->points);
+        struct ksi_series s = {.labels = map.keys[g], .values = acc[g].values};
+        KS_TRY(ksi_vec_push(q, ret, s));
+    }
+    return KS_OK;
+}

@@ -1,0 +1,59 @@
+/*
+ * Running a planned rollup over the series of a selector: what eval_rollup.c plans, rollup_run.c
+ * runs, and eval_cached.c shortens by results kept from before.
+ */
+#ifndef KS_QUERY_PROMQL_ROLLUP_RUN_H
+#define KS_QUERY_PROMQL_ROLLUP_RUN_H
+
+#include "query/promql/exec_priv.h"
+#include "query/promql/rollup.h"
+
+/* A rollup ready to run on one grid. */
+struct ksi_plan {
+    struct ks_rollup_config cfg;
+    const struct ks_expr *arg;        /* what is inside: SELECTOR or any expression */
+    const struct ks_expr_rollup *mod; /* window, offset, @; NULL when bare */
+    const struct ks_expr *written;    /* the argument as written, for annotations */
+    const struct ks_expr *first_arg;
+    bool keep_name;
+    bool subquery;
+    int64_t at_ms;
+    bool has_at;
+};
+
+/* What a worker needs of its own. */
+struct ksi_worker {
+    struct ks_samples samples;
+    struct ks_rollup_scratch scratch;
+};
+
+struct ksi_morsel {
+    struct ks_arena arena; /* aggregates only */
+    struct ksi_map groups;
+    struct ksi_acc *acc;
+    size_t acc_cap;
+    ks_err err;
+    char text[256];
+};
+
+struct ksi_run {
+    const struct ksi_ctx *ctx;
+    const struct ksi_plan *plan;
+    struct ks_source_set *set;
+    int64_t min_ms, max_ms;
+    size_t series, chunk_size, points;
+    bool by_chunks; /* aggregates of chunks may stand for samples */
+    struct ksi_morsel *chunks;
+    double *out; /* without aggregate: series × points */
+    const struct ks_expr_aggregate *aggr;
+    struct ksi_label_filter filter;
+    _Atomic int failed;
+};
+
+/* Fills r->out, or the groups of the morsels under an aggregate. */
+KS_NODISCARD ks_err ksi_run_all(struct ksi_run *r);
+void ksi_run_done(struct ksi_run *r);
+/* The groups of all morsels, in order of first appearance, as series of r->points. */
+KS_NODISCARD ks_err ksi_run_merge(struct ksi_run *r, struct ksi_vec *ret);
+
+#endif
