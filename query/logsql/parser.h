@@ -1,0 +1,34 @@
+/*
+ * LogsQL text to tree and back. Thread role: any; the tree belongs to the arena.
+ */
+#ifndef KS_QUERY_LOGSQL_PARSER_H
+#define KS_QUERY_LOGSQL_PARSER_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "query/logsql/ast.h"
+
+/*
+ * Parses and optimises (folds limits and offsets, drops filters that are always true, moves
+ * leading `filter` pipes into the filter) as VictoriaLogs does, so that printing gives its
+ * canonical text. now_ns: what relative times count from. Error KS_EPARSE: the text says what was
+ * expected, what is there, and the position.
+ */
+KS_NODISCARD ks_err ks_lq_parse(struct ks_slice text, int64_t now_ns, struct ks_arena *arena,
+                                struct ks_lq_query **ret);
+/* A filter alone, as in `extra_filters` and delete tasks. */
+KS_NODISCARD ks_err ks_lq_parse_filter(struct ks_slice text, int64_t now_ns, struct ks_arena *arena,
+                                       struct ks_lq_filter **ret);
+
+/* Canonical text. */
+void ks_lq_print(const struct ks_lq_query *q, struct ks_buf *out);
+void ks_lq_print_filter(const struct ks_lq_filter *f, struct ks_buf *out);
+void ks_lq_print_pipe(const struct ks_lq_pipe *p, struct ks_buf *out);
+void ks_lq_print_func(const struct ks_lq_func *f, struct ks_buf *out); /* without if and as */
+/* A word as it stands in a query: quoted when it has to be. */
+void ks_lq_print_token(struct ks_slice s, struct ks_buf *out);
+
+/* The canonical name of a pipe: "sort". */
+const char *ks_lq_pipe_name(enum ks_lq_pipe_kind kind);
+
+#endif
