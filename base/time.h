@@ -38,7 +38,15 @@ void ks_civil_from_days(int64_t days, int64_t *ret_y, unsigned *ret_m, unsigned 
 /* floor(ms / day): the UTC day a time lies in. */
 static inline int64_t ks_day_of_ms(int64_t ms)
 {
-    return ms >= 0 ? ms / KS_MS_DAY : -((-ms + KS_MS_DAY - 1) / KS_MS_DAY);
+    return ms / KS_MS_DAY - (ms % KS_MS_DAY < 0);
+}
+
+/* The first millisecond of that day; INT64_MIN when that lies before it. */
+static inline int64_t ks_day_start_ms(int64_t ms)
+{
+    int64_t since = ms % KS_MS_DAY;
+    since = since < 0 ? since + KS_MS_DAY : since;
+    return ms < INT64_MIN + since ? INT64_MIN : ms - since;
 }
 
 #endif

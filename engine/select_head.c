@@ -44,8 +44,7 @@ void ksi_head_mark_silent(struct ks_engine *e, const struct ks_select_opts *o, u
                           size_t n)
 {
     /* To whole days; the ends of time have none beyond them. */
-    int64_t min_ms =
-        o->min_ms < INT64_MIN + KS_MS_DAY ? INT64_MIN : ks_day_of_ms(o->min_ms) * KS_MS_DAY;
+    int64_t min_ms = ks_day_start_ms(o->min_ms);
     int64_t max_ms = o->max_ms > INT64_MAX - KS_MS_DAY
                          ? INT64_MAX
                          : (ks_day_of_ms(o->max_ms) + 1) * KS_MS_DAY - 1;
@@ -95,7 +94,7 @@ static ks_err add_open(struct ks_series_set *s, uint32_t series, const struct ks
         return ks_arena_err(&s->arena);
     /* The first time is only known after decoding; a chunk never begins more than a day before its
      * end. */
-    int64_t first = x->g.count == 1 ? x->g.last_ts : ks_day_of_ms(x->g.last_ts) * KS_MS_DAY;
+    int64_t first = x->g.count == 1 ? x->g.last_ts : ks_day_start_ms(x->g.last_ts);
     set_meta(&copy->meta, first, x->g.last_ts, x->g.count);
     copy->g = x->g;
     memcpy(copy + 1, x->slab->data, bytes);

@@ -159,7 +159,8 @@ static ks_err change_slot(struct ks_live_index *x, struct ksi_live_item *it, boo
             return ks_fail(KS_EEXIST, "series id %u is in use", it->sid);
         KS_TRY(ks_array_reserve((void **)&v->ids, &v->id_cap, v->id_count + it->count + 1,
                                 sizeof *v->ids));
-        memcpy(v->ids + v->id_count, b->ids.v + it->first, it->count * sizeof *v->ids);
+        if (it->count) /* a series without labels has no ids to copy from */
+            memcpy(v->ids + v->id_count, b->ids.v + it->first, it->count * sizeof *v->ids);
         v->e[slot].used = true;
         v->e[slot].tenant = it->tenant;
         v->e[slot].count = it->count;
