@@ -245,6 +245,17 @@ static bool take_body(struct ksi_conn *c, const char *data, size_t n)
     return true;
 }
 
+/* Handles the request here and now. */
+static enum MHD_Result answer_now(struct ksi_conn *c)
+{
+    c->req.start_mono_us = ks_mono_us();
+    c->server->opts.handle(&c->req);
+    ksi_short_learn(c->server, c->short_key, ks_mono_us() - c->req.start_mono_us);
+    ksi_compress_body(c);
+    reserve_answer(c);
+    return ksi_send(c);
+}
+
 /* The request is complete: to its lane, or answered at once. */
 static enum MHD_Result dispatch(struct ksi_conn *c)
 {
@@ -254,13 +265,12 @@ static enum MHD_Result dispatch(struct ksi_conn *c)
     req->body = ks_buf_view(&c->body_buf);
     if (!req->body.ptr)
         req->body.ptr = "";
-    if (req->lane == KS_LANE_DIRECT) {
-        req->start_mono_us = ks_mono_us();
-        c->server->opts.handle(req);
-        ksi_compress_body(c);
-        return ksi_send(c);
-    }
+    if (req->lane == KS_LANE_DIRECT)
+        return answer_now(c);
     struct ksi_lane *l = &c->server->lanes[req->lane];
+    c->short_key = ksi_short_key(c);
+    if (ksi_is_short(c->server, c->short_key) && ksi_lane_idle(l))
+        return answer_now(c);
     c->state = CONN_QUEUED;
     atomic_fetch_add(&c->refs, 1);
     /* Suspended first: a worker may answer before this function returns. */

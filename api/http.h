@@ -80,6 +80,7 @@ struct ks_http_request {
     bool strict;       /* Prometheus' dialect and words (see router.h) */
     bool cluster_form; /* /insert|select|delete/<tenant>/…: envelopes carry isPartial */
     enum ks_http_lane lane;
+    bool whole;            /* answers in one piece: on the network thread, once known to be short */
     size_t max_body_bytes; /* 0 = the server's default */
 
     struct ks_http_response resp;
@@ -112,7 +113,8 @@ struct ks_http_opts {
     /* Network thread, headers only: sets lane, limits and route; an error or a filled resp.status
      * answers at once. */
     void (*route)(struct ks_http_request *req);
-    /* Worker (or the network thread with DIRECT). */
+    /* Worker, or the network thread: with DIRECT, and when `whole` and short of late. Then
+     * req->scratch is NULL. */
     void (*handle)(struct ks_http_request *req);
     void *app;
 };

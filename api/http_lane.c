@@ -76,6 +76,7 @@ static void run(struct ksi_lane *l, struct ksi_conn *c, struct ks_scratch *scrat
     c->req.scratch = scratch;
     c->req.start_mono_us = ks_mono_us();
     s->opts.handle(&c->req);
+    ksi_short_learn(s, c->short_key, ks_mono_us() - c->req.start_mono_us);
     c->req.scratch = NULL;
     if (watched)
         ksi_watch_remove(s, c);
@@ -122,6 +123,14 @@ ks_err ksi_lane_submit(struct ksi_lane *l, struct ksi_conn *c)
     }
     pthread_mutex_unlock(&l->lock);
     return taken ? KS_OK : KS_EAGAIN;
+}
+
+bool ksi_lane_idle(struct ksi_lane *l)
+{
+    pthread_mutex_lock(&l->lock);
+    bool idle = !l->queued && l->running < l->opts.threads && !l->stop;
+    pthread_mutex_unlock(&l->lock);
+    return idle;
 }
 
 /* Answers requests that waited too long although no worker came free. */

@@ -37,6 +37,7 @@ struct ksi_conn {
     struct ks_buf body_buf;
     struct ksi_stream stream;
     int64_t queued_mono_ms;
+    uint64_t short_key; /* http_short.c; 0 none */
     struct ksi_conn *next;                     /* lane queue */
     struct ksi_conn *watch_next, **watch_prev; /* running selects; under server->watch_lock */
 };
@@ -55,6 +56,8 @@ struct ksi_lane {
     _Atomic uint64_t limit_reached, limit_timeout;
 };
 
+enum { KSI_SHORT_SLOTS = 4096 };
+
 struct ks_http_server {
     struct ks_http_opts opts;
     struct MHD_Daemon **daemons;
@@ -69,12 +72,15 @@ struct ks_http_server {
     pthread_t watcher;
     bool watcher_started;
     _Atomic int stopping;
+    _Atomic uint64_t shorts[KSI_SHORT_SLOTS]; /* http_short.c */
     _Atomic uint64_t active, body_bytes, answer_bytes, requests, conns, accepts, read_bytes,
         written_bytes, canceled;
 };
 
 /* Takes the conn over; KS_EAGAIN when the lane is full (then it was not taken). */
 ks_err ksi_lane_submit(struct ksi_lane *l, struct ksi_conn *c);
+/* Nobody waits and a worker is free. */
+bool ksi_lane_idle(struct ksi_lane *l);
 ks_err ksi_lanes_start(struct ks_http_server *s);
 void ksi_lanes_stop(struct ks_http_server *s);
 void ksi_lanes_free(struct ks_http_server *s);
@@ -95,5 +101,10 @@ void ksi_stream_client_gone(struct ksi_conn *c);
 void ksi_stream_wake(struct ksi_conn *c);
 /* Worker: flushes and ends a stream after the handler returned. */
 void ksi_stream_end(struct ksi_conn *c);
+
+/* What a request asks, apart from its place in time; 0: it is not to run on the network thread. */
+uint64_t ksi_short_key(const struct ksi_conn *c);
+bool ksi_is_short(struct ks_http_server *s, uint64_t key);
+void ksi_short_learn(struct ks_http_server *s, uint64_t key, int64_t us);
 
 #endif

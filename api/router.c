@@ -324,6 +324,7 @@ void ks_router_route(struct ks_http_request *req)
         return;
     }
     req->lane = req->route->lane;
+    req->whole = req->route->flags & KS_ROUTE_WHOLE;
     req->max_body_bytes = body_limit(req);
 }
 

@@ -38,6 +38,7 @@ enum ks_route_flags {
     KS_ROUTE_CLUSTER_ONLY = 2, /* not in the single-node form */
     KS_ROUTE_HIDDEN = 4,       /* an alias: not in the printed list */
     KS_ROUTE_NO_FORM = 8,      /* the body is data even when curl calls it a form */
+    KS_ROUTE_WHOLE = 16, /* answers in one piece and changes nothing (ks_http_request.whole) */
 };
 
 #define KS_LATENCY_BUCKETS 48

@@ -111,18 +111,20 @@ static ks_err top_queries(struct ks_http_request *req)
 #define EXPORT(pattern, handler, help) STREAM(pattern, KS_METHODS_READ, 0, handler, help)
 #define SELECT(pattern, handler, help)                                                             \
     ROUTE(SELECT, pattern, KS_METHODS_READ, 0, BASIC, handler, help)
+#define WHOLE(pattern, handler, help)                                                              \
+    ROUTE(SELECT, pattern, KS_METHODS_READ, KS_ROUTE_WHOLE, BASIC, handler, help)
 #define HIDDEN(pattern, handler)                                                                   \
     ROUTE(SELECT, pattern, KS_METHODS_READ, KS_ROUTE_HIDDEN, BASIC, handler, "")
 #define DELETES ((1u << KS_POST) | (1u << KS_PUT))
 
 static struct ks_route routes[] = {
-    SELECT("api/v1/query", ks_prom_query,
-           "MetricsQL at one time; a bare range selector gives raw samples"),
-    SELECT("api/v1/query_range", ks_prom_query_range, "MetricsQL over a range of times"),
-    SELECT("api/v1/series", ks_prom_series, "label sets of the series that match"),
+    WHOLE("api/v1/query", ks_prom_query,
+          "MetricsQL at one time; a bare range selector gives raw samples"),
+    WHOLE("api/v1/query_range", ks_prom_query_range, "MetricsQL over a range of times"),
+    WHOLE("api/v1/series", ks_prom_series, "label sets of the series that match"),
     SELECT("api/v1/series/count", ks_prom_series_count, "number of series"),
-    SELECT("api/v1/labels", ks_prom_labels, "label names"),
-    SELECT("api/v1/label/{name}/values", ks_prom_label_values, "values of a label"),
+    WHOLE("api/v1/labels", ks_prom_labels, "label names"),
+    WHOLE("api/v1/label/{name}/values", ks_prom_label_values, "values of a label"),
     EXPORT("api/v1/export", ks_prom_export, "raw samples; format=jsonl, prometheus or promapi"),
     EXPORT("api/v1/export/native", ks_prom_export_native,
            "raw samples in VictoriaMetrics' own blocks"),
