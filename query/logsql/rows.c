@@ -99,7 +99,7 @@ ks_err ks_lq_rows_compact(const struct ks_lq_rows *rows, const uint64_t *bits,
         return KS_OK;
     }
     uint32_t *at = ks_arena_array(arena, left ? left : 1, sizeof *at);
-    struct ks_lq_col *cols = ks_arena_array(arena, rows->col_count, sizeof *cols);
+    struct ks_lq_col *cols = ks_arena_array(arena, rows->col_count + 1, sizeof *cols);
     if (!at || !cols)
         return ks_arena_err(arena);
     list_rows(bits, rows->row_count, at);
@@ -113,7 +113,7 @@ ks_err ks_lq_rows_slice(const struct ks_lq_rows *rows, uint32_t first, uint32_t 
                         struct ks_arena *arena, struct ks_lq_rows *ret)
 {
     KS_ASSERT(first <= rows->row_count && count <= rows->row_count - first);
-    struct ks_lq_col *cols = ks_arena_array(arena, rows->col_count, sizeof *cols);
+    struct ks_lq_col *cols = ks_arena_array(arena, rows->col_count + 1, sizeof *cols);
     if (!cols)
         return ks_arena_err(arena);
     for (uint32_t i = 0; i < rows->col_count; i++) {
@@ -154,7 +154,7 @@ static ks_err copy_values(const struct ks_slice *values, uint32_t n, struct ks_a
 ks_err ks_lq_rows_copy(const struct ks_lq_rows *rows, struct ks_arena *arena,
                        struct ks_lq_rows *ret)
 {
-    struct ks_lq_col *cols = ks_arena_array(arena, rows->col_count, sizeof *cols);
+    struct ks_lq_col *cols = ks_arena_array(arena, rows->col_count + 1, sizeof *cols);
     if (!cols)
         return ks_arena_err(arena);
     uint32_t n = rows->row_count;
