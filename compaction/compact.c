@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "compaction/fold.h"
+#include "storage/codec/fold_histograms.h"
 
 enum { JOIN_BELOW = 60, CHUNK_TARGET = 256, CHECK_EVERY = 256 };
 
@@ -149,6 +150,41 @@ static ks_err put_chunk(struct merge *m, size_t from, size_t n)
     return KS_OK;
 }
 
+static ks_err put_histograms(struct merge *m, size_t from, size_t n)
+{
+    struct ks_chunk_meta meta;
+    size_t times_bytes;
+    ks_buf_reset(&m->encoded);
+    KS_TRY(open_series(m));
+    KS_TRY(ks_histogram_chunk_encode(m->fold.hist_times + from, m->fold.hists + from, n,
+                                     &m->fold.arena, &m->encoded, &meta, &times_bytes));
+    struct ks_slice all = ks_buf_view(&m->encoded);
+    KS_TRY(ks_mpart_add_chunk(m->w, &meta, ks_slice(all.ptr, times_bytes),
+                              ks_slice_from(all, times_bytes)));
+    m->result.samples_out += n;
+    m->result.chunks_rewritten++;
+    return KS_OK;
+}
+
+/* What was folded, as chunks of both kinds in order of their first times. */
+static ks_err put_folded(struct merge *m)
+{
+    const struct kfold *f = &m->fold;
+    size_t n = f->count, chunks = (n + CHUNK_TARGET * 3 / 2 - 1) / (CHUNK_TARGET * 3 / 2);
+    size_t k = 0, h = 0;
+    while (k < chunks || h < f->hist_count) {
+        size_t a = chunks ? n * k / chunks : 0;
+        if (h == f->hist_count || (k < chunks && f->times[a] <= f->hist_times[h])) {
+            KS_TRY(put_chunk(m, a, n * ++k / chunks - a));
+            continue;
+        }
+        size_t fit = ks_histograms_fit(f->hists + h, f->hist_count - h);
+        KS_TRY(put_histograms(m, h, fit));
+        h += fit;
+    }
+    return KS_OK;
+}
+
 /* Decodes pieces [from, to), folds them and writes the result as chunks of about CHUNK_TARGET
  * samples. */
 static ks_err rewrite(struct merge *m, size_t from, size_t to)
@@ -160,14 +196,10 @@ static ks_err rewrite(struct merge *m, size_t from, size_t to)
                         m->keep.resolution_ms));
     /* Nothing fell away from a lone chunk: its bytes stay, so that merging again changes nothing.
      */
-    if (to == from + 1 && m->fold.count == m->pieces[from].ref.meta.sample_count)
+    size_t kept = m->fold.count + m->fold.hist_count;
+    if (to == from + 1 && kept == m->pieces[from].ref.meta.sample_count)
         return copy_piece(m, &m->pieces[from]);
-    size_t n = m->fold.count, chunks = (n + CHUNK_TARGET * 3 / 2 - 1) / (CHUNK_TARGET * 3 / 2);
-    for (size_t k = 0; k < chunks; k++) {
-        size_t a = n * k / chunks, b = n * (k + 1) / chunks;
-        KS_TRY(put_chunk(m, a, b - a));
-    }
-    return KS_OK;
+    return put_folded(m);
 }
 
 /* Whether a piece that touches no other may be copied as it is. */

@@ -1,5 +1,5 @@
-/* Decoded samples of several chunks as one ascending run, of equal times one sample. Merges and
- * tools use it. One thread. */
+/* Decoded samples of several chunks as one ascending run, of equal times one sample; numbers and
+ * histograms apart. Merges and tools use it. One thread. */
 #ifndef KS_COMPACTION_FOLD_H
 #define KS_COMPACTION_FOLD_H
 
@@ -10,6 +10,11 @@ struct kfold {
     double *values;
     size_t count, cap;
     struct ks_times_memo memo;
+    /* Native histograms go beside, with times of their own. */
+    int64_t *hist_times;
+    struct ks_histogram *hists;
+    size_t hist_count, hist_cap;
+    struct ks_arena arena; /* their arrays; made by the first one */
 };
 
 void kfold_reset(struct kfold *f);

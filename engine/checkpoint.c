@@ -10,9 +10,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/engine_priv.h"
+#include "engine/head_hist.h"
 #include "storage/part.h"
 
 enum { PAGE_SOFT = 512 << 10 };
+#define HISTOGRAMS "histograms"
 
 struct ksi_checkpoint {
     struct ks_part_writer *w;
@@ -43,13 +45,27 @@ ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *state, struct k
     return ks_buf_status(state);
 }
 
+ks_err ksi_checkpoint_freeze_histograms(struct ksi_shard *s, struct ks_buf *out)
+{
+    for (uint32_t local = 0; local < s->hist_cap; local++) {
+        const struct ksi_hist *x = ksi_hist_at(s, local);
+        if (!x)
+            continue;
+        ks_buf_varint(out, local);
+        ksi_hist_save(x, out);
+    }
+    return ks_buf_status(out);
+}
+
 /* Cuts the frozen state into pages between series. */
-static ks_err put_state(struct ks_part_writer *w, const char *section, struct ks_slice state)
+static ks_err put_state(struct ks_part_writer *w, const char *section, struct ks_slice state,
+                        size_t *ret_pages)
 {
     /* A page boundary needs no alignment to series when loading concatenates; pages stay below the
      * container's limit. */
     struct ks_page_ref ref;
-    for (size_t at = 0; at < state.len; at += PAGE_SOFT) {
+    *ret_pages = 0;
+    for (size_t at = 0; at < state.len; at += PAGE_SOFT, ++*ret_pages) {
         size_t n = state.len - at < PAGE_SOFT ? state.len - at : PAGE_SOFT;
         KS_TRY(ks_part_page(w, section, ks_slice(state.ptr + at, n), KS_PAGE_ZSTD, &ref));
     }
@@ -94,8 +110,9 @@ ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_
     snprintf(name, sizeof name, "labels-%u", shard);
     ks_err err = put_labels(e, w, name, shard, locals, &page, &labels);
     snprintf(name, sizeof name, "state-%u", shard);
+    size_t pages;
     if (err == KS_OK)
-        err = put_state(w, name, state);
+        err = put_state(w, name, state, &pages);
     snprintf(name, sizeof name, "cut-%u", shard);
     ks_put_le64(cut_bytes, cut);
     if (err == KS_OK)
@@ -103,6 +120,24 @@ ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w, uint32_
     ks_buf_done(&page);
     ks_buf_done(&labels);
     return err;
+}
+
+/* One section for all shards, as sections are few; the property tells a shard's pages. */
+ks_err ksi_checkpoint_put_histograms(struct ks_part_writer *w, uint32_t shard,
+                                     struct ks_slice state, size_t *first_page)
+{
+    char name[32];
+    uint8_t range[16];
+    size_t pages;
+    if (!state.len)
+        return KS_OK;
+    KS_TRY(put_state(w, HISTOGRAMS, state, &pages));
+    ks_put_le64(range, *first_page);
+    ks_put_le64(range + 8, pages);
+    *first_page += pages;
+    ks_part_incompat(w, KS_PART_INCOMPAT_HISTOGRAMS);
+    snprintf(name, sizeof name, "histograms-%u", shard);
+    return ks_part_prop(w, name, ks_slice(range, sizeof range));
 }
 
 /* --- loading --- */
@@ -148,6 +183,55 @@ ks_err ksi_checkpoint_load_state(struct ksi_shard *s, struct ks_slice raw)
     return KS_OK;
 }
 
+ks_err ksi_checkpoint_load_histograms(struct ksi_shard *s, struct ks_slice raw)
+{
+    struct ks_reader r = ks_reader(raw);
+    uint64_t next = 0;
+    while (ks_reader_left(&r)) {
+        uint64_t local = ks_read_varint(&r);
+        if (!r.bad && local < next)
+            return ks_fail(KS_ECORRUPT, "histograms of the checkpoint are out of order");
+        next = local + 1;
+        if (r.bad || local >= s->local_end || !ksi_series_at(s, (uint32_t)local)->slab)
+            return ks_fail(KS_ECORRUPT, "the checkpoint holds histograms of an unknown series");
+        KS_TRY(ksi_hist_load(s, (uint32_t)local, &r));
+    }
+    return KS_OK;
+}
+
+/* Pages that were cut anywhere, as the one text they are. */
+static ks_err read_pages(struct ks_part *p, const struct ks_page_ref *refs, size_t count,
+                         struct ks_buf *out)
+{
+    struct ks_page page;
+    for (size_t i = 0; i < count; i++) {
+        KS_TRY(ks_part_read(p, refs[i], &page));
+        ks_buf_slice(out, page.raw);
+        ks_page_release(&page);
+        KS_TRY(ks_buf_status(out));
+    }
+    return KS_OK;
+}
+
+static ks_err load_histograms(struct ksi_shard *s, struct ks_part *p, uint32_t shard,
+                              struct ks_buf *all)
+{
+    char name[32];
+    struct ks_slice range;
+    size_t count;
+    snprintf(name, sizeof name, "histograms-%u", shard);
+    if (!ks_part_get_prop(p, name, &range))
+        return KS_OK;
+    const struct ks_page_ref *refs = ks_part_section_pages(p, HISTOGRAMS, &count);
+    uint64_t first = range.len == 16 ? ks_le64(range.ptr) : UINT64_MAX;
+    uint64_t pages = range.len == 16 ? ks_le64(range.ptr + 8) : 0;
+    if (first > count || pages > count - first)
+        return ks_fail(KS_ECORRUPT, "%s lacks histograms of shard %u", ks_part_path(p), shard);
+    ks_buf_reset(all);
+    KS_TRY(read_pages(p, refs + first, pages, all));
+    return ksi_checkpoint_load_histograms(s, ks_buf_view(all));
+}
+
 static ks_err load_shard(struct ks_engine *e, struct ks_part *p, uint32_t shard, ks_lsn *ret_cut)
 {
     struct ksi_shard *s = &e->shards[shard];
@@ -171,17 +255,11 @@ static ks_err load_shard(struct ks_engine *e, struct ks_part *p, uint32_t shard,
     refs = ks_part_section_pages(p, name, &count);
     struct ks_buf all;
     ks_buf_init(&all, (size_t)8 << 30);
-    ks_err err = KS_OK;
-    for (size_t i = 0; i < count && err == KS_OK; i++) {
-        err = ks_part_read(p, refs[i], &page);
-        if (err == KS_OK) {
-            ks_buf_slice(&all, page.raw);
-            ks_page_release(&page);
-            err = ks_buf_status(&all);
-        }
-    }
+    ks_err err = read_pages(p, refs, count, &all);
     if (err == KS_OK)
         err = ksi_checkpoint_load_state(s, ks_buf_view(&all));
+    if (err == KS_OK)
+        err = load_histograms(s, p, shard, &all);
     ks_buf_done(&all);
     return err;
 }

@@ -123,6 +123,21 @@ void ks_samples_done(struct ks_samples *s);
 KS_NODISCARD ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms,
                                    int64_t max_ms, struct ks_samples *out);
 
+/*
+ * Native histograms of a series: ks_series_read() does not give them. Ascending and unique in time,
+ * arrays from the arena; a number and a histogram may share a time. Of several at one time the one
+ * with the larger count wins, a stale marker loses. One counts as 1 + buckets / 8 samples.
+ */
+struct ks_histogram_run {
+    int64_t *times;
+    struct ks_histogram *items;
+    size_t count;
+};
+bool ks_series_has_histograms(const struct ks_series_set *s, size_t i);
+KS_NODISCARD ks_err ks_series_read_histograms(struct ks_series_set *s, size_t i, int64_t min_ms,
+                                              int64_t max_ms, struct ks_arena *arena,
+                                              struct ks_histogram_run *ret);
+
 /* One chunk of a series as the planner sees it. */
 struct ks_chunk_view {
     const struct ks_chunk_meta *meta;

@@ -92,13 +92,20 @@ KS_NODISCARD ks_err ksi_checkpoint_freeze(struct ksi_shard *s, struct ks_buf *st
 KS_NODISCARD ks_err ksi_checkpoint_put(struct ks_engine *e, struct ks_part_writer *w,
                                        uint32_t shard, ks_lsn cut, struct ks_slice locals,
                                        struct ks_slice state);
+/* The same for native histograms, which most checkpoints have none of: shards in order, first_page
+ * counts on. */
+KS_NODISCARD ks_err ksi_checkpoint_freeze_histograms(struct ksi_shard *s, struct ks_buf *out);
+KS_NODISCARD ks_err ksi_checkpoint_put_histograms(struct ks_part_writer *w, uint32_t shard,
+                                                  struct ks_slice state, size_t *first_page);
 /* Loads a checkpoint into empty shards; cuts[shard] gets the first LSN to replay. */
 KS_NODISCARD ks_err ksi_checkpoint_load(struct ks_engine *e, const char *path, ks_lsn *cuts);
 
-/* Its two halves, from hostile bytes: a page of series, and all of a shard's state. */
+/* Its pieces, from hostile bytes: a page of series, all of a shard's state, its histograms. */
 KS_NODISCARD ks_err ksi_checkpoint_load_labels(struct ks_engine *e, struct ksi_shard *s,
                                                struct ks_slice raw);
 KS_NODISCARD ks_err ksi_checkpoint_load_state(struct ksi_shard *s, struct ks_slice raw);
+
+KS_NODISCARD ks_err ksi_checkpoint_load_histograms(struct ksi_shard *s, struct ks_slice raw);
 
 /* engine/flush.c */
 struct ksi_flush_opts {

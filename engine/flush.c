@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "engine/commit.h"
 #include "engine/engine_priv.h"
+#include "engine/head_hist.h"
 #include "sys/clock.h"
 
 enum { LABELS_MAX = 1 << 30, COMBINE_MAX = 200000 };
@@ -32,7 +33,8 @@ struct flush {
     const struct ksi_flush_opts *opts;
     struct ks_part_writer *checkpoint;
     char checkpoint_path[4096];
-    struct ks_buf state, locals;
+    struct ks_buf state, locals, histograms;
+    size_t histogram_pages;
     struct entry *entries;
     size_t entry_count, entry_cap;
     struct ks_arena labels;
@@ -59,12 +61,16 @@ static ks_err seal_due(struct flush *f, struct ksi_shard *s)
         if (!x->slab)
             continue;
         bool idle = f->opts->drop_idle && x->g.count && x->g.last_ts < f->idle_before_ms;
+        const struct ksi_hist *h = ksi_hist_at(s, local);
+        bool hist_idle = f->opts->drop_idle && h && h->last_ts < f->idle_before_ms;
         bool asked = f->opts->seal_all ||
                      (f->opts->seal && roaring_bitmap_contains(f->opts->seal, ksi_sid(s, local)));
         if (idle || asked)
             KS_TRY(ksi_seal(s, local));
         else if (x->side)
             KS_TRY(ksi_seal_side(s, local));
+        if (h)
+            KS_TRY(hist_idle || asked ? ksi_hist_seal(s, local) : ksi_hist_seal_late(s, local));
     }
     return KS_OK;
 }
@@ -97,7 +103,7 @@ static ks_err drop_empty(struct flush *f, struct ksi_shard *s)
     ks_buf_init(&labels, 16 << 20);
     for (uint32_t local = 0; local < s->local_end && err == KS_OK; local++) {
         struct ksi_series *x = ksi_series_at(s, local);
-        if (!x->slab || x->g.count || x->side || x->sealed)
+        if (!x->slab || x->g.count || x->side || x->sealed || ksi_hist_at(s, local))
             continue;
         uint32_t sid = ksi_sid(s, local);
         ks_hash128 fp;
@@ -151,6 +157,7 @@ static ks_err freeze_shard(struct flush *f, uint32_t shard)
     struct ksi_shard *s = &f->e->shards[shard];
     ks_buf_reset(&f->state);
     ks_buf_reset(&f->locals);
+    ks_buf_reset(&f->histograms);
     pthread_mutex_lock(&s->lock);
     ks_err err = f->opts->drop_idle ? drop_empty(f, s) : KS_OK;
     if (err == KS_OK)
@@ -159,13 +166,17 @@ static ks_err freeze_shard(struct flush *f, uint32_t shard)
         err = collect_sealed(f, s);
     if (err == KS_OK)
         err = ksi_checkpoint_freeze(s, &f->state, &f->locals);
+    if (err == KS_OK)
+        err = ksi_checkpoint_freeze_histograms(s, &f->histograms);
     f->cuts[shard] = ks_wal_next_lsn(f->e->wal);
     s->era++;
     pthread_mutex_unlock(&s->lock);
     if (err != KS_OK)
         return err;
-    return ksi_checkpoint_put(f->e, f->checkpoint, shard, f->cuts[shard], ks_buf_view(&f->locals),
-                              ks_buf_view(&f->state));
+    KS_TRY(ksi_checkpoint_put(f->e, f->checkpoint, shard, f->cuts[shard], ks_buf_view(&f->locals),
+                              ks_buf_view(&f->state)));
+    return ksi_checkpoint_put_histograms(f->checkpoint, shard, ks_buf_view(&f->histograms),
+                                         &f->histogram_pages);
 }
 
 /* --- parts --- */
@@ -356,6 +367,7 @@ ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
     struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - idle_ms};
     ks_buf_init(&f.state, (size_t)8 << 30);
     ks_buf_init(&f.locals, (size_t)1 << 30);
+    ks_buf_init(&f.histograms, (size_t)8 << 30);
     ks_arena_init(&f.labels, LABELS_MAX);
     ks_err err = (f.cuts = ks_zalloc_array(e->shard_count, sizeof *f.cuts)) ? KS_OK : KS_ENOMEM;
     if (err == KS_OK)
@@ -372,6 +384,7 @@ ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
     ks_free(f.cuts);
     ks_buf_done(&f.state);
     ks_buf_done(&f.locals);
+    ks_buf_done(&f.histograms);
     ks_arena_done(&f.labels);
     return err;
 }

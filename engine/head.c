@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/head_hist.h"
 #include "engine/head_priv.h"
 
 enum { FIRST_FP_SLOTS = 1024, DEFAULT_WINDOW = 4 };
@@ -57,6 +58,7 @@ void ksi_shard_done(struct ksi_shard *s)
     ks_free(s->recent_times);
     ks_free(s->sealed_locals);
     ks_free(s->dropped);
+    ksi_hist_done(s);
     ks_free(s->idents);
     ks_buf_done(&s->scratch);
     pthread_mutex_destroy(&s->lock);
@@ -164,6 +166,7 @@ void ksi_series_drop(struct ksi_shard *s, uint32_t local)
         sealed_forget(s, c);
     }
     ksi_side_free(s, x);
+    ksi_hist_drop(s, local);
     s->samples -= x->g.count;
     s->bytes -= slab_bytes(x->slab->cap);
     ks_free(x->slab);

@@ -86,6 +86,7 @@ struct ksi_series {
 enum { KSI_BLOCK_SERIES = 1024 };
 
 struct ksi_ident;
+struct ksi_hist;
 struct ksi_shard {
     _Alignas(64) pthread_mutex_t lock;
     uint32_t index, count_all; /* of shards */
@@ -106,9 +107,11 @@ struct ksi_shard {
     uint32_t era;
     uint32_t *dropped; /* locals let go since the last commit: not to be given again before it */
     size_t dropped_count, dropped_cap;
-    size_t bytes;                    /* of slabs, sealed chunks, side buffers */
-    uint64_t samples, sealed_bytes;  /* samples held; bytes of sealed chunks */
-    struct ks_buf scratch;           /* encoding */
+    size_t bytes;                   /* of slabs, sealed chunks, side buffers */
+    uint64_t samples, sealed_bytes; /* samples held; bytes of sealed chunks */
+    struct ks_buf scratch;          /* encoding */
+    struct ksi_hist **hists; /* by local: what it holds of native histograms (engine/head_hist.h) */
+    size_t hist_cap;
     const struct ksi_ident **idents; /* by local: identities selects met, of generation ident_no
                                         (engine/ident.h); NULL: none */
     size_t ident_cap;

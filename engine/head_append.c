@@ -20,15 +20,14 @@ static int64_t floor_div(int64_t a, int64_t b)
     return q - (a % b < 0);
 }
 
-/* Whether a chunk boundary lies between two times of a series. */
-static bool boundary_between(const struct ksi_slab *b, int64_t earlier, int64_t later)
+bool ksi_chunk_boundary(uint8_t window, uint8_t phase, int64_t earlier, int64_t later)
 {
-    int64_t w = window_ms[b->window], shift = w / 256 * b->phase;
+    int64_t w = window_ms[window], shift = w / 256 * phase;
     return floor_div(earlier + shift, w) != floor_div(later + shift, w) ||
            ks_day_of_ms(earlier) != ks_day_of_ms(later);
 }
 
-static uint8_t window_for(int64_t span_ms, size_t samples)
+uint8_t ksi_window_for(int64_t span_ms, size_t samples)
 {
     int64_t interval =
         samples > 1 ? span_ms / (int64_t)(samples - 1) : window_ms[KSI_WINDOW_COUNT - 1];
@@ -68,6 +67,31 @@ static ks_err note_sealed(struct ksi_shard *s, uint32_t local)
     return KS_OK;
 }
 
+ks_err ksi_seal_scratch(struct ksi_shard *s, uint32_t local, const struct ks_chunk_meta *meta,
+                        size_t times_bytes)
+{
+    struct ks_slice all = ks_buf_view(&s->scratch);
+    struct ks_slice packed = ks_slice_from(all, times_bytes);
+    KS_TRY(note_sealed(s, local));
+    struct ksi_sealed *c = ks_alloc(sizeof *c + packed.len);
+    struct ksi_tcol *t =
+        c ? times_column(s, ks_slice(all.ptr, times_bytes), meta->times_encoding) : NULL;
+    if (!t) {
+        ks_free(c);
+        return KS_ENOMEM;
+    }
+    struct ksi_series *x = ksi_series_at(s, local);
+    *c = (struct ksi_sealed){.next = x->sealed, .era = s->era, .meta = *meta, .times = t};
+    c->values_bytes = (uint32_t)packed.len;
+    memcpy(c->values, packed.ptr, packed.len);
+    atomic_init(&c->refs, 1);
+    x->sealed = c;
+    s->bytes += ksi_sealed_bytes(c);
+    s->sealed_bytes += ksi_sealed_bytes(c);
+    s->samples += meta->sample_count;
+    return KS_OK;
+}
+
 /* Encodes n ascending samples as a sealed chunk of the series. */
 static ks_err seal_samples(struct ksi_shard *s, uint32_t local, const int64_t *ts,
                            const double *values, size_t n)
@@ -75,27 +99,8 @@ static ks_err seal_samples(struct ksi_shard *s, uint32_t local, const int64_t *t
     struct ks_chunk_meta meta;
     size_t times_bytes;
     ks_buf_reset(&s->scratch);
-    KS_TRY(note_sealed(s, local));
     KS_TRY(ks_chunk_encode(ts, values, n, &s->scratch, &meta, &times_bytes));
-    struct ks_slice all = ks_buf_view(&s->scratch);
-    struct ks_slice packed = ks_slice_from(all, times_bytes);
-    struct ksi_sealed *c = ks_alloc(sizeof *c + packed.len);
-    struct ksi_tcol *t =
-        c ? times_column(s, ks_slice(all.ptr, times_bytes), meta.times_encoding) : NULL;
-    if (!t) {
-        ks_free(c);
-        return KS_ENOMEM;
-    }
-    struct ksi_series *x = ksi_series_at(s, local);
-    *c = (struct ksi_sealed){.next = x->sealed, .era = s->era, .meta = meta, .times = t};
-    c->values_bytes = (uint32_t)packed.len;
-    memcpy(c->values, packed.ptr, packed.len);
-    atomic_init(&c->refs, 1);
-    x->sealed = c;
-    s->bytes += ksi_sealed_bytes(c);
-    s->sealed_bytes += ksi_sealed_bytes(c);
-    s->samples += n;
-    return KS_OK;
+    return ksi_seal_scratch(s, local, &meta, times_bytes);
 }
 
 static ks_err seal_open(struct ksi_shard *s, uint32_t local)
@@ -106,7 +111,7 @@ static ks_err seal_open(struct ksi_shard *s, uint32_t local)
     size_t n = ks_gorilla_decode(&x->g, x->slab->data, ts, values);
     KS_TRY(seal_samples(s, local, ts, values, n));
     if (n >= 8)
-        x->slab->window = window_for(ts[n - 1] - ts[0], n);
+        x->slab->window = ksi_window_for(ts[n - 1] - ts[0], n);
     s->samples -= n;
     memset(&x->g, 0, sizeof x->g);
     return KS_OK;
@@ -217,7 +222,8 @@ ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits
             *ret = ts == x->g.last_ts && bits == x->g.last_bits ? KSI_DUPLICATE : KSI_LATE;
             return *ret == KSI_DUPLICATE ? KS_OK : ksi_side_add(s, local, ts, bits);
         }
-        if (x->g.count >= KSI_CHUNK_SAMPLES || boundary_between(x->slab, x->g.last_ts, ts))
+        if (x->g.count >= KSI_CHUNK_SAMPLES ||
+            ksi_chunk_boundary(x->slab->window, x->slab->phase, x->g.last_ts, ts))
             KS_TRY(seal_open(s, local));
     }
     while (!ks_gorilla_append(&x->g, x->slab->data, x->slab->cap, ts, bits))

@@ -24,7 +24,8 @@ struct walk {
     struct ks_chunk_ref *refs;
     size_t ref_cap;
     int64_t *times;
-    double *values;
+    double *values;        /* of histograms their sums */
+    struct ks_arena arena; /* of one chunk of histograms */
 };
 
 static void problem(struct walk *w, const char *fmt, ...) KS_PRINTF(2, 3);
@@ -102,11 +103,27 @@ static ks_err save_chunk(struct walk *w, const struct ks_chunk_ref *ref, struct 
     return ks_mpart_add_chunk(w->out, &ref->meta, times, values);
 }
 
+/* Times and values of a chunk; of histograms the sums, whose aggregates it keeps. */
+static ks_err decode_chunk(struct walk *w, const struct ks_chunk_ref *ref)
+{
+    size_t n = ref->meta.sample_count;
+    if (ref->meta.kind == KS_CHUNK_F64)
+        return ks_mdata_decode(w->part.data, ref, NULL, w->times, w->values);
+    ks_arena_reset(&w->arena);
+    struct ks_histogram *h = ks_arena_array(&w->arena, n, sizeof *h);
+    if (!h)
+        return ks_arena_err(&w->arena);
+    KS_TRY(ks_mdata_decode_histograms(w->part.data, ref, NULL, &w->arena, w->times, h));
+    for (size_t i = 0; i < n; i++)
+        w->values[i] = h[i].sum;
+    return KS_OK;
+}
+
 static ks_err walk_chunk(struct walk *w, uint32_t ord, const struct ks_chunk_ref *ref)
 {
     struct ks_page times_page, values_page;
     struct ks_slice times, values;
-    ks_err err = ks_mdata_decode(w->part.data, ref, NULL, w->times, w->values);
+    ks_err err = decode_chunk(w, ref);
     const char *wrong = err == KS_OK ? wrong_with(w, &ref->meta) : NULL;
     if (err == KS_OK && !wrong) {
         err = ks_mdata_raw(w->part.data, ref, &times_page, &times, &values_page, &values);
@@ -162,6 +179,7 @@ static ks_err walk_init(struct walk *w)
 {
     ks_buf_init(&w->labels, 16 << 20);
     ks_buf_init(&w->before, 16 << 20);
+    ks_arena_init(&w->arena, (size_t)256 << 20);
     w->times = ks_alloc_array(KS_CHUNK_SAMPLES_MAX, sizeof *w->times);
     w->values = ks_alloc_array(KS_CHUNK_SAMPLES_MAX, sizeof *w->values);
     return w->times && w->values ? ks_mpart_open(w->vfs, w->path, NULL, &w->part) : KS_ENOMEM;
@@ -173,6 +191,7 @@ static void walk_done(struct walk *w)
         ks_mpart_close(&w->part);
     ks_buf_done(&w->labels);
     ks_buf_done(&w->before);
+    ks_arena_done(&w->arena);
     ks_free(w->refs);
     ks_free(w->times);
     ks_free(w->values);

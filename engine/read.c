@@ -56,6 +56,9 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
             v[i] = ks_f64_from_bits(c->u.late[i].bits);
         }
         break;
+    case SET_OPEN_HISTOGRAMS:
+    case SET_LATE_HISTOGRAMS:
+        return ks_fail(KS_EINTERNAL, "a chunk of histograms was read as numbers");
     }
     out->count += n;
     return KS_OK;
@@ -73,13 +76,28 @@ static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
     s->count = to > from ? to - from : 0;
 }
 
-/* Has the part a chunk came from examined. */
-static ks_err blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err)
+ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err)
 {
     for (size_t i = 0; c->source == SET_PART && i < s->parts->count; i++)
         if (s->parts->views[i].part->p.data == c->u.data)
             ksi_part_suspect(s->parts->views[i].part, err);
     return err;
+}
+
+ks_err ksi_set_count_samples(const struct ks_series_set *s, size_t count)
+{
+    if (!s->ctx)
+        return KS_OK;
+    uint64_t total = atomic_fetch_add(&s->ctx->samples_read, count) + count;
+    if (s->ctx->max_samples && total > s->ctx->max_samples)
+        return ks_fail(KS_ELIMIT,
+                       "cannot select more than -search.maxSamplesPerQuery=%llu samples; "
+                       "possible solutions: to "
+                       "increase the -search.maxSamplesPerQuery; to reduce time range for the "
+                       "query; to use more "
+                       "specific label filters in order to select lower number of series",
+                       (unsigned long long)s->ctx->max_samples);
+    return KS_OK;
 }
 
 ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms,
@@ -97,11 +115,12 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
     KS_TRY(ks_read_ctx_check(s->ctx));
     for (uint32_t k = 0; k < x->chunk_count; k++) {
         /* With dedup a sample outside may decide about one inside: whole slots are read. */
-        if (c[k].meta->max_ms < min_ms || c[k].meta->min_ms > decode_to_ms)
+        if (c[k].meta->max_ms < min_ms || c[k].meta->min_ms > decode_to_ms ||
+            c[k].meta->kind != KS_CHUNK_F64)
             continue;
         ks_err err = decode(&c[k], out);
         if (err != KS_OK)
-            return blame(s, &c[k], err);
+            return ksi_set_blame(s, &c[k], err);
     }
     KS_TRY(ks_samples_fold(out->times, out->values, &out->count));
     if (s->dedup_ms > 1)
@@ -109,16 +128,5 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
     if (s->e->rules)
         out->count = ks_verdict_thin(&x->verdict, s->now_ms, out->times, out->values, out->count);
     cut(out, min_ms > keep_from_ms ? min_ms : keep_from_ms, max_ms);
-    if (s->ctx) {
-        uint64_t total = atomic_fetch_add(&s->ctx->samples_read, out->count) + out->count;
-        if (s->ctx->max_samples && total > s->ctx->max_samples)
-            return ks_fail(KS_ELIMIT,
-                           "cannot select more than -search.maxSamplesPerQuery=%llu samples; "
-                           "possible solutions: to "
-                           "increase the -search.maxSamplesPerQuery; to reduce time range for the "
-                           "query; to use more "
-                           "specific label filters in order to select lower number of series",
-                           (unsigned long long)s->ctx->max_samples);
-    }
-    return KS_OK;
+    return ksi_set_count_samples(s, out->count);
 }

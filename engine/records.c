@@ -91,3 +91,43 @@ ks_err ksi_rec_samples_read(struct ks_slice payload, ksi_sample_fn fn, void *arg
     }
     return KS_OK;
 }
+
+void ksi_rec_histograms_begin(struct ksi_histograms_enc *e, struct ks_buf *b)
+{
+    *e = (struct ksi_histograms_enc){.b = b};
+}
+
+ks_err ksi_rec_histograms_add(struct ksi_histograms_enc *e, uint32_t sid, int64_t ts,
+                              const struct ks_histogram *h)
+{
+    size_t before = e->b->len;
+    ks_buf_zigzag(e->b, (int64_t)sid - (int64_t)e->prev_sid);
+    ks_buf_zigzag(e->b, (int64_t)((uint64_t)ts - (uint64_t)e->prev_ts));
+    ks_err err = ks_histogram_record_put(h, NULL, e->b);
+    if (err != KS_OK) {
+        e->b->len = before;
+        return err;
+    }
+    e->prev_sid = sid;
+    e->prev_ts = ts;
+    e->count++;
+    return ks_buf_status(e->b);
+}
+
+ks_err ksi_rec_histograms_read(struct ks_slice payload, struct ks_arena *arena, ksi_histogram_fn fn,
+                               void *arg)
+{
+    struct ks_reader r = ks_reader(payload);
+    int64_t sid = 0, ts = 0;
+    while (ks_reader_left(&r)) {
+        struct ks_histogram h;
+        ks_arena_reset(arena);
+        sid = (int64_t)((uint64_t)sid + (uint64_t)ks_read_zigzag(&r));
+        ts = (int64_t)((uint64_t)ts + (uint64_t)ks_read_zigzag(&r));
+        if (r.bad || sid < 0 || sid >= UINT32_MAX)
+            return ks_fail(KS_ECORRUPT, "histograms record is malformed");
+        KS_TRY(ks_histogram_record_get(&r, NULL, arena, &h));
+        KS_TRY(fn(arg, (uint32_t)sid, ts, &h));
+    }
+    return KS_OK;
+}

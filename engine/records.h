@@ -8,11 +8,13 @@
 
 #include "base/buf.h"
 #include "base/labels.h"
+#include "storage/codec/histogram.h"
 #include "wal/wal.h"
 
 enum ks_record_type {
     KS_REC_SERIES = 1,        /* sid, tenant, label bytes of series made since the checkpoint */
     KS_REC_SAMPLES = 2,       /* sid, time, value */
+    KS_REC_HISTOGRAMS = 3,    /* sid, time, native histogram */
     KSI_REC_METRICS_LAST = 15 /* above: other signals (engine/signal.h) */
 };
 
@@ -37,5 +39,22 @@ void ksi_rec_samples_add(struct ksi_samples_enc *e, uint32_t sid, int64_t ts, ui
 
 typedef ks_err (*ksi_sample_fn)(void *arg, uint32_t sid, int64_t ts, uint64_t bits);
 KS_NODISCARD ks_err ksi_rec_samples_read(struct ks_slice payload, ksi_sample_fn fn, void *arg);
+
+/* --- HISTOGRAMS --- */
+struct ksi_histograms_enc {
+    struct ks_buf *b;
+    uint32_t prev_sid;
+    int64_t prev_ts;
+    uint32_t count;
+};
+void ksi_rec_histograms_begin(struct ksi_histograms_enc *e, struct ks_buf *b);
+/* KS_EINVAL, KS_ELIMIT for an unsound layout; nothing of it is in the buffer then. */
+KS_NODISCARD ks_err ksi_rec_histograms_add(struct ksi_histograms_enc *e, uint32_t sid, int64_t ts,
+                                           const struct ks_histogram *h);
+typedef ks_err (*ksi_histogram_fn)(void *arg, uint32_t sid, int64_t ts,
+                                   const struct ks_histogram *h);
+/* arena: reset for each histogram. */
+KS_NODISCARD ks_err ksi_rec_histograms_read(struct ks_slice payload, struct ks_arena *arena,
+                                            ksi_histogram_fn fn, void *arg);
 
 #endif

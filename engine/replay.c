@@ -11,9 +11,15 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/head_hist.h"
 #include "engine/records.h"
 
-enum { BATCH_BYTES = 256 << 10, QUEUE_MAX = 4, WORKERS_MAX = 32 };
+enum {
+    BATCH_BYTES = 256 << 10,
+    QUEUE_MAX = 4,
+    WORKERS_MAX = 32,
+    HISTOGRAM_MAX = 16 << 20 /* bytes of one, decoded */
+};
 
 /* A record in a batch: this, then the payload. */
 struct queued {
@@ -31,6 +37,7 @@ struct applier {
     uint64_t records, samples, orphans;
     struct ks_live_add *adds; /* of one record */
     size_t add_count, add_cap;
+    struct ks_arena arena; /* of one histogram */
 };
 
 struct worker {
@@ -67,21 +74,42 @@ static ks_err add_series(void *arg, uint32_t sid, struct ks_tenant tenant, struc
     return KS_OK;
 }
 
+/* The local id of a logged sample's series; *ret_known false: nobody knows it, and salvage goes on.
+ */
+static ks_err local_of(struct applier *a, uint32_t sid, uint32_t *ret, bool *ret_known)
+{
+    const struct ksi_shard *s = a->s;
+    *ret = ksi_sid_local(sid, s->count_all);
+    *ret_known = ksi_sid_shard(sid, s->count_all) == s->index && *ret < s->local_end &&
+                 ksi_series_at(a->s, *ret)->slab;
+    if (*ret_known) {
+        a->samples++;
+        return KS_OK;
+    }
+    a->orphans++;
+    return a->salvage
+               ? KS_OK
+               : ks_fail(KS_ECORRUPT, "a logged sample belongs to the unknown series %u", sid);
+}
+
 static ks_err add_sample(void *arg, uint32_t sid, int64_t ts, uint64_t bits)
 {
     struct applier *a = arg;
-    struct ksi_shard *s = a->s;
-    uint32_t local = ksi_sid_local(sid, s->count_all);
+    uint32_t local;
+    bool known;
     enum ksi_append how;
-    if (ksi_sid_shard(sid, s->count_all) != s->index || local >= s->local_end ||
-        !ksi_series_at(s, local)->slab) {
-        a->orphans++;
-        return a->salvage
-                   ? KS_OK
-                   : ks_fail(KS_ECORRUPT, "a logged sample belongs to the unknown series %u", sid);
-    }
-    a->samples++;
-    return ksi_append(s, local, ts, bits, &how);
+    KS_TRY(local_of(a, sid, &local, &known));
+    return known ? ksi_append(a->s, local, ts, bits, &how) : KS_OK;
+}
+
+static ks_err add_histogram(void *arg, uint32_t sid, int64_t ts, const struct ks_histogram *h)
+{
+    struct applier *a = arg;
+    uint32_t local;
+    bool known;
+    enum ksi_append how;
+    KS_TRY(local_of(a, sid, &local, &known));
+    return known ? ksi_hist_append(a->s, local, ts, h, &how) : KS_OK;
 }
 
 static ks_err apply(struct applier *a, const struct ks_wal_record *rec)
@@ -98,6 +126,9 @@ static ks_err apply(struct applier *a, const struct ks_wal_record *rec)
         break;
     case KS_REC_SAMPLES:
         err = ksi_rec_samples_read(rec->payload, add_sample, a);
+        break;
+    case KS_REC_HISTOGRAMS:
+        err = ksi_rec_histograms_read(rec->payload, &a->arena, add_histogram, a);
         break;
     default:
         err = ks_fail(KS_EUNSUPPORTED, "record type %u is not known to this version", rec->type);
@@ -176,6 +207,7 @@ static ks_err start_worker(struct ksi_replay *r, struct worker *w)
 {
     w->r = r;
     w->a = (struct applier){.e = r->e, .salvage = r->alone.salvage};
+    ks_arena_init(&w->a.arena, HISTOGRAM_MAX);
     ks_buf_init(&w->filling, KS_WAL_FRAME_MAX + BATCH_BYTES);
     for (size_t i = 0; i < QUEUE_MAX; i++)
         ks_buf_init(&w->ring[i], KS_WAL_FRAME_MAX + BATCH_BYTES);
@@ -209,6 +241,7 @@ static void stop_worker(struct ksi_replay *r, struct worker *w)
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->changed);
     ks_free(w->a.adds);
+    ks_arena_done(&w->a.arena);
     r->alone.records += w->a.records;
     r->alone.samples += w->a.samples;
     r->alone.orphans += w->a.orphans;
@@ -224,6 +257,7 @@ ks_err ksi_replay_new(struct ks_engine *e, const ks_lsn *cuts, struct ksi_replay
     r->e = e;
     r->cuts = cuts;
     r->alone = (struct applier){.e = e, .salvage = e->opts.wal_repair};
+    ks_arena_init(&r->alone.arena, HISTOGRAM_MAX);
     unsigned want = e->opts.pool ? ks_pool_threads(e->opts.pool) : 0;
     want = want < e->shard_count ? want : e->shard_count;
     want = want < WORKERS_MAX ? want : WORKERS_MAX;
@@ -273,6 +307,7 @@ ks_err ksi_replay_finish(struct ksi_replay *r, ks_err err, struct ksi_replay_sta
     *ret =
         (struct ksi_replay_stats){r->alone.records, r->alone.samples, r->alone.orphans, r->bytes};
     ks_free(r->alone.adds);
+    ks_arena_done(&r->alone.arena);
     ks_free(r->workers);
     ks_free(r);
     return err;

@@ -123,6 +123,7 @@ ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
 {
     KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1,
                             sizeof *s->chunks));
+    s->histograms |= chunk.meta->kind != KS_CHUNK_F64;
     s->mixed |= s->chunk_count && chunk.series < s->chunks[s->chunk_count - 1].series;
     s->chunks[s->chunk_count++] = chunk;
     s->series[chunk.series].chunk_count++;
@@ -290,7 +291,7 @@ static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates
     }
     uint32_t widest = 0; /* the chunk that reaches farthest so far */
     for (uint32_t i = 0; i < kept; i++) {
-        c[i].overlaps = no_aggregates || c[i].source >= SET_OPEN;
+        c[i].overlaps = no_aggregates || c[i].source >= SET_OPEN || c[i].meta->kind != KS_CHUNK_F64;
         if (i && c[i].meta->min_ms <= c[widest].meta->max_ms)
             c[i].overlaps = c[widest].overlaps = 1;
         if (c[i].meta->max_ms > c[widest].meta->max_ms)

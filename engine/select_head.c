@@ -6,17 +6,22 @@
 
 #include "base/mem.h"
 #include "base/time.h"
+#include "engine/head_hist.h"
 #include "engine/series_set.h"
 
 enum { SLICE = 512, MATCH_SLICE = 4096, MAX_WINDOW_MS = 86400000 };
 
 /* Whether the series can hold samples in the range; generous by a chunk window, never too narrow.
  */
-static bool may_hold(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
+static bool may_hold(const struct ksi_series *x, const struct ksi_hist *h, int64_t min_ms,
+                     int64_t max_ms)
 {
     if (x->g.count && x->g.last_ts >= min_ms && x->g.last_ts - MAX_WINDOW_MS <= max_ms)
         return true;
     if (x->side)
+        return true;
+    if (h && ((h->count && h->last_ts >= min_ms && h->first_ts <= max_ms) ||
+              (h->late_count && h->late_max_ts >= min_ms && h->late_min_ts <= max_ms)))
         return true;
     for (const struct ksi_sealed *c = x->sealed; c; c = c->next)
         if (c->meta.min_ms <= max_ms && c->meta.max_ms >= min_ms)
@@ -34,7 +39,7 @@ static void mark_silent(struct ksi_shard *s, uint32_t *sids, size_t n, int64_t m
         if (sids[i] == KSI_NO_SID || ksi_sid_shard(sids[i], s->count_all) != s->index)
             continue;
         if (local >= s->local_end || !ksi_series_at(s, local)->slab ||
-            !may_hold(ksi_series_at(s, local), min_ms, max_ms))
+            !may_hold(ksi_series_at(s, local), ksi_hist_at(s, local), min_ms, max_ms))
             sids[i] = KSI_NO_SID;
     }
     pthread_mutex_unlock(&s->lock);
@@ -119,6 +124,36 @@ static ks_err add_late(struct ks_series_set *s, uint32_t series, const struct ks
     return ksi_set_add_chunk(s, c);
 }
 
+static ks_err add_records(struct ks_series_set *s, uint32_t series, enum set_source source,
+                          struct ks_slice bytes, struct ks_chunk_meta meta)
+{
+    struct ks_chunk_meta *m = ks_arena_alloc(&s->arena, sizeof *m);
+    struct set_records *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes.len);
+    if (!m || !copy)
+        return ks_arena_err(&s->arena);
+    *m = meta;
+    m->kind = KS_CHUNK_HISTOGRAM;
+    copy->len = (uint32_t)bytes.len;
+    memcpy(copy->bytes, bytes.ptr, bytes.len);
+    struct set_chunk c = {
+        .series = series, .source = (uint8_t)source, .meta = m, .u.records = copy};
+    return ksi_set_add_chunk(s, c);
+}
+
+static ks_err add_histograms(struct ks_series_set *s, uint32_t series, const struct ksi_hist *h)
+{
+    struct ks_chunk_meta m;
+    if (h->count) {
+        set_meta(&m, h->first_ts, h->last_ts, h->count);
+        KS_TRY(add_records(s, series, SET_OPEN_HISTOGRAMS, ks_buf_view(&h->open), m));
+    }
+    if (h->late_count) {
+        set_meta(&m, h->late_min_ts, h->late_max_ts, h->late_count);
+        KS_TRY(add_records(s, series, SET_LATE_HISTOGRAMS, ks_buf_view(&h->late), m));
+    }
+    return KS_OK;
+}
+
 /* The shard's array of identities holds those of the set's generation afterwards, with room for
  * `local`; false: do without. */
 static bool idents_ready(struct ks_series_set *s, struct ksi_shard *shard, uint32_t local)
@@ -165,13 +200,16 @@ static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o
 {
     const struct ksi_series *x = ksi_series_at(shard, local);
     uint32_t series;
-    if (!may_hold(x, o->min_ms, o->max_ms))
+    const struct ksi_hist *h = ksi_hist_at(shard, local);
+    if (!may_hold(x, h, o->min_ms, o->max_ms))
         return KS_OK;
     KS_TRY(series_of_local(s, shard, local, labels, &series));
     if (x->g.count && x->g.last_ts >= o->min_ms)
         KS_TRY(add_open(s, series, x));
     if (x->side)
         KS_TRY(add_late(s, series, x->side));
+    if (h)
+        KS_TRY(add_histograms(s, series, h));
     for (struct ksi_sealed *k = x->sealed; k; k = k->next) {
         if (k->meta.min_ms > o->max_ms || k->meta.max_ms < o->min_ms)
             continue;

@@ -7,7 +7,20 @@
 
 #include "engine/engine_priv.h"
 
-enum set_source { SET_PART, SET_SEALED, SET_OPEN, SET_LATE };
+enum set_source {
+    SET_PART,
+    SET_SEALED,
+    SET_OPEN,
+    SET_LATE,
+    SET_OPEN_HISTOGRAMS,
+    SET_LATE_HISTOGRAMS
+};
+
+/* Histograms of the head as they lie there (engine/head_hist.h). */
+struct set_records {
+    uint32_t len;
+    uint8_t bytes[];
+};
 
 /* One chunk of one series. A select over many series copies these around: kept small. */
 struct set_chunk {
@@ -19,6 +32,7 @@ struct set_chunk {
         struct ksi_sealed *sealed;     /* referenced */
         const struct ks_gorilla *open; /* its bytes follow */
         const struct ksi_sample *late; /* meta->sample_count of them, unordered */
+        const struct set_records *records;
     } u;
 };
 static inline const struct ks_chunk_ref *ksi_set_ref(const struct set_chunk *c)
@@ -43,6 +57,7 @@ struct ks_series_set {
     size_t series_count, series_cap;
     struct set_chunk *chunks;
     size_t chunk_count, chunk_cap;
+    bool histograms; /* some chunk holds histograms */
     bool mixed;      /* chunks of a series do not lie together yet */
     bool arranged;   /* series' first_chunk holds; copies left out lie between */
     uint64_t *table; /* tag << 32 | series + 1; the tag is of the pointer, or of the hash of an
@@ -61,6 +76,11 @@ KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant 
                                       struct ks_slice labels, const struct ksi_ident **ret_ident,
                                       uint32_t *ret);
 KS_NODISCARD ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk);
+
+/* Has the part a chunk came from examined; gives err back. */
+ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err);
+/* Charges the query's limit. */
+KS_NODISCARD ks_err ksi_set_count_samples(const struct ks_series_set *s, size_t count);
 
 /* engine/select_head.c: the matching series of the head. */
 KS_NODISCARD ks_err ksi_select_head(struct ks_series_set *s, const struct ks_select_opts *o,

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "engine/engine_priv.h"
+#include "engine/head_hist.h"
 #include "engine/records.h"
 #include "sys/clock.h"
 
@@ -328,6 +329,86 @@ static ks_err log_samples(struct write_op *w, struct ksi_shard *s, uint32_t i,
     return KS_OK;
 }
 
+/* --- native histograms: the same, in records of their own --- */
+
+/* The histograms of series i: *ret_count of them from the index returned on. */
+static size_t histograms_of(const struct ks_write_batch *b, uint32_t i, size_t *ret_count)
+{
+    size_t lo = 0, hi = b->histogram_count;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (b->histograms[mid].series < i)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    for (hi = lo; hi < b->histogram_count && b->histograms[hi].series == i;)
+        hi++;
+    *ret_count = hi - lo;
+    return lo;
+}
+
+static ks_err log_histogram_frame(struct write_op *w, struct ksi_shard *s,
+                                  struct ksi_histograms_enc *enc)
+{
+    KS_TRY(ks_buf_status(&w->frame));
+    if (enc->count)
+        KS_TRY(ks_wal_append(w->e->wal, KS_REC_HISTOGRAMS, (uint16_t)s->index,
+                             ks_buf_view(&w->frame), &w->lsn));
+    w->result->stored += enc->count;
+    ks_buf_reset(&w->frame);
+    ksi_rec_histograms_begin(enc, &w->frame);
+    return KS_OK;
+}
+
+static ks_err log_histograms(struct write_op *w, struct ksi_shard *s, uint32_t i,
+                             struct ksi_histograms_enc *enc)
+{
+    size_t n, at = histograms_of(w->batch, i, &n);
+    for (const struct ks_write_histogram *v = w->batch->histograms + at; n--; v++) {
+        if (v->time_ms < w->min_ms) {
+            w->result->too_old++;
+        } else if (v->time_ms > w->max_ms) {
+            w->result->too_new++;
+        } else {
+            if (w->frame.len >= w->frame_bytes)
+                KS_TRY(log_histogram_frame(w, s, enc));
+            KS_TRY(ksi_rec_histograms_add(enc, w->sids[i], v->time_ms, &v->h));
+        }
+    }
+    return KS_OK;
+}
+
+static ks_err apply_histograms(struct write_op *w, struct ksi_shard *s, uint32_t i)
+{
+    size_t n, at = histograms_of(w->batch, i, &n);
+    uint32_t local = ksi_sid_local(w->sids[i], s->count_all);
+    for (const struct ks_write_histogram *v = w->batch->histograms + at; n--; v++) {
+        enum ksi_append how;
+        if (v->time_ms < w->min_ms || v->time_ms > w->max_ms)
+            continue;
+        KS_TRY(ksi_hist_append(s, local, v->time_ms, &v->h, &how));
+        w->touched_past |= how == KSI_LATE || v->time_ms < w->recent_ms;
+    }
+    return KS_OK;
+}
+
+static ks_err log_and_apply_histograms(struct write_op *w, struct ksi_shard *s, const uint32_t *idx,
+                                       size_t count)
+{
+    struct ksi_histograms_enc enc;
+    ks_buf_reset(&w->frame);
+    ksi_rec_histograms_begin(&enc, &w->frame);
+    for (size_t k = 0; k < count; k++)
+        if (w->sids[idx[k]] != SID_DROPPED)
+            KS_TRY(log_histograms(w, s, idx[k], &enc));
+    KS_TRY(log_histogram_frame(w, s, &enc));
+    for (size_t k = 0; k < count; k++)
+        if (w->sids[idx[k]] != SID_DROPPED)
+            KS_TRY(apply_histograms(w, s, idx[k]));
+    return KS_OK;
+}
+
 /* All of the shard's samples into the log, then into the head: what the log refuses never shows. */
 static ks_err log_and_apply(struct write_op *w, struct ksi_shard *s, const uint32_t *idx,
                             size_t count)
@@ -342,7 +423,7 @@ static ks_err log_and_apply(struct write_op *w, struct ksi_shard *s, const uint3
     for (size_t k = 0; k < count; k++)
         if (w->sids[idx[k]] != SID_DROPPED)
             KS_TRY(apply_samples(w, s, idx[k]));
-    return KS_OK;
+    return w->batch->histogram_count ? log_and_apply_histograms(w, s, idx, count) : KS_OK;
 }
 
 /* The sids of this group may be stale: asks again, one by one. */

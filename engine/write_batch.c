@@ -11,18 +11,31 @@ ks_err ks_write_batch_reserve(struct ks_write_batch *b, size_t more_series, size
                             sizeof *b->samples);
 }
 
+ks_err ks_write_batch_histogram(struct ks_write_batch *b, int64_t time_ms,
+                                const struct ks_histogram *h)
+{
+    KS_TRY(ks_array_reserve((void **)&b->histograms, &b->histogram_cap, b->histogram_count + 1,
+                            sizeof *b->histograms));
+    b->histograms[b->histogram_count++] =
+        (struct ks_write_histogram){(uint32_t)(b->series_count - 1), time_ms, *h};
+    return KS_OK;
+}
+
 void ks_write_batch_reset(struct ks_write_batch *b)
 {
-    b->series_count = b->sample_count = 0;
+    b->series_count = b->sample_count = b->histogram_count = 0;
 }
 
 void ks_write_batch_done(struct ks_write_batch *b)
 {
     ks_free(b->series);
     ks_free(b->samples);
+    ks_free(b->histograms);
     b->series = NULL;
     b->samples = NULL;
+    b->histograms = NULL;
     b->series_count = b->series_cap = b->sample_count = b->sample_cap = 0;
+    b->histogram_count = b->histogram_cap = 0;
 }
 
 static uint8_t secret[KS_HASH_SECRET_BYTES];

@@ -7,6 +7,7 @@
 #define KS_ENGINE_WRITE_BATCH_H
 
 #include "base/err.h"
+#include "base/histogram.h"
 #include "base/labels.h"
 
 struct ks_write_series {
@@ -19,6 +20,13 @@ struct ks_write_series {
 struct ks_write_sample {
     int64_t time_ms;
     double value;
+};
+
+/* A native histogram of series[series], its arrays borrowed until the batch is written. */
+struct ks_write_histogram {
+    uint32_t series;
+    int64_t time_ms;
+    struct ks_histogram h;
 };
 
 struct ks_write_batch;
@@ -35,6 +43,8 @@ struct ks_write_batch {
     size_t series_count, series_cap;
     struct ks_write_sample *samples;
     size_t sample_count, sample_cap;
+    struct ks_write_histogram *histograms; /* in the order of their series */
+    size_t histogram_count, histogram_cap;
     ks_resolve_fn resolve;
     void *arg;
     struct ks_arena
@@ -44,6 +54,9 @@ struct ks_write_batch {
 /* Room for more series and samples. */
 KS_NODISCARD ks_err ks_write_batch_reserve(struct ks_write_batch *b, size_t more_series,
                                            size_t more_samples);
+/* Adds a histogram to the series added last. It has been validated (ks_histogram_validate). */
+KS_NODISCARD ks_err ks_write_batch_histogram(struct ks_write_batch *b, int64_t time_ms,
+                                             const struct ks_histogram *h);
 void ks_write_batch_reset(struct ks_write_batch *b);
 void ks_write_batch_done(struct ks_write_batch *b);
 

@@ -190,7 +190,10 @@ static bool step_end(struct ksi_mdir_walk *w, const struct step *s, uint32_t gro
     double constant = 0;
     if (!times_of(d, chunk, group, ret, &times_hash))
         return false;
-    ret->meta.kind = (uint8_t)get(d, KSI_C_KIND, chunk);
+    uint64_t kind = get(d, KSI_C_KIND, chunk);
+    if (kind > KS_CHUNK_HISTOGRAM)
+        return false;
+    ret->meta.kind = (uint8_t)kind;
     ret->meta.resolution = (uint8_t)get(d, KSI_C_RES, chunk);
     ret->meta.values_encoding = (uint8_t)get(d, KSI_C_VENC, chunk);
     ret->values_bytes = s->vbytes;

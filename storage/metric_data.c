@@ -345,11 +345,30 @@ ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
 {
     struct ks_page page;
     struct ks_slice bytes;
+    if (ref->meta.kind != KS_CHUNK_F64)
+        return ks_fail(KS_EINVAL, "a chunk of histograms holds no numbers");
     KS_TRY(memo ? times_by_memo(d, ref, memo, ret_times) : decode_times(d, ref, ret_times));
     KS_TRY(payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes, &page,
                    &bytes));
     ks_err err =
         ks_values_decode(bytes, ref->meta.values_encoding, ref->meta.sample_count, ret_values);
+    ks_page_release(&page);
+    return in_chunk(d, KSI_SECTION_CHUNKS, ref->values_frame, ref->values_offset, err);
+}
+
+ks_err ks_mdata_decode_histograms(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                                  struct ks_times_memo *memo, struct ks_arena *arena,
+                                  int64_t *ret_times, struct ks_histogram *ret)
+{
+    struct ks_page page;
+    struct ks_slice bytes;
+    if (ref->meta.kind != KS_CHUNK_HISTOGRAM || ref->meta.sample_count > KS_HISTOGRAM_CHUNK_MAX)
+        return in_chunk(d, KSI_SECTION_CHUNKS, ref->values_frame, ref->values_offset,
+                        ks_fail(KS_ECORRUPT, "not a chunk of histograms"));
+    KS_TRY(memo ? times_by_memo(d, ref, memo, ret_times) : decode_times(d, ref, ret_times));
+    KS_TRY(payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes, &page,
+                   &bytes));
+    ks_err err = ks_histograms_decode(bytes, ref->meta.sample_count, arena, ret);
     ks_page_release(&page);
     return in_chunk(d, KSI_SECTION_CHUNKS, ref->values_frame, ref->values_offset, err);
 }

@@ -14,9 +14,11 @@
 #define KS_STORAGE_METRIC_DATA_H
 
 #include "storage/codec/chunk.h"
+#include "storage/codec/histogram.h"
 #include "storage/part.h"
 
-enum { KS_CHUNK_F64 = 0 }; /* kinds; native histograms later */
+/* What a chunk holds. On disk: never renumber. */
+enum { KS_CHUNK_F64 = 0, KS_CHUNK_HISTOGRAM = 1 };
 
 /* One sealed chunk of a series. Everything but the payload bytes. */
 struct ks_chunk_meta {
@@ -49,6 +51,15 @@ bool ks_chunk_same(const struct ks_chunk_meta *a, const struct ks_chunk_meta *b)
 KS_NODISCARD ks_err ks_chunk_encode(const int64_t *ts, const double *values, size_t n,
                                     struct ks_buf *out, struct ks_chunk_meta *ret,
                                     size_t *ret_times_bytes);
+
+/*
+ * The same for n (1..KS_HISTOGRAM_CHUNK_MAX) histograms. Their aggregates are those of the sums;
+ * the values encoding is 0, as the payload names its own. scratch: see ks_histograms_encode().
+ */
+KS_NODISCARD ks_err ks_histogram_chunk_encode(const int64_t *ts, const struct ks_histogram *h,
+                                              size_t n, struct ks_arena *scratch,
+                                              struct ks_buf *out, struct ks_chunk_meta *ret,
+                                              size_t *ret_times_bytes);
 
 struct ks_mdata_writer;
 /* level: 0 stores chunk frames with lz4, ≥ 1 with zstd. */
@@ -110,6 +121,10 @@ void ks_times_memo_done(struct ks_times_memo *m);
 KS_NODISCARD ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                                     struct ks_times_memo *memo, int64_t *ret_times,
                                     double *ret_values);
+/* The same for a chunk of histograms, whose arrays come from the arena. */
+KS_NODISCARD ks_err ks_mdata_decode_histograms(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                                               struct ks_times_memo *memo, struct ks_arena *arena,
+                                               int64_t *ret_times, struct ks_histogram *ret);
 /* These chunks will be decoded soon: reads their pages into the cache in one batch. */
 KS_NODISCARD ks_err ks_mdata_prefetch(struct ks_mdata *d, const struct ks_chunk_ref *refs,
                                       size_t count);

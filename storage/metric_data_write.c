@@ -281,7 +281,8 @@ static ks_err add(struct ks_mdata_writer *m, uint32_t ord, const struct ks_chunk
     struct ksi_mdir_builder *d = &m->dir;
     if (meta->sample_count == 0 || meta->sample_count > KS_CHUNK_SAMPLES_MAX ||
         meta->max_ms < meta->min_ms || meta->agg.count > meta->sample_count ||
-        times.len > KS_PAGE_RAW_MAX || values.len > KS_PAGE_RAW_MAX)
+        meta->kind > KS_CHUNK_HISTOGRAM || times.len > KS_PAGE_RAW_MAX ||
+        values.len > KS_PAGE_RAW_MAX)
         return ks_fail(KS_EINVAL, "chunk of series %u: %u samples, %zu + %zu bytes", ord,
                        meta->sample_count, times.len, values.len);
     KS_TRY(group_for(m, ord, meta));
@@ -295,6 +296,8 @@ static ks_err add(struct ks_mdata_writer *m, uint32_t ord, const struct ks_chunk
                                  .resolution = meta->resolution};
     KS_TRY(times_row(m, meta, times, &c->times_row));
     KS_TRY(add_values(m, meta, values, c));
+    if (meta->kind != KS_CHUNK_F64)
+        ks_part_incompat(m->part, KS_PART_INCOMPAT_HISTOGRAMS);
     d->chunk_count++;
     m->last_ord = ord;
     m->last_min_ms = meta->min_ms;

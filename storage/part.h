@@ -28,13 +28,15 @@ enum ks_page_codec { KS_PAGE_RAW = 0, KS_PAGE_ZSTD = 1, KS_PAGE_LZ4 = 2 };
 
 /* A file of this build. Readers refuse newer versions and incompatible bits they do not know;
  * compatible bits are free. */
-#define KS_PART_VERSION      1
-#define KS_PART_INCOMPAT_ALL 0u
-#define KS_PART_COMPAT_ALL   0u
-#define KS_PART_HEADER_BYTES 64
-#define KS_PART_FOOTER_BYTES 48
-#define KS_PAGE_HEADER_BYTES 20
-#define KS_SECTION_NAME_MAX  31
+#define KS_PART_VERSION 1
+/* A metric part or a checkpoint holds native histograms. */
+#define KS_PART_INCOMPAT_HISTOGRAMS 1u
+#define KS_PART_INCOMPAT_ALL        KS_PART_INCOMPAT_HISTOGRAMS
+#define KS_PART_COMPAT_ALL          0u
+#define KS_PART_HEADER_BYTES        64
+#define KS_PART_FOOTER_BYTES        48
+#define KS_PAGE_HEADER_BYTES        20
+#define KS_SECTION_NAME_MAX         31
 
 /* Where a page lies. 16 bytes when stored. */
 struct ks_page_ref {
@@ -60,6 +62,8 @@ KS_NODISCARD ks_err ks_part_page(struct ks_part_writer *w, const char *section, 
                                  enum ks_page_codec codec, struct ks_page_ref *ret);
 /* A small key → bytes property kept in the table of contents (counts, time range, level). */
 KS_NODISCARD ks_err ks_part_prop(struct ks_part_writer *w, const char *key, struct ks_slice value);
+/* Older programs that do not know these bits must refuse the file. */
+void ks_part_incompat(struct ks_part_writer *w, uint32_t bits);
 uint64_t ks_part_writer_bytes(const struct ks_part_writer *w);
 /* Writes TOC and footer, syncs, renames path.tmp to path, syncs the folder. The writer is gone in
  * any case; on error so is the temporary file. */

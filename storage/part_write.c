@@ -23,6 +23,9 @@ struct ks_part_writer {
     struct ksi_toc toc;
     struct ks_buf pending; /* packed, not yet written */
     uint64_t written;      /* bytes of the file before `pending` */
+    enum ks_part_kind kind;
+    int64_t created_ms;
+    uint32_t incompat;
     ks_err err;
 };
 
@@ -55,20 +58,32 @@ static uint32_t writer_version(void)
     return major << 16 | (minor & 255) << 8 | (patch & 255);
 }
 
-static void put_header(struct ks_part_writer *w, enum ks_part_kind kind)
+static void make_header(const struct ks_part_writer *w, uint8_t h[KS_PART_HEADER_BYTES])
 {
-    uint8_t h[KS_PART_HEADER_BYTES] = {0};
+    memset(h, 0, KS_PART_HEADER_BYTES);
     memcpy(h, KSI_PART_MAGIC, 8);
     ks_put_le16(h + 8, KS_PART_VERSION);
-    h[10] = (uint8_t)kind;
+    h[10] = (uint8_t)w->kind;
     ks_put_le32(h + 12, KS_PART_HEADER_BYTES);
     ks_put_le32(h + 16, KS_PART_COMPAT_ALL);
-    ks_put_le32(h + 20, KS_PART_INCOMPAT_ALL);
+    ks_put_le32(h + 20, w->incompat);
     memcpy(h + 24, w->uuid, 16);
-    ks_put_le64(h + 40, (uint64_t)ks_now_ms());
+    ks_put_le64(h + 40, (uint64_t)w->created_ms);
     ks_put_le32(h + 48, writer_version());
     ks_put_le64(h + 56, ks_hash64(h, 56));
-    ks_buf_add(&w->pending, h, sizeof h);
+}
+
+/* The header again, with the features that came to light while writing. */
+static ks_err put_features(struct ks_part_writer *w)
+{
+    uint8_t h[KS_PART_HEADER_BYTES];
+    if (!w->incompat)
+        return KS_OK;
+    make_header(w, h);
+    if (w->written)
+        return ks_write_at(w->file, 0, h, sizeof h);
+    memcpy(w->pending.ptr, h, sizeof h);
+    return KS_OK;
 }
 
 ks_err ks_part_writer_new(struct ks_vfs *vfs, const char *path, enum ks_part_kind kind,
@@ -80,6 +95,8 @@ ks_err ks_part_writer_new(struct ks_vfs *vfs, const char *path, enum ks_part_kin
     w->vfs = vfs;
     ks_buf_init(&w->pending, KSI_TOC_RAW_MAX + (16 << 20));
     ks_random_bytes(w->uuid, sizeof w->uuid);
+    w->kind = kind;
+    w->created_ms = ks_now_ms();
     size_t len = strlen(path);
     bool made = false;
     ks_err err = KS_OK;
@@ -89,7 +106,9 @@ ks_err ks_part_writer_new(struct ks_vfs *vfs, const char *path, enum ks_part_kin
     if (err == KS_OK) {
         memcpy(w->tmp, path, len);
         memcpy(w->tmp + len, ".tmp", 5);
-        put_header(w, kind);
+        uint8_t h[KS_PART_HEADER_BYTES];
+        make_header(w, h);
+        ks_buf_add(&w->pending, h, sizeof h);
         err = ks_open(vfs, w->tmp, KS_OPEN_CREATE | KS_OPEN_TRUNC, &w->file);
         made = true; /* even when it failed the name may be there */
     }
@@ -168,6 +187,11 @@ ks_err ks_part_prop(struct ks_part_writer *w, const char *key, struct ks_slice v
     return err == KS_OK ? KS_OK : broken(w, err);
 }
 
+void ks_part_incompat(struct ks_part_writer *w, uint32_t bits)
+{
+    w->incompat |= bits;
+}
+
 uint64_t ks_part_writer_bytes(const struct ks_part_writer *w)
 {
     return w->written + w->pending.len;
@@ -206,6 +230,8 @@ ks_err ks_part_writer_finish(struct ks_part_writer *w, uint64_t *ret_bytes)
     ks_err err = w->err;
     if (err == KS_OK)
         err = put_tail(w);
+    if (err == KS_OK)
+        err = put_features(w);
     if (err == KS_OK)
         err = flush(w);
     if (err == KS_OK)

@@ -18,6 +18,7 @@
 #include "base/time.h"
 #include "engine/engine.h"
 #include "engine_util.h"
+#include "histogram_shapes.h"
 #include "sys/clock.h"
 #include "sys/rand.h"
 #include "sys/simdisk.h"
@@ -53,6 +54,21 @@ static void fail(const char *what, uint32_t series, uint32_t slot)
 static void series_name(char *out, size_t size, uint32_t s)
 {
     snprintf(out, size, "m%u{job=\"j%u\",instance=\"i%u\",pod=\"p-%u\"}", s % 3, s % 2, s % 4, s);
+}
+
+/* Every sixth series has native histograms, which the bits of a value stand for: the value is their
+ * sum. */
+static bool has_histograms(uint32_t s)
+{
+    return s % 6 == 5;
+}
+
+static struct ks_histogram histogram_of(struct ks_arena *a, uint32_t s, uint32_t slot,
+                                        uint64_t bits)
+{
+    struct ks_histogram h = shape_counter(a, 6 + slot / 64 % 5, slot, s > 6);
+    h.sum = ks_f64_from_bits(bits);
+    return h;
 }
 
 static ks_err open_on(struct ks_simdisk *d, struct ks_engine **ret)
@@ -95,7 +111,13 @@ static bool write_some(struct ks_engine *e, struct model *m, uint64_t *rng)
             c->tried[c->tries++] = bits;
             c->acked = false;
             series_name(name, sizeof name, s);
-            tw_add(&w, name, m->start_ms + (int64_t)slot * STEP_MS, ks_f64_from_bits(bits));
+            int64_t ts = m->start_ms + (int64_t)slot * STEP_MS;
+            if (has_histograms(s)) {
+                struct ks_histogram h = histogram_of(&w.arena, s, slot, bits);
+                tw_add_histogram(&w, name, ts, &h);
+            } else {
+                tw_add(&w, name, ts, ks_f64_from_bits(bits));
+            }
             put[n].series = s;
             put[n++].slot = slot;
         }
@@ -126,6 +148,26 @@ static bool delete_one(struct ks_engine *e, struct model *m, uint64_t *rng)
     return true;
 }
 
+/* Sums of the histograms, each of which must be whole. */
+static size_t read_sums(struct ks_engine *e, const char *name, const struct model *m, uint32_t s,
+                        int64_t *ts, double *v)
+{
+    struct ks_arena a;
+    ks_arena_init(&a, 1 << 30);
+    struct ks_histogram_run r =
+        t_read_histograms(e, name, m->start_ms, m->start_ms + (int64_t)SLOTS * STEP_MS, &a);
+    for (size_t i = 0; i < r.count; i++) {
+        uint32_t slot = (uint32_t)((r.times[i] - m->start_ms) / STEP_MS);
+        struct ks_histogram want = histogram_of(&a, s, slot, ks_f64_bits(r.items[i].sum));
+        if (!ks_histogram_identical(&want, &r.items[i]))
+            fail("a histogram was invented", s, slot);
+        ts[i] = r.times[i];
+        v[i] = r.items[i].sum;
+    }
+    ks_arena_done(&a);
+    return r.count;
+}
+
 static void check(struct ks_engine *e, const struct model *m)
 {
     static int64_t ts[SLOTS];
@@ -133,8 +175,9 @@ static void check(struct ks_engine *e, const struct model *m)
     char name[128];
     for (uint32_t s = 0; s < SERIES; s++) {
         series_name(name, sizeof name, s);
-        size_t n =
-            t_read(e, name, m->start_ms, m->start_ms + (int64_t)SLOTS * STEP_MS, ts, v, SLOTS);
+        size_t n = has_histograms(s) ? read_sums(e, name, m, s, ts, v)
+                                     : t_read(e, name, m->start_ms,
+                                              m->start_ms + (int64_t)SLOTS * STEP_MS, ts, v, SLOTS);
         size_t at = 0;
         for (uint32_t slot = 0; slot < m->next_slot; slot++) {
             const struct cell *c = &m->cells[s][slot];

@@ -78,6 +78,21 @@ void tw_add(struct tw *w, const char *series, int64_t ts, double value)
     b->samples[b->sample_count++] = (struct ks_write_sample){ts, value};
 }
 
+void tw_add_histogram(struct tw *w, const char *series, int64_t ts, const struct ks_histogram *h)
+{
+    struct ks_write_batch *b = &w->batch;
+    struct ks_slice raw = ks_arena_dup(&w->arena, ks_slice_str(series));
+    if (!raw.ptr || ks_write_batch_reserve(b, 1, 0) != KS_OK) {
+        w->memory_short = true;
+        return;
+    }
+    struct ks_tenant t = {0, 0};
+    b->series[b->series_count++] = (struct ks_write_series){ks_raw_key(t, ks_slice(NULL, 0), raw),
+                                                            raw, t, (uint32_t)b->sample_count, 0};
+    if (ks_write_batch_histogram(b, ts, h) != KS_OK)
+        w->memory_short = true;
+}
+
 ks_err tw_write(struct tw *w, struct ks_engine *e, struct ks_write_result *ret)
 {
     struct ks_write_result r;
@@ -141,6 +156,23 @@ size_t t_read(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t
     ks_samples_done(&s);
     ks_series_set_free(set);
     return n;
+}
+
+struct ks_histogram_run t_read_histograms(struct ks_engine *e, const char *selector, int64_t min_ms,
+                                          int64_t max_ms, struct ks_arena *arena)
+{
+    struct ks_series_set *set = select_text(e, selector, min_ms, max_ms);
+    struct ks_histogram_run r = {0};
+    assert_true(ks_series_set_count(set) <= 1);
+    if (ks_series_set_count(set)) {
+        ks_err err = ks_series_read_histograms(set, 0, min_ms, max_ms, arena, &r);
+        if (err != KS_OK)
+            print_error("read: %s\n", ks_err_text());
+        assert_int_equal(err, KS_OK);
+        assert_true(r.count == 0 || ks_series_has_histograms(set, 0));
+    }
+    ks_series_set_free(set);
+    return r;
 }
 
 size_t t_count(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms)

@@ -14,6 +14,8 @@ struct tw {
 void tw_init(struct tw *w);
 void tw_done(struct tw *w);
 void tw_add(struct tw *w, const char *series, int64_t ts, double value);
+/* The same with a native histogram; its arrays live until tw_write. */
+void tw_add_histogram(struct tw *w, const char *series, int64_t ts, const struct ks_histogram *h);
 ks_err tw_write(struct tw *w, struct ks_engine *e, struct ks_write_result *ret);
 /* Adds one sample and writes. */
 ks_err tw_put(struct ks_engine *e, const char *series, int64_t ts, double value);
@@ -26,6 +28,9 @@ struct ks_selector t_selector(const char *text, struct ks_matcher *room, size_t 
  * series matches. */
 size_t t_read(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms,
               int64_t *ts, double *values, size_t cap);
+/* The same for its native histograms; arrays from the arena. */
+struct ks_histogram_run t_read_histograms(struct ks_engine *e, const char *selector, int64_t min_ms,
+                                          int64_t max_ms, struct ks_arena *arena);
 /* Series that match. */
 size_t t_count(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms);
 
