@@ -28,8 +28,25 @@ static ks_err reserve(struct ks_samples *s, size_t more)
     return KS_OK;
 }
 
-/* Appends all samples of a chunk. */
-static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
+struct range {
+    int64_t min_ms, max_ms;
+};
+
+/* Looks at all of them: most often they do ascend. */
+static bool ascends(const int64_t *t, size_t n)
+{
+    bool falls = false;
+    size_t i = 1;
+    for (; i + 4 <= n; i += 4)
+        falls |= (t[i] <= t[i - 1]) | (t[i + 1] <= t[i]) | (t[i + 2] <= t[i + 1]) |
+                 (t[i + 3] <= t[i + 2]);
+    for (; i < n; i++)
+        falls |= t[i] <= t[i - 1];
+    return !falls;
+}
+
+/* Appends the samples of a chunk, at least those of the range. */
+static ks_err decode(const struct set_chunk *c, const struct range *want, struct ks_samples *out)
 {
     uint32_t n = c->meta->sample_count;
     KS_TRY(reserve(out, n));
@@ -48,7 +65,8 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
         break;
     }
     case SET_OPEN:
-        ks_gorilla_decode(c->u.open, (const uint8_t *)(c->u.open + 1), ts, v);
+        n = (uint32_t)ks_gorilla_decode_range(c->u.open, (const uint8_t *)(c->u.open + 1),
+                                              want->min_ms, want->max_ms, ts, v);
         break;
     case SET_LATE:
         for (uint32_t i = 0; i < n; i++) {
@@ -62,6 +80,23 @@ static ks_err decode(const struct set_chunk *c, struct ks_samples *out)
     }
     out->count += n;
     return KS_OK;
+}
+
+/* Takes what lies outside of the range from the samples behind `first`, which are of one chunk. */
+static void trim(struct ks_samples *s, size_t first, const struct range *want)
+{
+    int64_t *t = s->times + first;
+    double *v = s->values + first;
+    size_t n = s->count - first, from = 0;
+    while (n && t[n - 1] > want->max_ms)
+        n--;
+    if (n && t[0] < want->min_ms) {
+        from = ks_samples_lower_bound(t, n, want->min_ms);
+        n -= from;
+        memmove(t, t + from, n * sizeof *t);
+        memmove(v, v + from, n * sizeof *v);
+    }
+    s->count = first + n;
 }
 
 static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
@@ -106,23 +141,37 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
     const struct set_series *x = &s->series[i];
     const struct set_chunk *c = s->chunks + x->first_chunk;
     int64_t decode_to_ms = max_ms, keep_from_ms = INT64_MIN;
+    bool in_order = true;
     out->count = 0;
     if (s->e->rules) {
         int64_t widest_ms = ks_rules_widest_ms(s->e->rules);
         decode_to_ms = max_ms < INT64_MAX - widest_ms ? max_ms + widest_ms : INT64_MAX;
         keep_from_ms = ks_verdict_keep_from(&x->verdict, s->now_ms);
     }
+    /* Where samples are thinned, one outside of the range may decide about one inside. */
+    struct range want = {min_ms, max_ms};
+    if (s->e->rules || s->dedup_ms > 1)
+        want = (struct range){INT64_MIN, INT64_MAX};
     KS_TRY(ks_read_ctx_check(s->ctx));
     for (uint32_t k = 0; k < x->chunk_count; k++) {
         /* With dedup a sample outside may decide about one inside: whole slots are read. */
         if (c[k].meta->max_ms < min_ms || c[k].meta->min_ms > decode_to_ms ||
             c[k].meta->kind != KS_CHUNK_F64)
             continue;
-        ks_err err = decode(&c[k], out);
+        size_t before = out->count;
+        ks_err err = decode(&c[k], &want, out);
         if (err != KS_OK)
             return ksi_set_blame(s, &c[k], err);
+        if (c[k].source != SET_OPEN && c[k].source != SET_LATE)
+            trim(out, before, &want);
+        before -= before > 0;
+        in_order =
+            in_order && c[k].source != SET_LATE &&
+            ascends(out->times + before,
+                    c[k].source == SET_OPEN && out->count - before > 1 ? 2 : out->count - before);
     }
-    KS_TRY(ks_samples_fold(out->times, out->values, &out->count));
+    if (!in_order)
+        KS_TRY(ks_samples_fold(out->times, out->values, &out->count));
     if (s->dedup_ms > 1)
         out->count = ks_samples_dedup(out->times, out->values, out->count, s->dedup_ms);
     if (s->e->rules)

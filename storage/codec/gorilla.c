@@ -150,11 +150,63 @@ static inline __attribute__((always_inline)) bool get_delta_token(struct cursor 
     return get_xor(c, x >> 2, x & 2);
 }
 
-/* Decodes up to n samples from the stream; returns how many before the first malformed token. */
-static size_t decode_stream(struct cursor *c, size_t n, int64_t *ts, double *values)
+/* What of a chunk is wanted. */
+struct range {
+    int64_t min_ms, max_ms;
+};
+
+/* Writes `run` samples, delta apart, all with the value v. */
+static inline void fill_run(struct cursor *k, size_t run, double v, int64_t *ts, double *values)
+{
+    uint64_t t = k->ts, d = k->delta;
+    size_t i = 0;
+    for (; i + 4 <= run; i += 4) {
+        ts[i] = (int64_t)(t + d);
+        ts[i + 1] = (int64_t)(t + 2 * d);
+        ts[i + 2] = (int64_t)(t + 3 * d);
+        ts[i + 3] = (int64_t)(t += 4 * d);
+        values[i] = values[i + 1] = values[i + 2] = values[i + 3] = v;
+    }
+    for (; i < run; i++) {
+        ts[i] = (int64_t)(t += d);
+        values[i] = v;
+    }
+    k->ts = t;
+}
+
+/* The same of a range: samples before it are passed over, those behind it are not written. Returns
+ * how many were. Times ascend. */
+static size_t fill_run_range(struct cursor *k, size_t run, double v, const struct range *r,
+                             int64_t *ts, double *values)
+{
+    uint64_t last = k->ts + run * k->delta, min = (uint64_t)r->min_ms, max = (uint64_t)r->max_ms;
+    size_t skip = 0, over = 0;
+    if ((int64_t)k->ts < r->min_ms) {
+        uint64_t before = (min - k->ts - 1) / k->delta;
+        skip = before < run ? before : run;
+        k->ts += skip * k->delta;
+    }
+    if ((int64_t)last > r->max_ms) {
+        uint64_t in = (int64_t)k->ts <= r->max_ms ? (max - k->ts) / k->delta : 0;
+        over = in < run - skip ? run - skip - in : 0;
+    }
+    fill_run(k, run - skip - over, v, ts, values);
+    k->ts = last;
+    return run - skip - over;
+}
+
+/*
+ * Decodes n samples from the stream, or those of a range among them, up to the first behind it;
+ * *ret_written: how many were stored. Returns how many were decoded before the first malformed
+ * token.
+ */
+static inline __attribute__((always_inline)) size_t decode_stream(struct cursor *c, size_t n,
+                                                                  const struct range *range,
+                                                                  int64_t *ts, double *values,
+                                                                  size_t *ret_written)
 {
     struct cursor k = *c; /* in registers */
-    size_t i = 0;
+    size_t i = 0, at = 0;
     while (i < n) {
         uint64_t x = ksi_peek_bits(k.buf, k.len, k.pos);
         if ((x & 3) != 3) {
@@ -173,36 +225,45 @@ static size_t decode_stream(struct cursor *c, size_t n, int64_t *ts, double *val
                 break;
             k.pos += 5 + bits;
             double v = ks_f64_from_bits(k.bits);
-            for (size_t end = i + run; i < end; i++) {
-                ts[i] = (int64_t)(k.ts += k.delta);
-                values[i] = v;
+            i += run;
+            if (range) {
+                at += fill_run_range(&k, run, v, range, ts + at, values + at);
+            } else {
+                fill_run(&k, run, v, ts + at, values + at);
+                at += run;
             }
             continue;
         }
-        ts[i] = (int64_t)k.ts;
-        values[i] = ks_f64_from_bits(k.bits);
+        if (range && (int64_t)k.ts > range->max_ms)
+            break;
+        ts[at] = (int64_t)k.ts;
+        values[at] = ks_f64_from_bits(k.bits);
+        at += !range || (int64_t)k.ts >= range->min_ms;
         i++;
     }
     *c = k;
+    *ret_written = at;
     return i;
+}
+
+static void begin(const uint8_t *buf, size_t len, struct cursor *c)
+{
+    *c = (struct cursor){.buf = buf, .len = len, .pos = FIRST_BITS};
+    c->ts = ks_le64(buf);
+    c->bits = ks_le64(buf + 8);
 }
 
 /* The whole chunk; false when malformed. Never reads behind len or writes behind g->count. */
 static bool decode_all(const struct ks_gorilla *g, const uint8_t *buf, size_t len, int64_t *ts,
                        double *values, struct cursor *c)
 {
-    size_t written = (size_t)g->count - g->run;
-    *c = (struct cursor){.buf = buf, .len = len, .pos = FIRST_BITS};
-    c->ts = ks_le64(buf);
-    c->bits = ks_le64(buf + 8);
+    size_t stored = (size_t)g->count - g->run, written;
+    begin(buf, len, c);
     ts[0] = (int64_t)c->ts;
     values[0] = ks_f64_from_bits(c->bits);
-    if (decode_stream(c, written - 1, ts + 1, values + 1) != written - 1)
+    if (decode_stream(c, stored - 1, NULL, ts + 1, values + 1, &written) != stored - 1)
         return false;
-    for (size_t i = written; i < g->count; i++) {
-        ts[i] = (int64_t)(c->ts += c->delta);
-        values[i] = values[written - 1];
-    }
+    fill_run(c, g->run, values[stored - 1], ts + stored, values + stored);
     return c->pos == g->bit_len;
 }
 
@@ -214,6 +275,29 @@ size_t ks_gorilla_decode(const struct ks_gorilla *g, const uint8_t *buf, int64_t
         return 0;
     KS_ASSERT(decode_all(g, buf, ks_gorilla_bytes(g), ret_ts, ret_values, &c));
     return g->count;
+}
+
+size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const uint8_t *buf, int64_t min_ms,
+                               int64_t max_ms, int64_t *ret_ts, double *ret_values)
+{
+    struct range range = {min_ms, max_ms};
+    struct cursor c;
+    if (g->count == 0 || g->last_ts < min_ms)
+        return 0;
+    size_t stored = (size_t)g->count - g->run, at = 0, written;
+    begin(buf, ks_gorilla_bytes(g), &c);
+    if ((int64_t)c.ts > max_ms)
+        return 0;
+    ret_ts[0] = (int64_t)c.ts;
+    ret_values[0] = ks_f64_from_bits(c.bits);
+    at = (int64_t)c.ts >= min_ms;
+    size_t n = decode_stream(&c, stored - 1, &range, ret_ts + at, ret_values + at, &written);
+    at += written;
+    KS_ASSERT(n == stored - 1 || (int64_t)c.ts > max_ms);
+    if (n == stored - 1 && (int64_t)c.ts <= max_ms)
+        at += fill_run_range(&c, g->run, ks_f64_from_bits(c.bits), &range, ret_ts + at,
+                             ret_values + at);
+    return at;
 }
 
 /* What no appending can lead to. */

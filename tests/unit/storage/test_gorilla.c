@@ -51,6 +51,26 @@ static void check(const struct chunk *c, const int64_t *ts, const double *v, siz
     assert_int_equal(ks_gorilla_decode_checked(&c->g, ks_slice(exact, len), got_ts, got), KS_OK);
     assert_memory_equal(got_ts, ts, n * sizeof *ts);
     assert_memory_equal(got, v, n * sizeof *v);
+    for (int k = 0; k < 24; k++) { /* ranges that begin and end at, beside and far from samples */
+        int64_t ends[2];
+        for (int i = 0; i < 2; i++) {
+            size_t at = (size_t)(k * 7919 + i * 104729) % n;
+            int64_t near = ts[at], by = (k >> i) % 3 - 1;
+            ends[i] = k == 3 * i                    ? (i ? INT64_MAX : INT64_MIN)
+                      : by < 0 && near == INT64_MIN ? near
+                      : by > 0 && near == INT64_MAX ? near
+                                                    : near + by;
+        }
+        size_t from = 0, to = 0, many;
+        while (from < n && ts[from] < ends[0])
+            from++;
+        while (to < n && ts[to] <= ends[1])
+            to++;
+        many = ks_gorilla_decode_range(&c->g, exact, ends[0], ends[1], got_ts, got);
+        assert_int_equal(many, to > from ? to - from : 0);
+        assert_memory_equal(got_ts, ts + from, many * sizeof *ts);
+        assert_memory_equal(got, v + from, many * sizeof *v);
+    }
     uint8_t state[KS_GORILLA_STATE_BYTES];
     struct ks_gorilla back;
     ks_gorilla_save(&c->g, state);
