@@ -1,0 +1,295 @@
+/*
+ * Calls between services: edges from a span's parent, found by span id within the trace, summed per
+ * generation and trace minute. A generation's sums are kept until it changes, so that a question
+ * costs the work of the newest generations only.
+ */
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "storage/traces/ring_priv.h"
+
+#define MINUTE_NS 60000000000ull
+
+struct edge {
+    uint32_t parent, child; /* resources, later services by number of a list */
+    uint64_t minute;
+    uint64_t calls;
+};
+
+/* In one block: the header and its edges. */
+struct ksi_edges {
+    uint64_t spans, first_live; /* of the generation when this was computed */
+    size_t count;
+    struct edge items[];
+};
+
+struct span_ref {
+    uint64_t span_id, parent_id;
+    uint32_t resource;
+};
+
+struct tally {
+    struct edge *items;
+    size_t count, cap, mask;
+    uint32_t *slots;
+};
+
+static uint64_t edge_hash(uint32_t parent, uint32_t child, uint64_t minute)
+{
+    return ks_mix64(((uint64_t)parent << 32 | child) ^ ks_mix64(minute + 1));
+}
+
+static ks_err tally_grow(struct tally *t)
+{
+    size_t slots = t->slots ? (t->mask + 1) * 2 : 64;
+    uint32_t *fresh = ks_zalloc_array(slots, sizeof *fresh);
+    if (!fresh)
+        return KS_ENOMEM;
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct edge *e = &t->items[i];
+        size_t at = edge_hash(e->parent, e->child, e->minute) & (slots - 1);
+        while (fresh[at])
+            at = (at + 1) & (slots - 1);
+        fresh[at] = i + 1;
+    }
+    ks_free(t->slots);
+    t->slots = fresh;
+    t->mask = slots - 1;
+    return KS_OK;
+}
+
+static ks_err tally_add(struct tally *t, uint32_t parent, uint32_t child, uint64_t minute,
+                        uint64_t calls)
+{
+    if (!t->slots || (t->count + 1) * 2 > t->mask + 1)
+        KS_TRY(tally_grow(t));
+    size_t at = edge_hash(parent, child, minute) & t->mask;
+    for (; t->slots[at]; at = (at + 1) & t->mask) {
+        struct edge *e = &t->items[t->slots[at] - 1];
+        if (e->parent == parent && e->child == child && e->minute == minute) {
+            e->calls += calls;
+            return KS_OK;
+        }
+    }
+    KS_TRY(ks_array_reserve((void **)&t->items, &t->cap, t->count + 1, sizeof *t->items));
+    t->items[t->count] = (struct edge){parent, child, minute, calls};
+    t->slots[at] = (uint32_t)++t->count;
+    return KS_OK;
+}
+
+static void tally_done(struct tally *t)
+{
+    ks_free(t->items);
+    ks_free(t->slots);
+}
+
+/* --- a generation --- */
+struct walk {
+    struct span_ref *spans;
+    size_t count, cap;
+    uint32_t *slots; /* by span id */
+    size_t slot_cap;
+};
+
+static ks_err trace_edges(const struct ksi_gen *g, const struct ksi_slot *slot, struct walk *w,
+                          struct tally *t)
+{
+    size_t n = 16;
+    w->count = 0;
+    KS_TRY(ks_array_reserve((void **)&w->spans, &w->cap, slot->spans, sizeof *w->spans));
+    while (n < (size_t)slot->spans * 2)
+        n *= 2;
+    KS_TRY(ks_array_reserve((void **)&w->slots, &w->slot_cap, n, sizeof *w->slots));
+    memset(w->slots, 0, n * sizeof *w->slots);
+    for (uint32_t pos = slot->tail; pos != KSI_NONE;) {
+        struct ksi_record r;
+        ksi_record_read(g, pos, &r);
+        pos = r.prev;
+        size_t at = ks_mix64(r.span_id) & (n - 1);
+        while (w->slots[at] && w->spans[w->slots[at] - 1].span_id != r.span_id)
+            at = (at + 1) & (n - 1);
+        if (w->slots[at])
+            continue; /* sent twice */
+        w->spans[w->count] = (struct span_ref){r.span_id, r.parent_id, r.resource};
+        w->slots[at] = (uint32_t)++w->count;
+    }
+    for (size_t i = 0; i < w->count; i++) {
+        uint64_t parent = w->spans[i].parent_id;
+        size_t at = ks_mix64(parent) & (n - 1);
+        while (parent && w->slots[at] && w->spans[w->slots[at] - 1].span_id != parent)
+            at = (at + 1) & (n - 1);
+        if (parent && w->slots[at])
+            KS_TRY(tally_add(t, w->spans[w->slots[at] - 1].resource, w->spans[i].resource,
+                             slot->min_start_ns / MINUTE_NS, 1));
+    }
+    return KS_OK;
+}
+
+/* From resources to services: the first resource with the same service stands for it. */
+static ks_err by_service(const struct ksi_gen *g, const struct tally *from, struct tally *to)
+{
+    size_t slots = 16;
+    while (slots < g->resources_count * 2)
+        slots *= 2;
+    uint32_t *table = ks_zalloc_array(slots, sizeof *table);
+    uint32_t *first = ks_alloc_array(g->resources_count + 1, sizeof *first);
+    ks_err err = table && first ? KS_OK : KS_ENOMEM;
+    for (uint32_t i = 0; err == KS_OK && i < g->resources_count; i++) {
+        const struct ksi_process *r = &g->resources[i];
+        size_t at = r->service_hash & (slots - 1);
+        while (table[at] && !ks_slice_eq(g->resources[table[at] - 1].service, r->service))
+            at = (at + 1) & (slots - 1);
+        if (!table[at])
+            table[at] = i + 1;
+        first[i] = table[at] - 1;
+    }
+    for (size_t i = 0; err == KS_OK && i < from->count; i++) {
+        const struct edge *e = &from->items[i];
+        err = tally_add(to, first[e->parent], first[e->child], e->minute, e->calls);
+    }
+    ks_free(table);
+    ks_free(first);
+    return err;
+}
+
+static ks_err compute(const struct ksi_gen *g, uint64_t first_live, struct ksi_edges **ret)
+{
+    struct tally resources = {0}, services = {0};
+    struct walk w = {0};
+    ks_err err = KS_OK;
+    size_t low = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
+    for (size_t i = low; i < g->slot_count && err == KS_OK; i++)
+        if (g->slots[i].spans)
+            err = trace_edges(g, &g->slots[i], &w, &resources);
+    if (err == KS_OK)
+        err = by_service(g, &resources, &services);
+    if (err == KS_OK) {
+        *ret = ks_alloc(sizeof **ret + services.count * sizeof(struct edge));
+        err = *ret ? KS_OK : KS_ENOMEM;
+    }
+    if (err == KS_OK) {
+        **ret = (struct ksi_edges){g->spans, first_live, services.count};
+        if (services.count)
+            memcpy((*ret)->items, services.items, services.count * sizeof(struct edge));
+    }
+    ks_free(w.spans);
+    ks_free(w.slots);
+    tally_done(&resources);
+    tally_done(&services);
+    return err;
+}
+
+/* --- the answer --- */
+struct sum {
+    struct ks_edge *items;
+    size_t count, cap;
+    uint32_t *slots;
+    size_t mask;
+};
+
+static uint64_t names_hash(struct ks_slice parent, struct ks_slice child)
+{
+    return ks_mix64(ks_hash64(parent.ptr, parent.len)) + ks_hash64(child.ptr, child.len);
+}
+
+static ks_err sum_grow(struct sum *s)
+{
+    size_t slots = s->slots ? (s->mask + 1) * 2 : 64;
+    uint32_t *fresh = ks_zalloc_array(slots, sizeof *fresh);
+    if (!fresh)
+        return KS_ENOMEM;
+    for (uint32_t i = 0; i < s->count; i++) {
+        size_t at = names_hash(s->items[i].parent, s->items[i].child) & (slots - 1);
+        while (fresh[at])
+            at = (at + 1) & (slots - 1);
+        fresh[at] = i + 1;
+    }
+    ks_free(s->slots);
+    s->slots = fresh;
+    s->mask = slots - 1;
+    return KS_OK;
+}
+
+static ks_err sum_add(struct sum *s, struct ks_slice parent, struct ks_slice child, uint64_t calls,
+                      struct ks_arena *arena)
+{
+    if (!s->slots || (s->count + 1) * 2 > s->mask + 1)
+        KS_TRY(sum_grow(s));
+    size_t at = names_hash(parent, child) & s->mask;
+    for (; s->slots[at]; at = (at + 1) & s->mask) {
+        struct ks_edge *e = &s->items[s->slots[at] - 1];
+        if (ks_slice_eq(e->parent, parent) && ks_slice_eq(e->child, child)) {
+            e->calls += calls;
+            return KS_OK;
+        }
+    }
+    KS_TRY(ks_array_reserve((void **)&s->items, &s->cap, s->count + 1, sizeof *s->items));
+    struct ks_edge e = {ks_arena_dup(arena, parent), ks_arena_dup(arena, child), calls};
+    if (!e.parent.ptr || !e.child.ptr)
+        return ks_arena_err(arena);
+    s->items[s->count] = e;
+    s->slots[at] = (uint32_t)++s->count;
+    return KS_OK;
+}
+
+static ks_err add_gen(struct ksi_gen *g, uint64_t first_live, uint64_t min_ns, uint64_t max_ns,
+                      bool self, struct sum *s, struct ks_arena *arena)
+{
+    ks_err err = KS_OK;
+    if (first_live < g->first_seq)
+        first_live = g->first_seq;
+    pthread_mutex_lock(&g->edges_lock);
+    pthread_rwlock_rdlock(&g->lock);
+    if (!g->edges || g->edges->spans != g->spans || g->edges->first_live != first_live) {
+        struct ksi_edges *fresh = NULL;
+        err = compute(g, first_live, &fresh);
+        if (err == KS_OK) {
+            ks_free(g->edges);
+            g->edges = fresh;
+        }
+    }
+    for (size_t i = 0; err == KS_OK && i < g->edges->count; i++) {
+        const struct edge *e = &g->edges->items[i];
+        struct ks_slice parent = g->resources[e->parent].service,
+                        child = g->resources[e->child].service;
+        if ((!self && e->parent == e->child) || e->minute < min_ns / MINUTE_NS ||
+            e->minute > max_ns / MINUTE_NS)
+            continue;
+        err = sum_add(s, parent, child, e->calls, arena);
+    }
+    pthread_rwlock_unlock(&g->lock);
+    pthread_mutex_unlock(&g->edges_lock);
+    return err;
+}
+
+static int by_names(const void *a, const void *b)
+{
+    const struct ks_edge *x = a, *y = b;
+    int c = ks_slice_cmp(x->parent, y->parent);
+    return c ? c : ks_slice_cmp(x->child, y->child);
+}
+
+ks_err ks_traces_edges(struct ks_traces *t, struct ks_tenant tenant, uint64_t min_start_ns,
+                       uint64_t max_start_ns, bool self, struct ks_arena *arena,
+                       struct ks_edge **ret, size_t *ret_count)
+{
+    struct ksi_view v;
+    struct sum s = {0};
+    KS_TRY(ksi_view_take(t, tenant, &v));
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < v.count && err == KS_OK; i++)
+        err = add_gen(v.gens[i], v.first_live[i], min_start_ns, max_start_ns, self, &s, arena);
+    ksi_view_release(&v);
+    *ret_count = s.count;
+    *ret = ks_arena_array(arena, s.count + 1, sizeof **ret);
+    if (err == KS_OK && !*ret)
+        err = ks_arena_err(arena);
+    if (err == KS_OK && s.count) {
+        memcpy(*ret, s.items, s.count * sizeof *s.items);
+        qsort(*ret, s.count, sizeof **ret, by_names);
+    }
+    ks_free(s.items);
+    ks_free(s.slots);
+    return err;
+}

@@ -1,0 +1,270 @@
+/* Generations: blocks, dictionary, bloom filters, life. See gen_priv.h. */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "storage/traces/gen_priv.h"
+
+enum { TABLE_MIN = 32, BLOOM_FIRST_BYTES = 1 << 10, BLOOM_MAX_BYTES = 64 << 10, BLOOM_BITS = 12 };
+
+static void count_bytes(struct ksi_gen *g, size_t n)
+{
+    atomic_fetch_add_explicit(&g->bytes, n, memory_order_relaxed);
+}
+
+struct ksi_gen *ksi_gen_new(uint64_t first_seq, uint64_t base_ns, size_t slot_max)
+{
+    struct ksi_gen *g = ks_zalloc(sizeof *g);
+    pthread_rwlockattr_t attr;
+    if (!g)
+        return NULL;
+    atomic_store(&g->refs, 1);
+    g->first_seq = first_seq;
+    g->base_ns = base_ns;
+    g->slot_max = slot_max;
+    /* Readers come in crowds; the one writer must not starve. */
+    pthread_rwlockattr_init(&attr);
+    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&g->lock, &attr);
+    pthread_rwlockattr_destroy(&attr);
+    pthread_mutex_init(&g->edges_lock, NULL);
+    count_bytes(g, sizeof *g);
+    return g;
+}
+
+struct ksi_gen *ksi_gen_ref(struct ksi_gen *g)
+{
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    return g;
+}
+
+static void chunks_free(struct ksi_chunks *c)
+{
+    for (size_t i = 0; i < c->count; i++)
+        ks_free(c->ptr[i]);
+    ks_free(c->ptr);
+}
+
+void ksi_gen_unref(struct ksi_gen *g)
+{
+    if (!g || atomic_fetch_sub(&g->refs, 1) != 1)
+        return;
+    chunks_free(&g->text);
+    chunks_free(&g->recs);
+    for (unsigned i = 0; i < g->bloom_count; i++)
+        ks_free(g->bloom[i].bits);
+    void *all[] = {g->slots,  g->dict,   g->dict_table,        g->keys,
+                   g->shapes, g->resources, g->scopes,         g->shape_table.slots,
+                   g->ops,    g->edges,  g->resource_table.slots, g->scope_table.slots};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        ks_free(all[i]);
+    pthread_rwlock_destroy(&g->lock);
+    pthread_mutex_destroy(&g->edges_lock);
+    ks_free(g);
+}
+
+ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap, size_t need, size_t elem)
+{
+    size_t before = *cap;
+    if (KS_LIKELY(need <= before))
+        return KS_OK;
+    KS_TRY(ks_array_reserve(array, cap, need, elem));
+    count_bytes(g, (*cap - before) * elem);
+    return KS_OK;
+}
+
+struct ksi_slot *ksi_gen_slot_add(struct ksi_gen *g, struct ks_trace_id id)
+{
+    if (ksi_gen_reserve(g, (void **)&g->slots, &g->slot_cap, g->slot_count + 1,
+                        sizeof *g->slots) != KS_OK)
+        return NULL;
+    struct ksi_slot *s = &g->slots[g->slot_count++];
+    *s = (struct ksi_slot){.id = id, .min_start_ns = UINT64_MAX, .tail = KSI_NONE};
+    return s;
+}
+
+/* --- blocks --- */
+static char *chunk_new(struct ksi_gen *g, struct ksi_chunks *c, size_t size)
+{
+    if (c->count == KSI_CHUNKS_MAX) {
+        (void)ks_fail(KS_ELIMIT, "a generation of the trace ring is full");
+        return NULL;
+    }
+    if (ksi_gen_reserve(g, (void **)&c->ptr, &c->cap, c->count + 1, sizeof *c->ptr) != KS_OK)
+        return NULL;
+    char *p = ks_alloc(size);
+    if (p) {
+        c->ptr[c->count++] = p;
+        count_bytes(g, size);
+    }
+    return p;
+}
+
+char *ksi_chunks_alloc(struct ksi_gen *g, struct ksi_chunks *c, size_t n, uint32_t *ret_pos)
+{
+    if (KS_LIKELY(n <= c->size - c->used)) {
+        *ret_pos = c->cur << KSI_CHUNK_BITS | c->used;
+        char *p = c->ptr[c->cur] + c->used;
+        c->used += (uint32_t)n;
+        return p;
+    }
+    size_t next = c->size * 2 < KSI_CHUNK_FIRST   ? KSI_CHUNK_FIRST
+                  : c->size * 2 > KSI_CHUNK_BYTES ? KSI_CHUNK_BYTES
+                                                  : c->size * 2;
+    bool own = n > next / 4; /* large things get a block of their own */
+    char *p = chunk_new(g, c, own ? n : next);
+    if (!p)
+        return NULL;
+    *ret_pos = (uint32_t)(c->count - 1) << KSI_CHUNK_BITS;
+    if (!own) {
+        c->cur = (uint32_t)(c->count - 1);
+        c->size = (uint32_t)next;
+        c->used = (uint32_t)n;
+    }
+    return p;
+}
+
+/* --- dictionary --- */
+struct ks_slice ksi_dict_text(const struct ksi_gen *g, uint32_t number)
+{
+    const uint8_t *p = ksi_chunks_at(&g->text, g->dict[number]);
+    size_t len = (size_t)ksi_varint(&p);
+    return ks_slice(p, len);
+}
+
+static inline uint32_t tag_of(uint64_t hash)
+{
+    return (uint32_t)(hash >> 56) << 24;
+}
+
+uint32_t ksi_dict_find(const struct ksi_gen *g, struct ks_slice s, uint64_t hash)
+{
+    if (!g->dict_table)
+        return KSI_NONE;
+    for (size_t i = hash & g->dict_mask; g->dict_table[i]; i = (i + 1) & g->dict_mask) {
+        uint32_t e = g->dict_table[i];
+        if ((e & 0xff000000) == tag_of(hash) &&
+            ks_slice_eq(ksi_dict_text(g, (e & 0xffffff) - 1), s))
+            return (e & 0xffffff) - 1;
+    }
+    return KSI_NONE;
+}
+
+static void dict_insert(uint32_t *table, size_t mask, uint64_t hash, uint32_t number)
+{
+    size_t i = hash & mask;
+    while (table[i])
+        i = (i + 1) & mask;
+    table[i] = tag_of(hash) | (number + 1);
+}
+
+static ks_err dict_grow(struct ksi_gen *g)
+{
+    size_t slots = g->dict_table ? (g->dict_mask + 1) * 2 : TABLE_MIN;
+    uint32_t *t = ks_zalloc_array(slots, sizeof *t);
+    if (!t)
+        return KS_ENOMEM;
+    for (uint32_t i = 0; i < g->dict_count; i++)
+        dict_insert(t, slots - 1, ksi_text_hash(ksi_dict_text(g, i)), i);
+    count_bytes(g, (slots - (g->dict_table ? g->dict_mask + 1 : 0)) * sizeof *t);
+    ks_free(g->dict_table);
+    g->dict_table = t;
+    g->dict_mask = slots - 1;
+    return KS_OK;
+}
+
+uint32_t ksi_dict_put(struct ksi_gen *g, struct ks_slice s, uint64_t hash)
+{
+    uint32_t at = ksi_dict_find(g, s, hash), pos;
+    if (at != KSI_NONE)
+        return at;
+    if (g->dict_count == KSI_DICT_MAX) {
+        (void)ks_fail(KS_ELIMIT, "a generation of the trace ring has too many names");
+        return KSI_NONE;
+    }
+    if ((!g->dict_table || (g->dict_count + 1) * 4 > (g->dict_mask + 1) * 3) &&
+        dict_grow(g) != KS_OK)
+        return KSI_NONE;
+    if (ksi_gen_reserve(g, (void **)&g->dict, &g->dict_cap, g->dict_count + 1, sizeof *g->dict) !=
+        KS_OK)
+        return KSI_NONE;
+    uint8_t head[KS_VARINT_MAX];
+    size_t n = ks_varint_put(head, s.len);
+    char *p = ksi_chunks_alloc(g, &g->text, n + s.len, &pos);
+    if (!p)
+        return KSI_NONE;
+    memcpy(p, head, n);
+    if (s.len)
+        memcpy(p + n, s.ptr, s.len);
+    g->dict[g->dict_count] = pos;
+    dict_insert(g->dict_table, g->dict_mask, hash, (uint32_t)g->dict_count);
+    return (uint32_t)g->dict_count++;
+}
+
+/* --- bloom filters: each layer is larger than the one before --- */
+static inline uint32_t bloom_bit(const struct ksi_bloom *b, uint64_t hash, unsigned k)
+{
+    return (uint32_t)((hash >> 32) + k * (uint32_t)hash) & b->mask;
+}
+
+static bool layer_has(const struct ksi_bloom *b, uint64_t hash)
+{
+    for (unsigned k = 1; k <= 3; k++) {
+        uint32_t bit = bloom_bit(b, hash, k);
+        if (!(b->bits[bit >> 6] >> (bit & 63) & 1))
+            return false;
+    }
+    return true;
+}
+
+bool ksi_bloom_has(const struct ksi_gen *g, uint64_t hash)
+{
+    for (unsigned i = g->bloom_count; i-- > 0;)
+        if (layer_has(&g->bloom[i], hash))
+            return true;
+    return false;
+}
+
+static bool bloom_layer(struct ksi_gen *g)
+{
+    if (g->bloom_count == KSI_BLOOM_LAYERS)
+        return true; /* the last one fills up: it only says yes too often */
+    size_t bytes = BLOOM_FIRST_BYTES;
+    for (unsigned i = 0; i < g->bloom_count && bytes < BLOOM_MAX_BYTES; i++)
+        bytes *= 4;
+    uint64_t *bits = ks_zalloc(bytes);
+    if (!bits)
+        return false;
+    count_bytes(g, bytes);
+    g->bloom[g->bloom_count++] = (struct ksi_bloom){
+        bits, (uint32_t)bytes * 8 - 1, 0, (uint32_t)bytes * 8 / BLOOM_BITS};
+    return true;
+}
+
+bool ksi_bloom_add(struct ksi_gen *g, uint64_t hash)
+{
+    if (ksi_bloom_has(g, hash))
+        return true;
+    struct ksi_bloom *b = g->bloom_count ? &g->bloom[g->bloom_count - 1] : NULL;
+    if ((!b || b->count >= b->max) && !bloom_layer(g))
+        return true; /* no memory: searches may not rely on it, and it goes to the dictionary */
+    b = &g->bloom[g->bloom_count - 1];
+    for (unsigned k = 1; k <= 3; k++) {
+        uint32_t bit = bloom_bit(b, hash, k);
+        b->bits[bit >> 6] |= (uint64_t)1 << (bit & 63);
+    }
+    b->count++;
+    return false;
+}
+
+/* --- tables of numbers; the caller puts the entries back --- */
+ks_err ksi_table_grow(struct ksi_gen *g, struct ksi_table *t)
+{
+    size_t slots = t->slots ? (t->mask + 1) * 2 : TABLE_MIN;
+    uint32_t *fresh = ks_zalloc_array(slots, sizeof *fresh);
+    if (!fresh)
+        return KS_ENOMEM;
+    count_bytes(g, (slots - (t->slots ? t->mask + 1 : 0)) * sizeof *fresh);
+    ks_free(t->slots);
+    t->slots = fresh;
+    t->mask = slots - 1;
+    return KS_OK;
+}

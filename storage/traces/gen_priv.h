@@ -1,0 +1,260 @@
+/*
+ * One generation of a ring: a run of traces in first-seen order with everything their spans need,
+ * dictionaries included, so that dropping it is freeing a handful of blocks. Append-only: what has
+ * been written never moves or changes, except the arrays that grow, which `lock` guards.
+ *
+ * Thread role: one writer at a time (the store's mutex), which takes `lock` for writing; readers
+ * hold a reference and take `lock` for reading. Slices into `text` and `recs` stay valid as long as
+ * the reference is held, also without the lock.
+ *
+ * A span's record (positions are chunk << 15 | offset; ref = varint: odd: dictionary number << 1,
+ * even: length << 1 and the bytes):
+ *
+ *   zigzag(pos - pos of the trace's span before), 0 for the first
+ *   u8 kind:3 status:2 events:1 links:1 state:1 | u8 message:1 dropped:1 parent:1 flags:3
+ *   [varint kind when 7] [varint status when 3] [varint flags when 7]
+ *   varint resource, varint scope, ref name, u64 span id, [u64 parent id]
+ *   zigzag(start - base of the generation), zigzag(end - start)
+ *   [ref message] [ref state] [varint dropped events, links]
+ *   attribute list: varint shape, varint dropped, values
+ *   [varint count, events: zigzag(time - start), ref name, list]
+ *   [varint count, links: u64 hi, lo, span id, varint flags, ref state, list]
+ *
+ * Values: texts are refs; booleans a byte; integers zigzag; doubles 8 bytes; empty ones nothing.
+ */
+#ifndef KS_STORAGE_TRACES_GEN_PRIV_H
+#define KS_STORAGE_TRACES_GEN_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/bytes.h"
+#include "storage/traces/batch.h"
+
+enum {
+    KSI_CHUNK_BITS = 15,
+    KSI_CHUNK_BYTES = 1 << KSI_CHUNK_BITS,
+    KSI_CHUNK_FIRST = 1 << 10,
+    KSI_CHUNKS_MAX = 1 << (32 - KSI_CHUNK_BITS),
+    KSI_DICT_MAX = (1 << 24) - 2,
+    KSI_BLOOM_LAYERS = 24,
+    KSI_NONE = 0xffffffff,
+};
+
+struct ksi_chunks {
+    char **ptr;
+    size_t count, cap;
+    uint32_t cur, used, size; /* the chunk being filled; size 0: none yet */
+};
+
+struct ksi_slot {
+    struct ks_trace_id id;
+    uint64_t min_start_ns, max_end_ns, max_duration_ns;
+    uint64_t services; /* one of 64 bits per service, by the hash of its name */
+    uint32_t tail;     /* position of the last span */
+    uint32_t spans;    /* stored; 0: not seen by readers */
+    uint32_t refused;  /* over the limit per trace */
+    uint32_t flags;
+};
+enum { KSI_SLOT_ERROR = 1, KSI_SLOT_PINNED = 2 };
+
+struct ksi_shape {
+    uint32_t first, count;
+    uint64_t hash;
+};
+/* A resource or scope, encoded once: pos is in text. */
+struct ksi_process {
+    uint32_t pos, len;
+    uint64_t hash;
+    uint64_t service_hash; /* resources: of the service's name; 0: none */
+    struct ks_slice service;
+    bool has_service;
+};
+struct ksi_bloom {
+    uint64_t *bits;
+    uint32_t mask, count, max;
+};
+struct ksi_op;
+struct ksi_gen_op {
+    uint64_t hash;
+    struct ksi_op *op; /* NULL: over the limit of names */
+};
+
+/* Open addressing: number + 1, 0 empty. */
+struct ksi_table {
+    uint32_t *slots;
+    size_t mask, count;
+};
+
+struct ksi_gen {
+    _Atomic uint32_t refs;
+    pthread_rwlock_t lock;
+    uint64_t first_seq, base_ns;
+    uint64_t lsn;      /* of the last log record whose spans are all here */
+    uint64_t snap_lsn; /* as loaded from a snapshot: records up to it are here already */
+    struct ksi_slot *slots;
+    size_t slot_count, slot_cap, slot_max;
+    struct ksi_chunks text, recs;
+    uint32_t *dict; /* positions in text: varint length, bytes */
+    size_t dict_count, dict_cap;
+    uint32_t *dict_table; /* tag << 24 | number + 1 */
+    size_t dict_mask;
+    uint32_t *keys; /* of shapes: dictionary number << 3 | type */
+    size_t keys_count, keys_cap;
+    struct ksi_shape *shapes;
+    size_t shapes_count, shapes_cap;
+    struct ksi_process *resources, *scopes;
+    size_t resources_count, resources_cap, scopes_count, scopes_cap;
+    struct ksi_table shape_table, resource_table, scope_table;
+    struct ksi_bloom bloom[KSI_BLOOM_LAYERS]; /* of texts and integers not in the dictionary */
+    unsigned bloom_count;
+    struct ksi_gen_op *ops; /* open addressing by hash */
+    size_t ops_count, ops_mask;
+    bool has_bytes; /* some value is of type BYTES: what it is searched by is not in bloom */
+    bool closed;    /* no new traces */
+    _Atomic uint64_t bytes;
+    uint64_t counted_bytes; /* the writer's: what the store's sum holds of this */
+    uint64_t spans;
+    /* Dependency edges as last computed, and for what: deps.c. */
+    pthread_mutex_t edges_lock;
+    struct ksi_edges *edges;
+};
+
+/* --- gen.c --- */
+struct ksi_gen *ksi_gen_new(uint64_t first_seq, uint64_t base_ns, size_t slot_max);
+struct ksi_gen *ksi_gen_ref(struct ksi_gen *g);
+void ksi_gen_unref(struct ksi_gen *g);
+/* Room for a slot more; NULL without memory. */
+struct ksi_slot *ksi_gen_slot_add(struct ksi_gen *g, struct ks_trace_id id);
+
+/* n bytes in one piece; *ret_pos their position. NULL: no memory or the generation is full. */
+char *ksi_chunks_alloc(struct ksi_gen *g, struct ksi_chunks *c, size_t n, uint32_t *ret_pos);
+static inline const uint8_t *ksi_chunks_at(const struct ksi_chunks *c, uint32_t pos)
+{
+    return (const uint8_t *)c->ptr[pos >> KSI_CHUNK_BITS] + (pos & (KSI_CHUNK_BYTES - 1));
+}
+
+uint32_t ksi_dict_find(const struct ksi_gen *g, struct ks_slice s, uint64_t hash);
+uint32_t ksi_dict_put(struct ksi_gen *g, struct ks_slice s, uint64_t hash);
+struct ks_slice ksi_dict_text(const struct ksi_gen *g, uint32_t number);
+
+bool ksi_bloom_has(const struct ksi_gen *g, uint64_t hash);
+/* True when it was there already. */
+bool ksi_bloom_add(struct ksi_gen *g, uint64_t hash);
+static inline uint64_t ksi_int_hash(uint64_t v)
+{
+    return ks_mix64(v + 0x9e3779b97f4a7c15u);
+}
+static inline uint64_t ksi_text_hash(struct ks_slice s)
+{
+    return ks_hash64_seed(s.ptr, s.len, ks_trace_seed());
+}
+static inline uint64_t ksi_service_bit(uint64_t service_hash)
+{
+    return (uint64_t)1 << (service_hash >> 58);
+}
+KS_NODISCARD ks_err ksi_table_grow(struct ksi_gen *g, struct ksi_table *t);
+static inline bool ksi_table_roomy(const struct ksi_table *t)
+{
+    return t->slots && (t->count + 1) * 4 <= (t->mask + 1) * 3;
+}
+/* Array growth that the generation's bytes follow. */
+KS_NODISCARD ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap, size_t need,
+                                    size_t elem);
+
+/* --- gen_write.c --- */
+/* What a batch's numbers are in the generation at hand; reused from batch to batch. */
+struct ksi_mapping {
+    uint32_t *strings; /* dictionary number + 1; 0 not known, KSI_NONE inline */
+    uint32_t *shapes, *resources, *scopes; /* number + 1; 0 not known */
+    size_t strings_cap, shapes_cap, resources_cap, scopes_cap;
+    struct ks_buf record;
+};
+void ksi_mapping_init(struct ksi_mapping *m);
+void ksi_mapping_done(struct ksi_mapping *m);
+KS_NODISCARD ks_err ksi_mapping_begin(struct ksi_mapping *m, const struct ks_batch *b);
+/* Appends span i of the batch to the slot. Under the write lock. */
+KS_NODISCARD ks_err ksi_gen_append(struct ksi_gen *g, struct ksi_mapping *m,
+                                   const struct ks_batch *b, size_t i, struct ksi_slot *slot);
+/* The batch's resource in the generation. */
+KS_NODISCARD ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m,
+                                     const struct ks_batch *b, uint32_t resource, uint32_t *ret);
+
+/* --- reading a record: gen_read.c --- */
+struct ksi_record {
+    uint32_t pos, prev; /* prev KSI_NONE: the first */
+    uint32_t kind, status, flags, resource, scope;
+    uint64_t span_id, parent_id, start_ns, end_ns;
+    struct ks_slice name;
+    uint8_t bits1, bits2;
+    const uint8_t *rest; /* behind end - start */
+};
+void ksi_record_read(const struct ksi_gen *g, uint32_t pos, struct ksi_record *ret);
+/* A span in full. resources and scopes are decoded once per memo. */
+struct ksi_view_memo {
+    const struct ks_resource **resources;
+    const struct ks_scope **scopes;
+};
+KS_NODISCARD ks_err ksi_view_memo_init(struct ksi_view_memo *m, const struct ksi_gen *g,
+                                       struct ks_arena *arena);
+KS_NODISCARD ks_err ksi_span_view(const struct ksi_gen *g, const struct ksi_slot *slot,
+                                  const struct ksi_record *r, struct ksi_view_memo *memo,
+                                  struct ks_arena *arena, struct ks_span *ret);
+KS_NODISCARD ks_err ksi_resource_view(const struct ksi_gen *g, uint32_t number,
+                                      struct ks_arena *arena, struct ks_resource *ret);
+KS_NODISCARD ks_err ksi_scope_view(const struct ksi_gen *g, uint32_t number,
+                                   struct ks_arena *arena, struct ks_scope *ret);
+
+/* Raw reads of bytes this process wrote. */
+static inline uint64_t ksi_varint(const uint8_t **p)
+{
+    uint64_t v = *(*p)++;
+    if (KS_LIKELY(v < 0x80))
+        return v;
+    v &= 0x7f;
+    for (unsigned shift = 7;; shift += 7) {
+        uint64_t c = *(*p)++;
+        v |= (c & 0x7f) << shift;
+        if (c < 0x80)
+            return v;
+    }
+}
+static inline int64_t ksi_zigzag(const uint8_t **p)
+{
+    return ks_unzigzag(ksi_varint(p));
+}
+static inline struct ks_slice ksi_ref(const struct ksi_gen *g, const uint8_t **p)
+{
+    uint64_t v = ksi_varint(p);
+    if (v & 1)
+        return ksi_dict_text(g, (uint32_t)(v >> 1));
+    struct ks_slice s = ks_slice(*p, (size_t)(v >> 1));
+    *p += v >> 1;
+    return s;
+}
+static inline void ksi_skip_ref(const uint8_t **p)
+{
+    uint64_t v = ksi_varint(p);
+    if (!(v & 1))
+        *p += v >> 1;
+}
+static inline void ksi_skip_value(const uint8_t **p, unsigned type)
+{
+    switch (type) {
+    case KS_ATTR_EMPTY:
+        break;
+    case KS_ATTR_BOOL:
+        ++*p;
+        break;
+    case KS_ATTR_INT:
+        (void)ksi_varint(p);
+        break;
+    case KS_ATTR_DOUBLE:
+        *p += 8;
+        break;
+    default:
+        ksi_skip_ref(p);
+    }
+}
+
+#endif

@@ -1,0 +1,124 @@
+/* The store's insides: ring.c (writing, evicting), ring_load.c (replay, snapshots), ring_read.c, search.c, names.c, edges.c. */
+#ifndef KS_STORAGE_TRACES_RING_PRIV_H
+#define KS_STORAGE_TRACES_RING_PRIV_H
+
+#include "storage/traces/gen_priv.h"
+#include "storage/traces/ring.h"
+
+/* --- names of services and operations of a tenant: names.c --- */
+struct ksi_service;
+struct ksi_op {
+    struct ksi_service *service;
+    struct ksi_op *next; /* in the service's bucket */
+    uint64_t hash;
+    uint32_t refs; /* generations that saw it */
+    uint32_t kind, len;
+    char name[];
+};
+struct ksi_service {
+    struct ksi_service *next; /* in the bucket */
+    uint64_t hash;
+    struct ksi_op **buckets;
+    size_t mask, ops;
+    uint32_t len;
+    char name[];
+};
+struct ksi_names {
+    pthread_mutex_t lock;
+    struct ksi_service **buckets;
+    size_t mask, services, ops;
+};
+void ksi_names_init(struct ksi_names *n);
+void ksi_names_done(struct ksi_names *n);
+/* One more generation has seen the operation; NULL: over max or no memory. */
+struct ksi_op *ksi_names_add(struct ksi_names *n, struct ks_slice service, uint64_t service_hash,
+                             struct ks_slice name, uint64_t name_hash, uint32_t kind, size_t max);
+void ksi_names_drop(struct ksi_names *n, struct ksi_op *op);
+
+/* --- rings --- */
+struct ksi_ring {
+    struct ksi_gen **gens; /* oldest first */
+    size_t gen_count, gen_cap;
+    uint64_t first_seq, next_seq; /* live traces: [first, next) */
+    uint32_t *index;              /* of ids: seq & 0x7fffffff | 0x80000000; 0 empty */
+    size_t index_mask, index_count;
+    uint32_t max_traces;
+    size_t slot_max;
+};
+
+/* Ids evicted lately: two bloom filters taking turns. */
+struct ksi_evicted {
+    uint64_t *bits[2];
+    uint32_t mask, count, max;
+};
+
+struct ksi_tenant {
+    _Atomic uint32_t refs;
+    struct ks_tenant id;
+    struct ksi_ring rings[2]; /* main, kept */
+    struct ksi_names names;
+    struct ksi_evicted evicted;
+};
+
+/* Where a batch's trace is. */
+struct ksi_place {
+    struct ksi_gen *gen; /* NULL: nowhere, its spans are dropped */
+    uint32_t slot;
+    bool done, late;
+};
+
+struct ks_traces {
+    struct ks_traces_opts opts;
+    pthread_mutex_t lock;
+    struct ksi_tenant **tenants;
+    size_t tenant_count, tenant_cap;
+    struct ksi_table tenant_table;
+    uint64_t seed;
+    uint64_t bytes; /* of all generations */
+    uint64_t lsn;
+    struct ksi_mapping mapping, kept_mapping;
+    struct ksi_place places[KS_BATCH_SPANS_MAX];
+    struct ksi_place *many_places; /* a log record of more traces than that */
+    size_t many_cap;
+    struct ks_batch kept_batch;
+    struct ks_arena kept_arena;
+    struct ks_traces_stats stats;
+};
+
+enum { KSI_MAIN, KSI_KEPT };
+#define KSI_SEQ_KEPT UINT64_MAX /* in the log: the trace is in the second ring */
+
+struct ksi_tenant *ksi_tenant_find(struct ks_traces *t, struct ks_tenant id);
+KS_NODISCARD ks_err ksi_tenant_get(struct ks_traces *t, struct ks_tenant id,
+                                   struct ksi_tenant **ret);
+void ksi_tenant_unref(struct ksi_tenant *tn);
+/* A live trace's number, 0 when it is not there. */
+uint64_t ksi_ring_find(const struct ks_traces *t, const struct ksi_ring *r, struct ks_trace_id id);
+/* The generation and slot of a live number. */
+struct ksi_gen *ksi_ring_gen(const struct ksi_ring *r, uint64_t seq, uint32_t *ret_slot);
+KS_NODISCARD ks_err ksi_ring_add(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r,
+                                 struct ks_trace_id id, uint64_t start_ns, uint64_t *ret_seq);
+KS_NODISCARD ks_err ksi_ring_index(struct ks_traces *t, struct ksi_ring *r, struct ks_trace_id id,
+                                   uint64_t seq);
+void ksi_ring_evict_to(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r,
+                       uint64_t seq);
+KS_NODISCARD ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_ring *r, uint64_t first_seq,
+                                      uint64_t base_ns);
+/* Stores the spans whose places are set. */
+KS_NODISCARD ks_err ksi_store(struct ks_traces *t, struct ksi_tenant *tn, struct ks_batch *b,
+                              struct ksi_place *places, uint64_t lsn,
+                              struct ks_traces_result *ret);
+void ksi_keep_bytes(struct ks_traces *t);
+
+/* A list of generations with references, newest first, and the oldest live number. */
+struct ksi_view {
+    struct ksi_gen **gens;
+    uint64_t *first_live;
+    bool *is_kept;
+    size_t count;
+};
+KS_NODISCARD ks_err ksi_view_take(struct ks_traces *t, struct ks_tenant tenant,
+                                  struct ksi_view *ret);
+void ksi_view_release(struct ksi_view *v);
+
+#endif

@@ -1,0 +1,211 @@
+/* Reading: single traces, all spans. */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "storage/traces/ring_priv.h"
+
+enum { SPANS_ARENA_BYTES = 64 << 20 };
+
+/* A hold is a reference to a generation under another name. */
+void ks_traces_release(struct ks_traces_hold *hold)
+{
+    ksi_gen_unref((struct ksi_gen *)hold);
+}
+
+ks_err ksi_view_take(struct ks_traces *t, struct ks_tenant tenant, struct ksi_view *ret)
+{
+    ks_err err = KS_OK;
+    *ret = (struct ksi_view){0};
+    pthread_mutex_lock(&t->lock);
+    struct ksi_tenant *tn = ksi_tenant_find(t, tenant);
+    size_t n = tn ? tn->rings[0].gen_count + tn->rings[1].gen_count : 0;
+    if (n) {
+        ret->gens = ks_alloc_array(n, sizeof *ret->gens);
+        ret->first_live = ks_alloc_array(n, sizeof *ret->first_live);
+        ret->is_kept = ks_alloc_array(n, sizeof *ret->is_kept);
+        if (!ret->gens || !ret->first_live || !ret->is_kept)
+            err = KS_ENOMEM;
+    }
+    for (unsigned k = 0; n && err == KS_OK && k < 2; k++)
+        for (size_t i = tn->rings[k].gen_count; i-- > 0;) {
+            ret->is_kept[ret->count] = k == KSI_KEPT;
+            ret->gens[ret->count] = ksi_gen_ref(tn->rings[k].gens[i]);
+            ret->first_live[ret->count++] = tn->rings[k].first_seq;
+        }
+    pthread_mutex_unlock(&t->lock);
+    if (err != KS_OK)
+        ksi_view_release(ret);
+    return err;
+}
+
+void ksi_view_release(struct ksi_view *v)
+{
+    for (size_t i = 0; i < v->count; i++)
+        ksi_gen_unref(v->gens[i]);
+    ks_free(v->gens);
+    ks_free(v->first_live);
+    ks_free(v->is_kept);
+    *v = (struct ksi_view){0};
+}
+
+/* --- equal spans --- */
+static bool attrs_equal(const struct ks_attrs *a, const struct ks_attrs *b)
+{
+    if (a->count != b->count || a->dropped != b->dropped)
+        return false;
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct ks_attr *x = &a->items[i], *y = &b->items[i];
+        if (x->type != y->type || !ks_slice_eq(x->key, y->key) || !ks_slice_eq(x->text, y->text) ||
+            x->number != y->number || ks_f64_bits(x->real) != ks_f64_bits(y->real))
+            return false;
+    }
+    return true;
+}
+
+static bool parts_equal(const struct ks_span *a, const struct ks_span *b)
+{
+    for (uint32_t i = 0; i < a->event_count; i++)
+        if (a->events[i].time_ns != b->events[i].time_ns ||
+            !ks_slice_eq(a->events[i].name, b->events[i].name) ||
+            !attrs_equal(&a->events[i].attrs, &b->events[i].attrs))
+            return false;
+    for (uint32_t i = 0; i < a->link_count; i++)
+        if (!ks_trace_id_eq(a->links[i].trace_id, b->links[i].trace_id) ||
+            a->links[i].span_id != b->links[i].span_id || a->links[i].flags != b->links[i].flags ||
+            !ks_slice_eq(a->links[i].state, b->links[i].state) ||
+            !attrs_equal(&a->links[i].attrs, &b->links[i].attrs))
+            return false;
+    return true;
+}
+
+static bool spans_equal(const struct ks_span *a, const struct ks_span *b)
+{
+    return a->span_id == b->span_id && a->parent_id == b->parent_id && a->start_ns == b->start_ns &&
+           a->end_ns == b->end_ns && a->kind == b->kind && a->status == b->status &&
+           a->flags == b->flags && a->resource == b->resource && a->scope == b->scope &&
+           a->event_count == b->event_count && a->link_count == b->link_count &&
+           a->dropped_events == b->dropped_events && a->dropped_links == b->dropped_links &&
+           ks_slice_eq(a->name, b->name) && ks_slice_eq(a->state, b->state) &&
+           ks_slice_eq(a->status_message, b->status_message) && attrs_equal(&a->attrs, &b->attrs) &&
+           parts_equal(a, b);
+}
+
+/* Clients send again when an answer was lost: of equal spans the first stays. */
+static ks_err drop_repeats(struct ks_span *spans, size_t *count, struct ks_arena *arena)
+{
+    size_t slots = 16, kept = 0;
+    while (slots < *count * 2)
+        slots *= 2;
+    uint32_t *table = ks_arena_zalloc(arena, slots * sizeof *table);
+    if (!table)
+        return ks_arena_err(arena);
+    for (size_t i = 0; i < *count; i++) {
+        size_t at = ks_mix64(spans[i].span_id) & (slots - 1);
+        bool repeat = false;
+        for (; table[at] && !repeat; at = (at + 1) & (slots - 1))
+            repeat = spans_equal(&spans[table[at] - 1], &spans[i]);
+        if (repeat)
+            continue;
+        spans[kept++] = spans[i];
+        table[at] = (uint32_t)kept;
+    }
+    *count = kept;
+    return KS_OK;
+}
+
+/* --- one trace --- */
+static ks_err read_trace(const struct ksi_gen *g, uint32_t at, struct ks_arena *arena,
+                         struct ks_span **ret, size_t *ret_count)
+{
+    const struct ksi_slot *slot = &g->slots[at];
+    struct ksi_view_memo memo;
+    size_t n = slot->spans;
+    if (!n)
+        return ks_fail(KS_ENOTFOUND, "trace not found");
+    struct ks_span *spans = ks_arena_array(arena, n, sizeof *spans);
+    if (!spans)
+        return ks_arena_err(arena);
+    KS_TRY(ksi_view_memo_init(&memo, g, arena));
+    for (uint32_t pos = slot->tail; pos != KSI_NONE && n;) {
+        struct ksi_record rec;
+        ksi_record_read(g, pos, &rec);
+        KS_TRY(ksi_span_view(g, slot, &rec, &memo, arena, &spans[--n]));
+        pos = rec.prev;
+    }
+    *ret = spans + n;
+    *ret_count = slot->spans - n;
+    return KS_OK;
+}
+
+ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id,
+                     struct ks_arena *arena, struct ks_span **ret_spans, size_t *ret_count,
+                     struct ks_traces_hold **ret_hold)
+{
+    struct ksi_gen *g = NULL;
+    uint32_t slot = 0;
+    pthread_mutex_lock(&t->lock);
+    struct ksi_tenant *tn = ksi_tenant_find(t, tenant);
+    for (unsigned k = 0; tn && !g && k < 2; k++) {
+        uint64_t seq = ksi_ring_find(t, &tn->rings[k], id);
+        if (seq)
+            g = ksi_gen_ref(ksi_ring_gen(&tn->rings[k], seq, &slot));
+    }
+    pthread_mutex_unlock(&t->lock);
+    if (!g)
+        return ks_fail(KS_ENOTFOUND, "trace not found");
+    pthread_rwlock_rdlock(&g->lock);
+    ks_err err = read_trace(g, slot, arena, ret_spans, ret_count);
+    pthread_rwlock_unlock(&g->lock);
+    if (err == KS_OK)
+        err = drop_repeats(*ret_spans, ret_count, arena);
+    if (err != KS_OK) {
+        ksi_gen_unref(g);
+        return err;
+    }
+    *ret_hold = (struct ks_traces_hold *)g;
+    return KS_OK;
+}
+
+/* --- all spans --- */
+static ks_err each_in_slot(const struct ksi_gen *g, uint32_t at, struct ks_arena *arena,
+                           ks_span_fn fn, void *arg)
+{
+    struct ks_span *spans;
+    size_t n = 0;
+    if (!g->slots[at].spans)
+        return KS_OK;
+    KS_TRY(read_trace(g, at, arena, &spans, &n));
+    KS_TRY(drop_repeats(spans, &n, arena));
+    for (size_t i = 0; i < n; i++)
+        KS_TRY(fn(arg, &spans[i]));
+    return KS_OK;
+}
+
+static ks_err each_in_gen(struct ksi_gen *g, uint64_t first_live, struct ks_arena *arena,
+                          ks_span_fn fn, void *arg)
+{
+    ks_err err = KS_OK;
+    size_t at = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
+    for (bool more = true; more && err == KS_OK; at++) {
+        ks_arena_reset(arena);
+        pthread_rwlock_rdlock(&g->lock);
+        more = at < g->slot_count;
+        if (more)
+            err = each_in_slot(g, (uint32_t)at, arena, fn, arg);
+        pthread_rwlock_unlock(&g->lock);
+    }
+    return err;
+}
+
+ks_err ks_traces_each(struct ks_traces *t, struct ks_tenant tenant, ks_span_fn fn, void *arg)
+{
+    struct ksi_view v;
+    struct ks_arena arena;
+    KS_TRY(ksi_view_take(t, tenant, &v));
+    ks_arena_init(&arena, SPANS_ARENA_BYTES);
+    ks_err err = KS_OK;
+    for (size_t i = v.count; i-- > 0 && err == KS_OK;)
+        err = each_in_gen(v.gens[i], v.first_live[i], &arena, fn, arg);
+    ks_arena_done(&arena);
+    ksi_view_release(&v);
+    return err;
+}
