@@ -212,6 +212,7 @@ ks_err ks_engine_open(const struct ks_engine_opts *opts, struct ks_engine **ret)
     pthread_condattr_destroy(&by_mono);
     ks_err err = open_all(e, opts);
     if (err != KS_OK) {
+        ksi_signals_stop(e);
         if (e->wal)
             ks_wal_close(e->wal);
         release(e);
@@ -226,6 +227,7 @@ ks_err ks_engine_close(struct ks_engine *e)
     if (!e)
         return KS_OK;
     ksi_jobs_stop(e);
+    ksi_signals_stop(e);
     /* With the log closed for good or the disk full there can be no checkpoint: the log still has
      * everything. */
     ks_err err = ks_wal_status(e->wal) == KS_OK ? ks_engine_flush(e) : ks_wal_status(e->wal);

@@ -117,6 +117,13 @@ ks_err ksi_signals_snapshot(struct ks_engine *e, const char *dir)
     return KS_OK;
 }
 
+void ksi_signals_stop(struct ks_engine *e)
+{
+    for (size_t i = 0; i < e->signal_count; i++)
+        if (e->signals[i].stop)
+            e->signals[i].stop(e->signals[i].self);
+}
+
 void ksi_release_log(struct ks_engine *e)
 {
     ks_lsn lowest = e->checkpoint_lsn;
@@ -157,4 +164,9 @@ bool ks_engine_read_only(struct ks_engine *e)
 bool ks_engine_stopping(struct ks_engine *e)
 {
     return atomic_load(&e->stop_work);
+}
+
+bool ks_engine_has_background(struct ks_engine *e)
+{
+    return !e->opts.no_background;
 }

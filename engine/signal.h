@@ -48,6 +48,9 @@ struct ks_signal {
     /* Adds hard links of the signal's files to a snapshot, dir being its root. After flush. May be
      * NULL */
     ks_err (*snapshot)(void *self, const char *dir);
+    /* Ends threads of the signal's own: called once when the engine closes, before the last flush,
+     * also when opening failed after start(). May be NULL */
+    void (*stop)(void *self);
 };
 
 /* What a signal uses of the engine. The log is there from start() on. */
@@ -57,6 +60,8 @@ struct ks_cache *ks_engine_cache(struct ks_engine *e);
 const char *ks_engine_dir(struct ks_engine *e);
 bool ks_engine_read_only(
     struct ks_engine *e); /* free disk is low: refuse writes with KS_EREADONLY */
+bool ks_engine_has_background(
+    struct ks_engine *e); /* false: tests; nothing may run by itself */
 bool ks_engine_stopping(struct ks_engine *e); /* long jobs give up with KS_ECANCELED */
 
 #endif

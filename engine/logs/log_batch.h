@@ -43,8 +43,13 @@ struct ks_log_batch {
     uint64_t
         bytes; /* names and values added so far: decoders write the batch out when it is large */
     struct ks_arena arena; /* for what decoders have to build; reset with the batch */
-    /* last streams seen, by hash of their raw form: the batch's own */
+    /* The batch's own: streams by id (index + 1), and the last ones by their tags as given. */
+    uint32_t *table;
+    size_t table_cap;
     uint32_t *recent;
+    struct ks_label *labels;
+    size_t label_cap;
+    struct ks_buf scratch;
 };
 
 void ks_log_batch_init(struct ks_log_batch *b, size_t arena_max);

@@ -15,6 +15,7 @@
 #include "engine/engine.h"
 #include "engine/logs/log_batch.h"
 #include "engine/signal.h"
+#include "storage/logs/column.h"
 #include "storage/logs/pred.h"
 
 struct ks_logs;      /* all stores */
@@ -56,7 +57,8 @@ struct ks_log_store *ks_logs_store_at(struct ks_logs *l, size_t i); /* NULL at t
 const char *ks_log_store_name(const struct ks_log_store *s);
 
 /* --- writing --- */
-enum { KS_LOG_NAME_MAX = 128, KS_LOG_ROW_MAX = 2 << 20, KS_LOG_FIELDS_MAX = 2000 };
+/* The row limit is that of a record of the log (2 MiB) less room for its tables. */
+enum { KS_LOG_NAME_MAX = 128, KS_LOG_ROW_MAX = (2 << 20) - (64 << 10), KS_LOG_FIELDS_MAX = 2000 };
 struct ks_log_write_result {
     uint64_t stored, too_old, too_new;
     uint64_t too_many_fields, name_too_long, row_too_large; /* dropped by the hard limits above */
@@ -119,18 +121,6 @@ KS_NODISCARD ks_err ks_log_block_streams(struct ks_log_block *b,
 KS_NODISCARD ks_err ks_log_block_names(struct ks_log_block *b, const struct ks_slice **ret,
                                        size_t *ret_count);
 
-enum ks_log_column_kind {
-    KS_COL_ABSENT, /* "" in every row */
-    KS_COL_CONST,  /* values[0] in every row */
-    KS_COL_DICT,   /* values[codes[row]] */
-    KS_COL_VALUES  /* values[row] */
-};
-struct ks_log_column {
-    enum ks_log_column_kind kind;
-    uint32_t value_count;
-    const struct ks_slice *values;
-    const uint32_t *codes;
-};
 /* The text of a column. KS_COL_ABSENT, not an error, when the block has none of that name. */
 KS_NODISCARD ks_err ks_log_block_column(struct ks_log_block *b, struct ks_slice name,
                                         struct ks_log_column *ret);
