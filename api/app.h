@@ -12,6 +12,7 @@
 struct ks_metadata_store;
 struct ks_exemplar_ring;
 struct ks_query_log;
+struct ks_result_cache;
 
 /* The flags as handlers need them. Strings live as long as the process. */
 struct ks_config {
@@ -37,6 +38,8 @@ struct ks_config {
         max_labels_series;
     uint64_t max_samples_per_query, max_unique_series;
     bool disable_cache;
+    size_t result_cache_bytes; /* 0 = 16 MiB */
+    int64_t result_cache_recent_ms;
     struct {
         bool experimental_functions, duration_expressions, delayed_name_removal,
             type_and_unit_labels;
@@ -53,6 +56,7 @@ struct ks_app {
     struct ks_metadata_store *metadata;
     struct ks_exemplar_ring *exemplars;
     struct ks_query_log *queries;
+    struct ks_result_cache *results;
     int64_t started_ms;
     _Atomic int shutting_down; /* /health says 503 */
     /* Appends the flags as /flags shows them, and as flag{} metrics. */

@@ -120,6 +120,8 @@ enum { SECRET = 1, IGNORED = 2 };
       "strict PromQL: Prometheus' features of these names; also promql-delayed-name-removal, "     \
       "type-and-unit-labels")                                                                      \
     F("search.disableCache", BOOL, "false", 0, "no result cache")                                  \
+    F("search.cacheTimestampOffset", DURATION, "5m", 0, "younger points are not kept in it")       \
+    F("search.resetRollupResultCacheOnStartup", BOOL, "false", IGNORED, "")                        \
     F("search.logSlowQueryDuration", DURATION, "5s", 0, "slower queries are logged; 0 = never")    \
     F("search.queryStats.lastQueriesCount", INT, "20000", 0,                                       \
       "distinct queries remembered by top_queries")                                                \
@@ -171,7 +173,6 @@ enum { SECRET = 1, IGNORED = 2 };
     F("inmemoryDataFlushInterval", DURATION, "5s", IGNORED, "")                                    \
     F("denyQueriesOutsideRetention", BOOL, "false", IGNORED, "")                                   \
     F("search.denyPartialResponse", BOOL, "false", IGNORED, "")                                    \
-    F("search.cacheTimestampOffset", DURATION, "5m", IGNORED, "")                                  \
     F("search.setLookbackToStep", BOOL, "false", IGNORED, "")                                      \
     F("search.maxFederateSeries", INT, "1000000", IGNORED, "")                                     \
     F("search.maxTSDBStatusSeries", INT, "10000000", IGNORED, "")                                  \

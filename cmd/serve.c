@@ -127,6 +127,8 @@ static void fill_config(struct ks_config *c)
     if (!c->max_memory_per_query_bytes)
         c->max_memory_per_query_bytes = (size_t)memory_budget() / 4;
     c->disable_cache = ks_flag_bool("search.disableCache");
+    c->result_cache_bytes = (size_t)memory_budget() / 16;
+    c->result_cache_recent_ms = ks_flag_ms("search.cacheTimestampOffset");
     c->promql.experimental_functions = has_feature("promql-experimental-functions");
     c->promql.duration_expressions = has_feature("promql-duration-expr");
     c->promql.delayed_name_removal = has_feature("promql-delayed-name-removal");

@@ -111,7 +111,7 @@ static ks_err delete_locked(struct ks_engine *e, const struct ks_select_opts *o,
     ks_free(d.ids);
     ksi_parts_unpin(l);
     if (err == KS_OK) {
-        atomic_fetch_add(&e->past_version, 1);
+        ksi_past_note_all(&e->past);
         *ret_series = d.touched;
     }
     return err;

@@ -193,8 +193,17 @@ int64_t ks_engine_min_time_ms(struct ks_engine *e); /* start of retention */
 /* The pool given at open, for queries to spread over; may be NULL. */
 struct ks_pool *ks_engine_pool(struct ks_engine *e);
 
-/* Changes whenever past data may have changed (backfill, delete): keys of result caches contain it.
+/* --- keeping results of closed ranges (engine/past.h) --- */
+/*
+ * Asks that changes at or before until_ms be noted from now on; call it before the select a result
+ * comes from. Returns the version to remember with the result.
  */
-uint64_t ks_engine_past_version(struct ks_engine *e);
+uint64_t ks_engine_past_watch(struct ks_engine *e, int64_t until_ms);
+/* Where the earliest change since that version lies that touches [min_ms, max_ms], at or before it;
+ * INT64_MAX: nowhere; INT64_MIN: maybe everywhere. */
+int64_t ks_engine_past_changed(struct ks_engine *e, uint64_t since, int64_t min_ms, int64_t max_ms);
+/* Before this time samples may vanish or thin out by age alone. */
+int64_t ks_engine_stable_from_ms(struct ks_engine *e);
+int64_t ks_engine_dedup_ms(struct ks_engine *e); /* the interval in effect; 0: none */
 
 #endif

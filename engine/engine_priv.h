@@ -17,6 +17,7 @@
 #include "engine/ident.h"
 #include "engine/l1.h"
 #include "engine/parts.h"
+#include "engine/past.h"
 #include "engine/signal.h"
 #include "index/live_index.h"
 #include "storage/manifest.h"
@@ -52,11 +53,11 @@ struct ks_engine {
 
     struct ksi_part_store parts;
     struct ksi_ident_cache idents;
+    struct ksi_past past;
 
     /* memory_full: no new series; memory_over: no writes. */
     _Atomic bool read_only, memory_full, memory_over;
     _Atomic int64_t last_flush_mono_ms;
-    _Atomic uint64_t past_version;
     _Atomic uint64_t free_disk_bytes, total_disk_bytes;
     _Atomic uint64_t rows_added, rows_too_old, rows_too_new, series_created, l1_hits, l1_misses;
     _Atomic uint64_t flushes, merges, merged_rows, active_merges, quarantined;

@@ -119,6 +119,8 @@ static ks_err enforce_size(struct ks_engine *e)
         bool over = e->opts.max_disk_bytes && bytes > e->opts.max_disk_bytes && first < last;
         if (over)
             err = drop_parts(e, l, of_day, first);
+        if (over && err == KS_OK)
+            ksi_past_note_all(&e->past);
         ksi_parts_unpin(l);
         if (!over || err != KS_OK)
             return err;
@@ -276,9 +278,4 @@ void ksi_jobs_stop(struct ks_engine *e)
     pthread_mutex_unlock(&e->job_lock);
     while (e->job_count)
         pthread_join(e->job_threads[--e->job_count], NULL);
-}
-
-uint64_t ks_engine_past_version(struct ks_engine *e)
-{
-    return atomic_load(&e->past_version);
 }

@@ -191,6 +191,7 @@ static void release(struct ks_engine *e)
     ks_close(e->lock_file);
     ks_rules_free(e->rules);
     ks_free(e->dir);
+    ksi_past_done(&e->past);
     pthread_mutex_destroy(&e->commit_lock);
     pthread_mutex_destroy(&e->job_lock);
     pthread_cond_destroy(&e->job_wake);
@@ -202,6 +203,7 @@ ks_err ks_engine_open(const struct ks_engine_opts *opts, struct ks_engine **ret)
     struct ks_engine *e = ks_zalloc(sizeof *e);
     if (!e)
         return KS_ENOMEM;
+    ksi_past_init(&e->past);
     pthread_mutex_init(&e->commit_lock, NULL);
     pthread_mutex_init(&e->job_lock, NULL);
     /* Waits go by the monotonic clock: a wall clock set back must not stop the background work. */

@@ -52,7 +52,7 @@ static ks_err take_out(struct ks_engine *e, struct ksi_part *p)
         err = ksi_commit(e, &c);
     pthread_mutex_unlock(&e->commit_lock);
     if (err == KS_OK && listed)
-        atomic_fetch_add(&e->past_version, 1);
+        ksi_past_note_all(&e->past);
     return err;
 }
 

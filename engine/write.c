@@ -13,7 +13,7 @@
 #include "engine/records.h"
 #include "sys/clock.h"
 
-enum { FRAME_BYTES = 1 << 20, RECENT_MS = 5 * 60 * 1000 };
+enum { FRAME_BYTES = 1 << 20 };
 #define SID_DROPPED (UINT32_MAX - 1) /* the resolver dropped the series */
 
 struct miss {
@@ -35,8 +35,9 @@ struct write_op {
     size_t miss_count, miss_cap;
     struct ks_buf labels, frame;
     size_t frame_bytes; /* frames are closed when they reach it */
-    int64_t min_ms, max_ms, recent_ms;
-    bool touched_past, memory_short;
+    int64_t min_ms, max_ms;
+    int64_t oldest_ms; /* of the samples applied */
+    bool memory_short;
     ks_lsn lsn;
 };
 
@@ -288,7 +289,7 @@ static ks_err apply_samples(struct write_op *w, struct ksi_shard *s, uint32_t i)
         if (v[k].time_ms < w->min_ms || v[k].time_ms > w->max_ms)
             continue;
         KS_TRY(ksi_append(s, local, v[k].time_ms, ks_f64_bits(v[k].value), &how));
-        w->touched_past |= how == KSI_LATE || v[k].time_ms < w->recent_ms;
+        w->oldest_ms = v[k].time_ms < w->oldest_ms ? v[k].time_ms : w->oldest_ms;
     }
     return KS_OK;
 }
@@ -388,7 +389,7 @@ static ks_err apply_histograms(struct write_op *w, struct ksi_shard *s, uint32_t
         if (v->time_ms < w->min_ms || v->time_ms > w->max_ms)
             continue;
         KS_TRY(ksi_hist_append(s, local, v->time_ms, &v->h, &how));
-        w->touched_past |= how == KSI_LATE || v->time_ms < w->recent_ms;
+        w->oldest_ms = v->time_ms < w->oldest_ms ? v->time_ms : w->oldest_ms;
     }
     return KS_OK;
 }
@@ -496,7 +497,7 @@ static ks_err write_op_init(struct write_op *w, uint32_t **ret_starts)
     w->frame_bytes = segment && segment / 4 < FRAME_BYTES ? (size_t)segment / 4 : FRAME_BYTES;
     w->min_ms = ks_engine_min_time_ms(w->e);
     w->max_ms = now + w->e->opts.future_retention_ms;
-    w->recent_ms = now - RECENT_MS;
+    w->oldest_ms = INT64_MAX;
     return KS_OK;
 }
 
@@ -544,7 +545,6 @@ ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *batch,
     atomic_fetch_add(&e->series_created, ret->series_created);
     atomic_fetch_add(&e->l1_misses, w.miss_count);
     atomic_fetch_add(&e->l1_hits, batch->series_count - w.miss_count);
-    if (w.touched_past)
-        atomic_fetch_add(&e->past_version, 1);
+    ksi_past_note_batch(&e->past, batch, w.oldest_ms);
     return err;
 }

@@ -376,6 +376,16 @@ int64_t ks_rules_smallest_keep_ms(const struct ks_rules *r)
     return r ? r->smallest_keep_ms : INT64_MAX;
 }
 
+int64_t ks_rules_youngest_ms(const struct ks_rules *r)
+{
+    int64_t youngest = ks_rules_smallest_keep_ms(r);
+    for (size_t i = 0; r && i < r->filter_count; i++)
+        for (size_t k = 0; k < r->filters[i].level_count; k++)
+            if (r->filters[i].levels[k].after_ms < youngest)
+                youngest = r->filters[i].levels[k].after_ms;
+    return youngest;
+}
+
 const struct ks_retention_rule *ks_rules_retention(const struct ks_rules *r, size_t *ret_count)
 {
     *ret_count = r ? r->keep_count : 0;

@@ -75,6 +75,8 @@ int64_t ks_verdict_day_resolution(const struct ks_verdict *v, int64_t day, int64
 uint32_t ks_rules_day_due(const struct ks_rules *r, int64_t day, int64_t now_ms);
 int64_t ks_rules_widest_ms(const struct ks_rules *r);        /* coarsest resolution; 0: none */
 int64_t ks_rules_smallest_keep_ms(const struct ks_rules *r); /* INT64_MAX: no retention rule */
+/* Samples younger than this are as they came, whatever the series; INT64_MAX: no rule. */
+int64_t ks_rules_youngest_ms(const struct ks_rules *r);
 /* The retention rules as given, for selecting their rows in an index. */
 const struct ks_retention_rule *ks_rules_retention(const struct ks_rules *r, size_t *ret_count);
 /* Whether a rule's selector asks for the tenant too: then rows must be judged one by one. */

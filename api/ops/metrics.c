@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/stats.h"
+#include "query/promql/result_cache.h"
 #include "sys/clock.h"
 #include "sys/pool.h"
 
@@ -170,6 +171,30 @@ static void engine_metrics(struct ks_app *app, struct ks_buf *out)
     disk_metrics(app, &st, out);
 }
 
+static void result_metrics(struct ks_app *app, struct ks_buf *out)
+{
+    struct ks_result_cache_stats st;
+    ks_result_cache_get_stats(app->results, &st);
+    uint64_t misses = st.requests - st.full_hits - st.partial_hits;
+    const struct {
+        const char *name;
+        uint64_t v;
+    } rows[] = {
+        {"vm_cache_entries{type=\"promql/rollupResult\"}", st.entries},
+        {"vm_cache_size_bytes{type=\"promql/rollupResult\"}", st.bytes},
+        {"vm_cache_size_max_bytes{type=\"promql/rollupResult\"}", st.max_bytes},
+        {"vm_cache_requests_total{type=\"promql/rollupResult\"}", st.requests},
+        {"vm_cache_misses_total{type=\"promql/rollupResult\"}", misses},
+        {"vm_rollup_result_cache_requests_total", st.requests},
+        {"vm_rollup_result_cache_full_hits_total", st.full_hits},
+        {"vm_rollup_result_cache_partial_hits_total", st.partial_hits},
+        {"vm_rollup_result_cache_miss_total", misses},
+        {"vm_rollup_result_cache_resets_total", st.resets},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        ks_stats_line_u64(out, rows[i].name, rows[i].v);
+}
+
 static bool count_snapshot(void *arg, const char *name)
 {
     ++*(uint64_t *)arg;
@@ -232,6 +257,7 @@ ks_err ks_ops_metrics_text(struct ks_app *app, struct ks_buf *out)
     ks_ops_process_metrics(&b);
     ks_router_metrics(&b);
     engine_metrics(app, &b);
+    result_metrics(app, &b);
     if (app->server)
         lane_metrics(app, &b);
     if (ks_engine_snapshot_list(app->engine, count_snapshot, &snapshots) == KS_OK)

@@ -4,6 +4,7 @@
 
 #include "api/ops/ops.h"
 #include "base/log.h"
+#include "query/promql/result_cache.h"
 #include "sys/pool.h"
 
 static ks_err health(struct ks_http_request *req)
@@ -199,6 +200,12 @@ static ks_err snapshot_delete_all(struct ks_http_request *req)
     return snapshot_ok(req);
 }
 
+static ks_err reset_results(struct ks_http_request *req)
+{
+    ks_result_cache_reset(ks_app_of(req)->results);
+    return KS_OK;
+}
+
 #define R(pattern, methods, lane, flags, auth, handler, help)                                      \
     {                                                                                              \
         KS_AREA_ROOT, pattern, methods, KS_LANE_##lane, flags, KS_AUTH_##auth, handler, NULL,      \
@@ -226,7 +233,7 @@ static struct ks_route routes[] = {
       "writes everything in memory to parts and returns when done"),
     R("internal/force_merge", KS_METHODS_READ, OPS, 0, FORCE_MERGE, force_merge,
       "merges parts; partition_prefix=YYYY_MM[_DD] narrows it"),
-    R("internal/resetRollupResultCache", KS_METHODS_READ, OPS, 0, RESET_CACHE, nothing,
+    R("internal/resetRollupResultCache", KS_METHODS_READ, OPS, 0, RESET_CACHE, reset_results,
       "forgets cached query results"),
     R("snapshot/create", KS_METHODS_READ, OPS, 0, SNAPSHOT, snapshot_create,
       "makes a snapshot (hard links) to copy from"),

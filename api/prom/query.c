@@ -155,6 +155,7 @@ static ks_err read_options(const struct ks_prom_ctx *ctx, struct ks_promql_reque
     q->extra_filters = ctx->filters;
     q->extra_filter_count = ctx->filter_count;
     q->no_cache = ks_http_arg_bool(req, "nocache") || cfg->disable_cache;
+    q->cache = ctx->app->results;
     q->now_ms = ctx->now_ms;
     q->deadline_mono_ms = ctx->read.deadline_mono_ms;
     q->cancel = &req->cancel;

@@ -28,17 +28,52 @@ bool ksi_acc_supports(enum ks_promql_func_id func)
     }
 }
 
-bool ksi_acc_needs_counts(enum ks_promql_func_id func)
+static bool needs_counts(enum ks_promql_func_id func)
 {
     return func == KS_FN_AGGR_AVG || func == KS_FN_AGGR_GEOMEAN;
 }
 
-void ksi_acc_init(enum ks_promql_func_id func, struct ksi_acc *a, size_t points)
+static void acc_init(enum ks_promql_func_id func, struct ksi_acc *a, size_t points)
 {
     for (size_t i = 0; i < points; i++)
         a->values[i] = NAN;
     for (size_t i = 0; a->counts && i < points; i++)
         a->counts[i] = 0;
+    for (size_t i = 0; a->lost && i < points; i++)
+        a->lost[i] = 0;
+}
+
+static bool needs_lost(enum ks_promql_func_id func)
+{
+    return func == KS_FN_AGGR_SUM || func == KS_FN_AGGR_AVG || func == KS_FN_AGGR_SUM2;
+}
+
+ks_err ksi_acc_new(struct ks_arena *arena, enum ks_promql_func_id func, size_t points,
+                   struct ksi_acc *ret)
+{
+    size_t columns = 1 + (size_t)needs_counts(func) + (size_t)needs_lost(func);
+    double *all = ks_arena_array(arena, columns * points, sizeof *all);
+    if (!all)
+        return ks_arena_err(arena);
+    *ret = (struct ksi_acc){.values = all};
+    ret->lost = needs_lost(func) ? all + points : NULL;
+    ret->counts = needs_counts(func) ? all + (columns - 1) * points : NULL;
+    acc_init(func, ret, points);
+    return KS_OK;
+}
+
+/*
+ * Adds b to a with what the rounding lost kept in lost: sums so made do not depend on the order of
+ * adding, but for cases of no practical weight. So a sum over series is the same whichever order
+ * they are found in, whichever worker meets them, and whether others without a point there were
+ * along.
+ */
+static inline double add_exact(double a, double b, double *lost)
+{
+    double s = a + b, part = s - a, err = (a - (s - part)) + (b - part);
+    /* Infinities lose nothing; of both kinds they make a NaN for good. */
+    *lost += s - s == 0 ? err : s != s ? s : 0;
+    return s;
 }
 
 /* NaN is "nothing yet" in the accumulator and "no point" in the input. */
@@ -58,7 +93,7 @@ void ksi_acc_add(enum ks_promql_func_id func, struct ksi_acc *a, const double *v
     switch (func) {
     case KS_FN_AGGR_SUM:
     case KS_FN_AGGR_AVG:
-        KSI_EACH(x, y + x);
+        KSI_EACH(x, add_exact(y, x, &a->lost[i]));
     case KS_FN_AGGR_MIN:
         KSI_EACH(x, x < y ? x : y);
     case KS_FN_AGGR_MAX:
@@ -68,7 +103,7 @@ void ksi_acc_add(enum ks_promql_func_id func, struct ksi_acc *a, const double *v
     case KS_FN_AGGR_GROUP:
         KSI_EACH(1, 1);
     case KS_FN_AGGR_SUM2:
-        KSI_EACH(x * x, y + x * x);
+        KSI_EACH(x * x, add_exact(y, x * x, &a->lost[i]));
     case KS_FN_AGGR_GEOMEAN:
         KSI_EACH(x, y * x);
     default:
@@ -92,14 +127,20 @@ void ksi_acc_merge(enum ks_promql_func_id func, struct ksi_acc *a, const struct 
         KSI_EACH(1, 1);
     case KS_FN_AGGR_GEOMEAN:
         KSI_EACH(x, y * x);
-    default:
+    case KS_FN_AGGR_COUNT:
         KSI_EACH(x, y + x);
+    default:
+        for (size_t i = 0; i < points; i++)
+            a->lost[i] += b->lost[i];
+        KSI_EACH(x, add_exact(y, x, &a->lost[i]));
     }
 }
 #undef KSI_EACH
 
 void ksi_acc_finish(enum ks_promql_func_id func, struct ksi_acc *a, size_t points)
 {
+    for (size_t i = 0; a->lost && i < points; i++)
+        a->values[i] += a->lost[i];
     if (func == KS_FN_AGGR_AVG)
         for (size_t i = 0; i < points; i++)
             a->values[i] /= a->counts[i];
@@ -118,12 +159,8 @@ static ks_err aggr_simple(const struct ksi_ctx *ctx, const struct ks_expr_aggreg
     enum ks_promql_func_id id = a->func->id;
     KS_TRY(ksi_group(q, in, &f, a->limit, &g));
     for (size_t i = 0; i < g.count; i++) {
-        struct ksi_acc acc = {.values = ks_arena_array(q->arena, ctx->points, sizeof(double))};
-        if (ksi_acc_needs_counts(id))
-            acc.counts = ks_arena_array(q->arena, ctx->points, sizeof(double));
-        if (!acc.values || (ksi_acc_needs_counts(id) && !acc.counts))
-            return ks_arena_err(q->arena);
-        ksi_acc_init(id, &acc, ctx->points);
+        struct ksi_acc acc;
+        KS_TRY(ksi_acc_new(q->arena, id, ctx->points, &acc));
         for (size_t k = g.first[i]; k < g.first[i + 1]; k++)
             ksi_acc_add(id, &acc, in->items[g.members[k]].values, ctx->points);
         ksi_acc_finish(id, &acc, ctx->points);

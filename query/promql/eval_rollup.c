@@ -152,10 +152,17 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
     return plan_grid(ctx, p);
 }
 
-static ks_err select_for(const struct ksi_ctx *ctx, const struct ksi_plan *p, struct ksi_run *r)
+/* aggr: NULL, or the aggregate the series go under. */
+static ks_err select_for(const struct ksi_ctx *ctx, const struct ksi_plan *p,
+                         const struct ks_expr_aggregate *aggr, struct ksi_run *r)
 {
-    *r = (struct ksi_run){.ctx = ctx, .plan = p, .points = ks_rollup_points(&p->cfg)};
+    *r = (struct ksi_run){.ctx = ctx, .plan = p, .points = ks_rollup_points(&p->cfg), .aggr = aggr};
     ks_rollup_fetch_range(&p->cfg, &r->min_ms, &r->max_ms);
+    if (aggr) {
+        r->filter = ksi_aggr_filter(aggr);
+        r->filter.drop_name |= !p->keep_name;
+    }
+    KS_TRY(ksi_reuse_begin(r));
     KS_TRY(ksi_eval_select(ctx, &p->arg->selector, r->min_ms, r->max_ms, &r->set));
     r->series = ctx->q->src->count(r->set);
     return KS_OK;
@@ -298,7 +305,7 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct ksi_plan *
     if (!q->strict && ksi_selects_nothing(sel))
         return ksi_vec_number(ctx, ksi_absent(), ret); /* {} selects nothing */
     struct ksi_run r;
-    KS_TRY(select_for(ctx, p, &r));
+    KS_TRY(select_for(ctx, p, NULL, &r));
     if (!r.series)
         return KS_OK;
     KS_TRY(memory_check(&r, r.series));
@@ -309,9 +316,7 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct ksi_plan *
     ret->cap = r.series;
     if (!r.out || !ret->items)
         return ks_arena_err(q->arena);
-    ks_err err = ksi_run_all(&r);
-    ksi_run_done(&r);
-    KS_TRY(err);
+    KS_TRY(ksi_run_rows(&r));
     for (size_t i = 0; i < r.series; i++) {
         struct ksi_series x = {.tenant = q->src->tenant(r.set, i), .values = r.out + i * r.points};
         KS_TRY(ksi_set_labels(q, r.set, i, &x.labels));
@@ -542,18 +547,10 @@ ks_err ksi_try_rollup_aggregate(const struct ksi_ctx *ctx, const struct ks_expr_
         return KS_OK;
     struct ksi_run r;
     *ret_done = true;
-    KS_TRY(select_for(ctx, &p, &r));
+    KS_TRY(select_for(ctx, &p, a, &r));
     if (!r.series)
         return KS_OK;
-    r.aggr = a;
-    r.filter = ksi_aggr_filter(a);
-    if (!p.keep_name)
-        r.filter.drop_name = true;
-    ks_err err = ksi_run_all(&r);
-    if (err == KS_OK)
-        err = ksi_run_merge(&r, ret);
-    ksi_run_done(&r);
-    KS_TRY(err);
+    KS_TRY(ksi_run_groups(&r, ret));
     return expand_at(ctx, &p, ret);
 }
 

@@ -3,8 +3,8 @@
 #include "query/promql/exec_priv.h"
 
 /* The cross product of the selector's lists, the request's filters and the join filters. */
-static ks_err build_selectors(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
-                              struct ks_selector **ret, size_t *ret_count)
+ks_err ksi_selectors_of(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
+                        struct ks_selector **ret, size_t *ret_count)
 {
     const struct ks_promql_request *req = ctx->q->req;
     size_t extra = req->extra_filter_count ? req->extra_filter_count : 1;
@@ -46,7 +46,7 @@ ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector 
                                   .max_ms = max_ms,
                                   .ctx = &q->read};
     struct ks_selector *list;
-    KS_TRY(build_selectors(ctx, sel, &list, &opts.selector_count));
+    KS_TRY(ksi_selectors_of(ctx, sel, &list, &opts.selector_count));
     opts.selectors = list;
     struct ksi_pinned *pin = ks_arena_alloc(q->arena, sizeof *pin);
     if (!pin)

@@ -36,6 +36,7 @@ static void query_done(struct ksi_query *q)
     for (struct ksi_pinned *p = q->pinned; p; p = p->next)
         q->src->set_free(p->set);
     q->pinned = NULL;
+    ksi_reuse_done(q);
 }
 
 /* --- the grid --- */

@@ -62,6 +62,7 @@ struct ksi_query {
     struct ks_arena *arena;
     struct ks_read_ctx read;
     struct ksi_pinned *pinned;
+    struct ksi_reuse *reuses; /* eval_cached.c */
     bool strict;
     uint64_t series_fetched;
     uint64_t max_points, max_subquery_points, max_series;
@@ -197,12 +198,17 @@ KS_NODISCARD ks_err ksi_vec_absent(const struct ksi_ctx *ctx, const struct ks_ex
 bool ksi_is_raw(const struct ksi_query *q, const struct ks_expr *e);
 KS_NODISCARD ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e,
                                  struct ks_promql_result *ret);
+/* --- eval_cached.c --- */
+void ksi_reuse_done(struct ksi_query *q);
+
 /* --- eval_select.c --- */
 /* MetricsQL's {}. */
 static inline bool ksi_selects_nothing(const struct ks_expr_selector *s)
 {
     return s->or_count == 0 || (s->or_count == 1 && s->or_lists[0].count == 0);
 }
+KS_NODISCARD ks_err ksi_selectors_of(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
+                                     struct ks_selector **ret, size_t *ret_count);
 /* Series selected by a selector node in [min, max]; pinned until the query ends. */
 KS_NODISCARD ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
                                     int64_t min_ms, int64_t max_ms, struct ks_source_set **ret);
@@ -218,11 +224,12 @@ struct ksi_label_filter ksi_aggr_filter(const struct ks_expr_aggregate *a);
 /* Accumulates series of one group point by point. */
 struct ksi_acc {
     double *values;
+    double *lost;   /* sums: what rounding lost; NULL otherwise */
     double *counts; /* avg, geomean; NULL otherwise */
 };
 bool ksi_acc_supports(enum ks_promql_func_id func);
-bool ksi_acc_needs_counts(enum ks_promql_func_id func);
-void ksi_acc_init(enum ks_promql_func_id func, struct ksi_acc *a, size_t points);
+KS_NODISCARD ks_err ksi_acc_new(struct ks_arena *arena, enum ks_promql_func_id func, size_t points,
+                                struct ksi_acc *ret);
 void ksi_acc_add(enum ks_promql_func_id func, struct ksi_acc *a, const double *v, size_t points);
 void ksi_acc_merge(enum ks_promql_func_id func, struct ksi_acc *a, const struct ksi_acc *b,
                    size_t points);

@@ -21,6 +21,8 @@ struct ks_promql_limits {
     size_t max_memory_bytes;        /* of the query; 0 = 1 GiB */
 };
 
+struct ks_result_cache; /* result_cache.h */
+
 struct ks_promql_request {
     struct ks_slice query;
     enum ks_dialect dialect;
@@ -37,8 +39,9 @@ struct ks_promql_request {
     int64_t lookback_ms;       /* max_lookback; 0 = dialect default */
     int64_t latency_offset_ms; /* MetricsQL: points younger than this repeat the value before; 0 =
                                   none */
-    bool no_cache;    /* nocache=1: no alignment of the range, no latency offset, no result cache */
-    int round_digits; /* 100 = off */
+    bool no_cache; /* nocache=1: no alignment of the range, no latency offset, no result cache */
+    struct ks_result_cache *cache; /* results of closed ranges are kept there; NULL: nowhere */
+    int round_digits;              /* 100 = off */
     int64_t now_ms;
     struct ks_promql_limits limits;
     int64_t deadline_mono_ms;

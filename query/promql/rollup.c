@@ -128,7 +128,7 @@ ks_err ks_rollup_check(const struct ks_rollup_config *cfg)
 }
 
 /* Functions that look at the sample before the window, or fill gaps with it. */
-static bool looks_before_window(enum ks_promql_func_id func)
+bool ksi_rollup_looks_before(enum ks_promql_func_id func)
 {
     switch (func) {
     case KS_FN_ASCENT_OVER_TIME:
@@ -177,7 +177,7 @@ void ks_rollup_fetch_range(const struct ks_rollup_config *cfg, int64_t *ret_min_
         min += cfg->step_ms;
         max += cfg->step_ms;
     }
-    if (looks_before_window(cfg->func))
+    if (ksi_rollup_looks_before(cfg->func))
         min -= cfg->min_staleness_ms > 0 ? cfg->min_staleness_ms : 5 * 60 * 1000;
     *ret_min_ms = min - (cfg->window_ms > cfg->step_ms ? cfg->window_ms : cfg->step_ms);
     *ret_max_ms = max;
@@ -267,5 +267,7 @@ ks_err ks_rollup_run(const struct ks_rollup_config *cfg, const int64_t *times, c
     struct ksi_rollup r;
     bool resets = !cfg->strict && ksi_rollup_removes_resets(cfg->func);
     KS_TRY(ksi_rollup_prepare(cfg, times, values, n, resets, s, &r));
-    return kernel(&r, out);
+    KS_TRY(kernel(&r, out));
+    ksi_rollup_trace(&r);
+    return KS_OK;
 }

@@ -64,9 +64,11 @@ struct ks_rollup_buf {
     void *ptr;
     size_t cap; /* bytes */
 };
-enum { KS_ROLLUP_BUFS = 12 };
+enum { KS_ROLLUP_BUFS = 13 };
+struct ks_rollup_trace;
 struct ks_rollup_scratch {
     struct ks_rollup_buf bufs[KS_ROLLUP_BUFS];
+    struct ks_rollup_trace *trace; /* NULL: none wanted */
 };
 void ks_rollup_scratch_done(struct ks_rollup_scratch *s);
 

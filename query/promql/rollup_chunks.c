@@ -9,6 +9,8 @@
 #include "base/num.h"
 #include "query/promql/rollup_priv.h"
 
+enum { SUM_STEP_MS = 225000 };
+
 /* What must survive of a chunk. */
 enum keep { KEEP_NONE, KEEP_EDGES, KEEP_MIN, KEEP_MAX, KEEP_BOTH_EXTREMES, KEEP_SUM };
 
@@ -75,6 +77,11 @@ bool ks_rollup_takes_chunks(const struct ks_rollup_config *cfg)
         return false;
     if (cfg->strict)
         return true;
+    /* Sums regroup, which shows in the last bits: not where windows' edges lie so close together
+     * that few chunks fit between them anyway. */
+    if (keep_of(cfg) == KEEP_SUM && cfg->func != KS_FN_COUNT_OVER_TIME &&
+        cfg->window_ms <= cfg->end_ms - cfg->start_ms && cfg->step_ms <= SUM_STEP_MS)
+        return false;
     /* Without a written window rates choose it by the samples; a limit on gaps needs to see them.
      */
     if (cfg->window_ms == 0 && (looks_at_neighbours(cfg->func) || cfg->func == KS_FN_RATE_OVER_SUM))
@@ -334,6 +341,9 @@ ks_err ks_rollup_run_source(const struct ks_rollup_config *cfg, const struct ks_
     r.rank = b.rank;
     if (ret_read_count)
         *ret_read_count = b.read_count;
-    return p.keep == KEEP_SUM ? run_sums(&r, out)
-                              : ksi_rollup_kernel_of(cfg->func, cfg->strict)(&r, out);
+    r.fell = b.correction != 0;
+    KS_TRY(p.keep == KEEP_SUM ? run_sums(&r, out)
+                              : ksi_rollup_kernel_of(cfg->func, cfg->strict)(&r, out));
+    ksi_rollup_trace(&r);
+    return KS_OK;
 }

@@ -56,8 +56,7 @@ bool ksi_rollup_removes_resets(enum ks_promql_func_id func)
     }
 }
 
-/* Functions whose window grows to the sample interval when the query wrote none. */
-static bool may_widen_window(enum ks_promql_func_id func)
+bool ksi_rollup_widens_window(enum ks_promql_func_id func)
 {
     switch (func) {
     case KS_FN_DEFAULT_ROLLUP:
@@ -169,6 +168,7 @@ static ks_err remove_resets(struct ksi_rollup *r)
 {
     if (never_falls(r->values, r->n))
         return KS_OK;
+    r->fell = true;
     double *v = ksi_rollup_buf(r->scratch, KSI_BUF_VALUES, r->n, sizeof *v);
     if (!v)
         return KS_ENOMEM;
@@ -234,7 +234,7 @@ static void choose_window(struct ksi_rollup *r)
     if (r->window > 0)
         return;
     r->window = cfg->step_ms;
-    if (may_widen_window(cfg->func) && r->window < near)
+    if (ksi_rollup_widens_window(cfg->func) && r->window < near)
         r->window = near;
     if (cfg->func == KS_FN_DEFAULT_ROLLUP && lookback > 0 && r->window > lookback)
         r->window = lookback;

@@ -25,6 +25,7 @@ enum {
     KSI_BUF_REBUILT_TIMES, /* rollup_chunks.c: samples and stand-ins */
     KSI_BUF_REBUILT_VALUES,
     KSI_BUF_RANK,
+    KSI_BUF_ROW, /* eval_cached.c: a row of kept points */
     KSI_BUF_COUNT,
 };
 _Static_assert((int)KSI_BUF_COUNT <= (int)KS_ROLLUP_BUFS, "one buffer per use");
@@ -45,6 +46,7 @@ struct ksi_rollup {
     const uint32_t *lo, *hi;
     int64_t end0, step, window;
     int64_t max_prev; /* a sample this near before the window counts as its predecessor */
+    bool fell;        /* the counter was reset: values are not as stored */
     uint64_t work;    /* Σ (hi - lo): what scanning every window costs */
     /* Stand-ins among the samples (rollup_chunks.c): rank[i] samples of the series lie before
      * sample i; n + 1 entries. NULL: every sample is itself. */
@@ -118,6 +120,8 @@ KS_NODISCARD ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const
                                        const double *values, size_t n, bool remove_resets,
                                        struct ks_rollup_scratch *s, struct ksi_rollup *ret);
 bool ksi_rollup_removes_resets(enum ks_promql_func_id func);
+/* Functions whose window grows to the sample interval when the query wrote none. */
+bool ksi_rollup_widens_window(enum ks_promql_func_id func);
 /* Stretches an interval between samples to what still counts as neighbouring. */
 int64_t ksi_max_prev_interval(const int64_t *times, size_t n, int64_t step);
 /* v without counter resets, in place; max_gap_ms 0 = none. */
@@ -200,6 +204,14 @@ ks_err ksi_k_mad(struct ksi_rollup *r, double *out);
 ks_err ksi_k_mode(struct ksi_rollup *r, double *out);
 ks_err ksi_k_distinct(struct ksi_rollup *r, double *out);
 ks_err ksi_k_outlier_iqr(struct ksi_rollup *r, double *out);
+
+/* --- rollup.c --- */
+/* Samples before the window are fetched for it. */
+bool ksi_rollup_looks_before(enum ks_promql_func_id func);
+
+/* --- rollup_trace.c --- */
+/* Fills the scratch's trace, if there is one, after the kernel ran. */
+void ksi_rollup_trace(const struct ksi_rollup *r);
 
 /* --- rollup_multi.c --- */
 /* What a name in aggr_over_time means; KS_FN_COUNT when it may not be there. */

@@ -29,14 +29,20 @@ static ks_err one_read(void *arg, int64_t min_ms, int64_t max_ms, struct ks_samp
     return s->src->read(s->set, s->i, min_ms, max_ms, out);
 }
 
-static ks_err run_series(struct ksi_run *r, struct ksi_worker *w, size_t i, double *out)
+ks_err ksi_run_series_chunks(struct ksi_run *r, const struct ks_rollup_config *cfg,
+                             struct ksi_worker *w, size_t i, double *out)
+{
+    const struct ks_query_source *q = r->ctx->q->src;
+    struct one_series one = {q, r->set, i};
+    struct ks_rollup_source src = {q->chunk_count(r->set, i), one_chunk, one_read, &one};
+    return ks_rollup_run_source(cfg, &src, &w->samples, &w->scratch, out, NULL);
+}
+
+ks_err ksi_run_series_plain(struct ksi_run *r, struct ksi_worker *w, size_t i, double *out)
 {
     struct ksi_query *q = r->ctx->q;
-    if (r->by_chunks) {
-        struct one_series one = {q->src, r->set, i};
-        struct ks_rollup_source src = {q->src->chunk_count(r->set, i), one_chunk, one_read, &one};
-        return ks_rollup_run_source(&r->plan->cfg, &src, &w->samples, &w->scratch, out, NULL);
-    }
+    if (r->by_chunks)
+        return ksi_run_series_chunks(r, &r->plan->cfg, w, i, out);
     KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
     return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count,
                          &w->scratch, out);
@@ -60,13 +66,7 @@ static ks_err chunk_group(struct ksi_run *r, struct ksi_morsel *c, size_t i, cha
     KS_TRY(ksi_map_put(&c->arena, &c->groups, k, true, &g, &added));
     if (added) {
         KS_TRY(ks_arena_grow(&c->arena, (void **)&c->acc, &c->acc_cap, g + 1, sizeof *c->acc));
-        struct ksi_acc *a = &c->acc[g];
-        a->values = ks_arena_array(&c->arena, r->points, sizeof(double));
-        bool counts = ksi_acc_needs_counts(r->aggr->func->id);
-        a->counts = counts ? ks_arena_array(&c->arena, r->points, sizeof(double)) : NULL;
-        if (!a->values || (counts && !a->counts))
-            return ks_arena_err(&c->arena);
-        ksi_acc_init(r->aggr->func->id, a, r->points);
+        KS_TRY(ksi_acc_new(&c->arena, r->aggr->func->id, r->points, &c->acc[g]));
     }
     *ret = &c->acc[g];
     return KS_OK;
@@ -91,7 +91,8 @@ static ks_err run_chunk_inner(struct ksi_run *r, struct ksi_morsel *c, struct ks
             if (atomic_load_explicit(&r->failed, memory_order_relaxed))
                 return KS_OK;
         }
-        KS_TRY(run_series(r, w, i, r->aggr ? tmp : r->out + i * r->points));
+        double *out = r->aggr ? tmp : r->out + i * r->points;
+        KS_TRY(r->reuse ? ksi_reuse_series(r, w, i, out) : ksi_run_series_plain(r, w, i, out));
         if (r->aggr) {
             struct ksi_acc *a = NULL;
             KS_TRY(chunk_group(r, c, i, &key, &key_cap, &a));
@@ -180,14 +181,8 @@ ks_err ksi_run_merge(struct ksi_run *r, struct ksi_vec *ret)
                 continue;
             }
             KS_TRY(ks_arena_grow(q->arena, (void **)&acc, &cap, at + 1, sizeof *acc));
-            acc[at].values = ks_arena_array(q->arena, r->points, sizeof(double));
-            acc[at].counts =
-                from->counts ? ks_arena_array(q->arena, r->points, sizeof(double)) : NULL;
-            if (!acc[at].values || (from->counts && !acc[at].counts))
-                return ks_arena_err(q->arena);
-            memcpy(acc[at].values, from->values, r->points * sizeof(double));
-            if (from->counts)
-                memcpy(acc[at].counts, from->counts, r->points * sizeof(double));
+            KS_TRY(ksi_acc_new(q->arena, id, r->points, &acc[at]));
+            ksi_acc_merge(id, &acc[at], from, r->points);
         }
     for (size_t g = 0; g < map.count; g++) {
         ksi_acc_finish(id, &acc[g], r->points);

@@ -47,13 +47,30 @@ struct ksi_run {
     double *out; /* without aggregate: series × points */
     const struct ks_expr_aggregate *aggr;
     struct ksi_label_filter filter;
+    struct ksi_reuse *reuse; /* NULL: nothing is kept of it */
     _Atomic int failed;
 };
 
 /* Fills r->out, or the groups of the morsels under an aggregate. */
 KS_NODISCARD ks_err ksi_run_all(struct ksi_run *r);
 void ksi_run_done(struct ksi_run *r);
+/* One series, computed whole; the same from its chunks on any grid. */
+KS_NODISCARD ks_err ksi_run_series_plain(struct ksi_run *r, struct ksi_worker *w, size_t i,
+                                         double *out);
+KS_NODISCARD ks_err ksi_run_series_chunks(struct ksi_run *r, const struct ks_rollup_config *cfg,
+                                          struct ksi_worker *w, size_t i, double *out);
 /* The groups of all morsels, in order of first appearance, as series of r->points. */
 KS_NODISCARD ks_err ksi_run_merge(struct ksi_run *r, struct ksi_vec *ret);
+
+/* --- eval_cached.c --- */
+/* Before the select of r, whose plan, fetch range, points and aggregate are set: looks for what was
+ * kept, and sets r->reuse if anything may be. */
+KS_NODISCARD ks_err ksi_reuse_begin(struct ksi_run *r);
+KS_NODISCARD ks_err ksi_reuse_series(struct ksi_run *r, struct ksi_worker *w, size_t i,
+                                     double *out);
+/* ksi_run_all, ksi_run_merge and ksi_run_done, with what was kept in its place: the whole grid into
+ * r->out, or as groups. */
+KS_NODISCARD ks_err ksi_run_rows(struct ksi_run *r);
+KS_NODISCARD ks_err ksi_run_groups(struct ksi_run *r, struct ksi_vec *ret);
 
 #endif

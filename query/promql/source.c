@@ -39,6 +39,19 @@ static struct ks_chunk_view engine_chunk(const struct ks_source_set *set, size_t
     return ks_series_chunk((const struct ks_series_set *)set, i, chunk);
 }
 
+static uint64_t engine_past_watch(void *arg, int64_t until_ms)
+{
+    return ks_engine_past_watch(arg, until_ms);
+}
+static int64_t engine_past_changed(void *arg, uint64_t since, int64_t min_ms, int64_t max_ms)
+{
+    return ks_engine_past_changed(arg, since, min_ms, max_ms);
+}
+static int64_t engine_stable_from_ms(void *arg)
+{
+    return ks_engine_stable_from_ms(arg);
+}
+
 struct ks_query_source ks_query_source_engine(struct ks_engine *e)
 {
     return (struct ks_query_source){
@@ -52,6 +65,10 @@ struct ks_query_source ks_query_source_engine(struct ks_engine *e)
         .read = engine_read,
         .chunk_count = engine_chunk_count,
         .chunk = engine_chunk,
+        .past_watch = engine_past_watch,
+        .past_changed = engine_past_changed,
+        .stable_from_ms = engine_stable_from_ms,
+        .settle_ms = ks_engine_dedup_ms(e),
     };
 }
 

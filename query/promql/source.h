@@ -29,6 +29,11 @@ struct ks_query_source {
      * source has none. */
     size_t (*chunk_count)(const struct ks_source_set *set, size_t i);
     struct ks_chunk_view (*chunk)(const struct ks_source_set *set, size_t i, size_t chunk);
+    /* ks_engine_past_watch and its kin, so that results may be kept. NULL: they may not. */
+    uint64_t (*past_watch)(void *arg, int64_t until_ms);
+    int64_t (*past_changed)(void *arg, uint64_t since, int64_t min_ms, int64_t max_ms);
+    int64_t (*stable_from_ms)(void *arg);
+    int64_t settle_ms; /* a sample may decide about others this much older: deduplication */
 };
 
 /* The source that reads the engine. */
