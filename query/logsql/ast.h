@@ -172,7 +172,7 @@ struct ks_lq_sort_keys {
 
 struct ks_lq_func {
     enum ks_lq_func_kind kind;
-    struct ks_lq_fields args; /* `*` is one item {"", prefix} */
+    struct ks_lq_fields args; /* `*` is one item {"", prefix}; quantile: none = all */
     double phi;               /* quantile */
     struct ks_slice phi_text;
     uint64_t limit;              /* count_uniq, uniq_values, values, json_values …; 0 = none */
