@@ -14,6 +14,13 @@ struct ks_exemplar_ring;
 struct ks_query_log;
 struct ks_result_cache;
 
+/* What becomes of a native histogram that is written. */
+enum ks_native_histograms {
+    KS_NATIVE_VMRANGE, /* VictoriaMetrics' series: name_count, name_sum, name_bucket{vmrange} */
+    KS_NATIVE_STORED,  /* a sample of its own, for strict PromQL */
+    KS_NATIVE_BOTH
+};
+
 /* The flags as handlers need them. Strings live as long as the process. */
 struct ks_config {
     const char *storage_path;
@@ -29,6 +36,7 @@ struct ks_config {
                               protocol */
     bool otlp_prometheus_names; /* OTLP names as Prometheus' rules make them: units and _total
                                    appended */
+    enum ks_native_histograms native_histograms, otlp_native_histograms;
     /* select */
     int64_t max_query_duration_ms, max_export_duration_ms, max_labels_duration_ms,
         max_status_duration_ms;

@@ -5,13 +5,10 @@
 
 #include "base/num.h"
 
-/* As Prometheus' JSON has floats: fixed from 1e-6 to below 1e21. */
 static void json_number(struct ks_buf *out, double v)
 {
     char text[KS_F64_TEXT_MAX];
-    double a = fabs(v);
-    bool fixed = a == 0 || (a >= 1e-6 && a < 1e21);
-    size_t n = fixed ? ks_f64_format_fixed(text, v) : ks_f64_format_g(text, v);
+    size_t n = ks_f64_format_json(text, v);
     ks_buf_byte(out, '"');
     ks_buf_add(out, text, n);
     ks_buf_byte(out, '"');

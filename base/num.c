@@ -124,6 +124,13 @@ size_t ks_f64_format_g(char *out, double v)
     return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, a != 0 && !(a >= 1e-4 && a < 1e6));
 }
 
+size_t ks_f64_format_json(char *out, double v)
+{
+    double a = fabs(v);
+    bool fixed = a == 0 || (a >= 1e-6 && a < 1e21);
+    return fixed ? ks_f64_format_fixed(out, v) : ks_f64_format_g(out, v);
+}
+
 void ks_buf_f64(struct ks_buf *b, double v)
 {
     if (ks_buf_reserve(b, KS_F64_TEXT_MAX))

@@ -24,6 +24,8 @@ size_t ks_f64_format(char *out, double v);
 size_t ks_f64_format_g(char *out, double v);
 /* Always fixed notation ('f', -1). */
 size_t ks_f64_format_fixed(char *out, double v);
+/* As Prometheus' API writes numbers: fixed from 1e-6 to below 1e21, else with an exponent. */
+size_t ks_f64_format_json(char *out, double v);
 void ks_buf_f64(struct ks_buf *b, double v);
 size_t ks_u64_format(char *out, uint64_t v); /* ≤ 20 bytes */
 size_t ks_i64_format(char *out, int64_t v);  /* ≤ 20 bytes */

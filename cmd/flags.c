@@ -224,6 +224,11 @@ enum { SECRET = 1, IGNORED = 2 };
       "InfluxDB lines with one field are named by the measurement alone")                          \
     F("influxSkipMeasurement", BOOL, "false", 0, "InfluxDB samples are named by the field alone")  \
     F("influx.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an InfluxDB write")    \
+    F("nativeHistograms", STRING, "both", 0,                                                       \
+      "how native histograms of remote write are kept: native = as they are, for strict PromQL; "  \
+      "vmrange = as VictoriaMetrics' buckets, for MetricsQL; both")                                \
+    F("opentelemetry.nativeHistograms", STRING, "vmrange", 0,                                      \
+      "the same for exponential histograms of OTLP")                                               \
     F("opentelemetry.usePrometheusNaming", BOOL, "false", 0,                                       \
       "OTLP names as Prometheus makes them: my.metric of unit s becomes my_metric_seconds")        \
     F("opentelemetry.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an OTLP write")

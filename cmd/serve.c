@@ -44,6 +44,18 @@ static ks_err wal_sync_of(const char *text, enum ks_wal_sync *ret)
     return ks_fail(KS_EINVAL, "-wal.sync=%s: want commit, interval or os", text);
 }
 
+static ks_err native_histograms_of(const char *flag, enum ks_native_histograms *ret)
+{
+    static const char *const names[] = {"vmrange", "native", "both"};
+    const char *text = ks_flag_str(flag);
+    for (int i = 0; i < 3; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *ret = (enum ks_native_histograms)i;
+            return KS_OK;
+        }
+    return ks_fail(KS_EINVAL, "-%s=%s: want native, vmrange or both", flag, text);
+}
+
 static ks_err logger_setup(void)
 {
     static const struct {
@@ -293,6 +305,10 @@ static int run(sigset_t *signals)
     app.started_ms = ks_now_ms();
     app.print_flags = ks_flags_print_values;
     app.print_flag_metrics = ks_flags_print_metrics;
+    if (native_histograms_of("nativeHistograms", &app.cfg.native_histograms) != KS_OK ||
+        native_histograms_of("opentelemetry.nativeHistograms", &app.cfg.otlp_native_histograms) !=
+            KS_OK)
+        return complain("cannot start");
     if (ks_pool_new("work", ks_cpu_count(), 1024, &pool) != KS_OK || ks_app_init(&app) != KS_OK ||
         open_engine(pool, &app.engine) != KS_OK) {
         complain("cannot start");

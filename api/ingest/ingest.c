@@ -241,17 +241,24 @@ ks_err ks_ingest_series(struct ks_ingest *in, struct ks_slice raw)
     return KS_OK;
 }
 
+ks_err ks_ingest_histogram(struct ks_ingest *in, int64_t time_ms, const struct ks_histogram *h)
+{
+    KS_TRY(ks_histogram_validate(h));
+    return ks_write_batch_histogram(in->batch, time_ms, h);
+}
+
 ks_err ks_ingest_flush(struct ks_ingest *in)
 {
     struct ks_write_batch *b = in->batch;
     ks_err err = KS_OK;
-    if (b->sample_count && in->app->engine) { /* tests of decoders have no engine */
+    uint64_t rows = b->sample_count + b->histogram_count;
+    if (rows && in->app->engine) { /* tests of decoders have no engine */
         struct ks_write_result res = {0};
         err = ks_engine_write(in->app->engine, b, &res);
         if (err == KS_OK) {
             in->samples += b->sample_count;
-            in->not_stored += res.stored < b->sample_count ? b->sample_count - res.stored : 0;
-            ks_stat_add(in->rows_stat, b->sample_count);
+            in->not_stored += res.stored < rows ? rows - res.stored : 0;
+            ks_stat_add(in->rows_stat, rows);
         }
     }
     ks_write_batch_reset(b);

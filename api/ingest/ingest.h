@@ -61,6 +61,10 @@ KS_NODISCARD static inline ks_err ks_ingest_sample(struct ks_ingest *in, int64_t
     b->series[b->series_count - 1].sample_count++;
     return KS_OK;
 }
+/* A native histogram of the series begun last; validates it. Its arrays live until the next flush.
+ * KS_EINVAL with Prometheus' words. */
+KS_NODISCARD ks_err ks_ingest_histogram(struct ks_ingest *in, int64_t time_ms,
+                                        const struct ks_histogram *h);
 /*
  * Where labels of one place are copied to many series (fields of a line, points of a resource), a
  * small body could ask for endless work: what is copied may come to 64 MiB and 256 times the body.

@@ -1,5 +1,8 @@
 /*
- * Native histograms as VictoriaMetrics stores them: per histogram name_count, name_sum and, for
+ * Native histograms of remote write: stored as they are, or as VictoriaMetrics stores them, or both
+ * (-nativeHistograms).
+ *
+ * VictoriaMetrics' form: per histogram name_count, name_sum and, for
  * each bucket that is not empty, name_bucket{vmrange="1.000e+00...1.189e+00"}. Custom bucket bounds
  * (schema -53) are not exponential and are left out, as are negative buckets, which vmrange cannot
  * say; both are counted.
@@ -7,6 +10,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "api/app.h"
+#include "api/ingest/histogram_proto.h"
 #include "api/ingest/remote_write_priv.h"
 #include "base/num.h"
 #include "base/stats.h"
@@ -198,8 +203,18 @@ static ks_err positive_buckets(struct ks_ingest *in, const struct ksi_pb *pb, st
     return KS_OK;
 }
 
-ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
-                        struct ks_slice message)
+/* As it is: a sample of the series itself. */
+static ks_err store(struct ks_ingest *in, struct ks_slice raw, struct ks_slice message)
+{
+    struct ks_histogram h;
+    int64_t time_ms;
+    KS_TRY(ks_histogram_from_proto(message, in->arena, &h, &time_ms));
+    KS_TRY(ks_ingest_series(in, raw));
+    return ks_ingest_histogram(in, time_ms, &h);
+}
+
+static ks_err as_vmrange(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                         struct ks_slice message)
 {
     const uint8_t *p = (const uint8_t *)message.ptr, *end = p + message.len;
     struct histogram h = {
@@ -214,7 +229,7 @@ ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks
         ks_stat_add(&stat_custom, 1);
         return KS_OK;
     }
-    in->histograms++;
+    in->histograms += in->app->cfg.native_histograms == KS_NATIVE_VMRANGE;
     /* A stale marker in the sum ends the series; there are no buckets to write. */
     if (ks_is_stale_nan(h.sum))
         h.count = h.sum;
@@ -229,4 +244,15 @@ ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks
     if (h.zero_count > 0)
         KS_TRY(bucket(in, raw, &h, 0, h.zero_threshold, h.zero_count));
     return positive_buckets(in, pb, raw, &h);
+}
+
+ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                        struct ks_slice message)
+{
+    enum ks_native_histograms how = in->app->cfg.native_histograms;
+    if (how != KS_NATIVE_VMRANGE) {
+        KS_TRY(store(in, raw, message));
+        in->histograms++;
+    }
+    return how == KS_NATIVE_STORED ? KS_OK : as_vmrange(in, pb, raw, message);
 }

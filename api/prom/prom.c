@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "base/histogram_text.h"
 #include "base/num.h"
 #include "base/time.h"
 #include "sys/clock.h"
@@ -254,6 +255,32 @@ void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes,
         ks_buf_printf(out, "%s\"vm_account_id\":\"%u\",\"vm_project_id\":\"%u\"", sep,
                       tenant->account, tenant->project);
     ks_buf_byte(out, '}');
+}
+
+void ks_prom_json_histogram(struct ks_buf *out, int64_t time_ms, const struct ks_histogram *h)
+{
+    if (!ks_buf_reserve(out, 32))
+        return;
+    out->ptr[out->len++] = '[';
+    out->len += ks_ms_format_seconds(out->ptr + out->len, time_ms);
+    ks_buf_byte(out, ',');
+    ks_histogram_json(h, out);
+    ks_buf_byte(out, ']');
+}
+
+void ks_prom_json_strict_point(struct ks_buf *out, int64_t time_ms, double value)
+{
+    if (!ks_buf_reserve(out, KS_F64_TEXT_MAX + 32))
+        return;
+    char *p = out->ptr + out->len, *start = p;
+    *p++ = '[';
+    p += ks_ms_format_seconds(p, time_ms);
+    *p++ = ',';
+    *p++ = '"';
+    p += ks_f64_format_json(p, value);
+    *p++ = '"';
+    *p++ = ']';
+    out->len += (size_t)(p - start);
 }
 
 void ks_prom_json_point(struct ks_buf *out, int64_t time_ms, double value)

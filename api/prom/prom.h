@@ -52,6 +52,10 @@ void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes,
                          const struct ks_tenant *tenant);
 /* [1700000000.123,"1.5"] */
 void ks_prom_json_point(struct ks_buf *out, int64_t time_ms, double value);
+/* The same as Prometheus writes numbers. */
+void ks_prom_json_strict_point(struct ks_buf *out, int64_t time_ms, double value);
+/* [1700000000.123,{"count":"4",…}] */
+void ks_prom_json_histogram(struct ks_buf *out, int64_t time_ms, const struct ks_histogram *h);
 
 ks_err ks_prom_query(struct ks_http_request *req);
 ks_err ks_prom_query_range(struct ks_http_request *req);

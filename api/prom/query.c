@@ -22,19 +22,34 @@ static const struct ks_tenant *shown_tenant(const struct ks_prom_ctx *ctx,
     return ctx->req->multitenant ? &s->tenant : NULL;
 }
 
-/* [[t,"v"],…] of a series; the number of points. */
-static size_t write_points(struct ks_buf *out, const struct ks_promql_result *r,
-                           const struct ks_promql_series *s)
+static void json_point(const struct ks_prom_ctx *ctx, struct ks_buf *out, int64_t time_ms, double v)
+{
+    if (ctx->strict)
+        ks_prom_json_strict_point(out, time_ms, v);
+    else
+        ks_prom_json_point(out, time_ms, v);
+}
+
+/* A list of a matrix's points, ,"values":[[t,"v"],…] or ,"histograms":[[t,{…}],…]; without points
+ * none. Returns their number. */
+static size_t write_points(const struct ks_prom_ctx *ctx, struct ks_buf *out,
+                           const struct ks_promql_result *r, const struct ks_promql_series *s,
+                           bool histograms)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->count; i++) {
-        if (!s->times && absent(s->values[i]))
+        const struct ks_histogram *h = ks_promql_histogram(r, s->values[i]);
+        int64_t time = s->times ? s->times[i] : r->start_ms + (int64_t)i * r->step_ms;
+        if ((!s->times && absent(s->values[i])) || !h == histograms)
             continue;
-        if (n++)
-            ks_buf_byte(out, ',');
-        ks_prom_json_point(out, s->times ? s->times[i] : r->start_ms + (int64_t)i * r->step_ms,
-                           s->values[i]);
+        ks_buf_str(out, n++ ? "," : histograms ? ",\"histograms\":[" : ",\"values\":[");
+        if (histograms)
+            ks_prom_json_histogram(out, time, h);
+        else
+            json_point(ctx, out, time, s->values[i]);
     }
+    if (n)
+        ks_buf_byte(out, ']');
     return n;
 }
 
@@ -49,12 +64,14 @@ static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out,
         ks_buf_str(out, sep);
         ks_buf_str(out, "{\"metric\":");
         ks_prom_json_labels(out, s->labels, shown_tenant(ctx, s));
-        ks_buf_str(out, ",\"values\":[");
-        if (!write_points(out, r, s)) {
+        size_t n = write_points(ctx, out, r, s, false);
+        if (r->histogram_count)
+            n += write_points(ctx, out, r, s, true);
+        if (!n) {
             out->len = before; /* a series without points is not part of the answer */
             continue;
         }
-        ks_buf_str(out, "]}");
+        ks_buf_byte(out, '}');
         sep = ",";
     }
     ks_buf_byte(out, ']');
@@ -69,11 +86,16 @@ static void write_vector(const struct ks_prom_ctx *ctx, struct ks_buf *out,
         const struct ks_promql_series *s = &r->series[i];
         if (!s->count || (!s->times && absent(s->values[0])))
             continue;
+        const struct ks_histogram *h = ks_promql_histogram(r, s->values[0]);
+        int64_t time = s->times ? s->times[0] : r->start_ms;
         ks_buf_str(out, sep);
         ks_buf_str(out, "{\"metric\":");
         ks_prom_json_labels(out, s->labels, shown_tenant(ctx, s));
-        ks_buf_str(out, ",\"value\":");
-        ks_prom_json_point(out, s->times ? s->times[0] : r->start_ms, s->values[0]);
+        ks_buf_str(out, h ? ",\"histogram\":" : ",\"value\":");
+        if (h)
+            ks_prom_json_histogram(out, time, h);
+        else
+            json_point(ctx, out, time, s->values[0]);
         ks_buf_byte(out, '}');
         sep = ",";
     }
@@ -101,7 +123,7 @@ static void write_data(const struct ks_prom_ctx *ctx, struct ks_buf *out,
     bool matrix = range || r->type == KS_VALUE_MATRIX;
     if (ctx->strict && !range && r->type == KS_VALUE_SCALAR && r->series_count) {
         ks_buf_str(out, "{\"resultType\":\"scalar\",\"result\":");
-        ks_prom_json_point(out, r->start_ms, r->series[0].values[0]);
+        json_point(ctx, out, r->start_ms, r->series[0].values[0]);
     } else if (ctx->strict && !range && r->type == KS_VALUE_STRING) {
         char time[32];
         ks_buf_str(out, "{\"resultType\":\"string\",\"result\":[");

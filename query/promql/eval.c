@@ -92,7 +92,9 @@ static ks_err eval_unary(const struct ksi_ctx *ctx, const struct ks_expr *e, str
         KS_TRY(ksi_drop_metric(ctx->q, &ret->items[i]));
         double *v = ret->items[i].values;
         for (size_t k = 0; k < ctx->points; k++)
-            if (!ksi_is_absent(ctx->q, v[k]))
+            if (ksi_hist(ctx->q, v[k]))
+                KS_TRY(ksi_hist_scale(ctx->q, v[k], -1, false, &v[k]));
+            else if (!ksi_is_absent(ctx->q, v[k]))
                 v[k] = ctx->q->strict ? -v[k] : 0 - v[k];
     }
     return ctx->q->strict ? ksi_check_labelsets(ctx, ret) : KS_OK;

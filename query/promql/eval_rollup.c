@@ -4,6 +4,7 @@
  */
 #include "query/promql/parser.h"
 #include "query/promql/rollup_run.h"
+#include "query/promql/strict_range.h"
 
 /* --- planning --- */
 static ks_err plan_at(const struct ksi_ctx *ctx, struct ksi_plan *p)
@@ -259,7 +260,7 @@ static ks_err annotate_counter(struct ksi_query *q, const struct ksi_plan *p,
         if (ends_with(name, ends[i]))
             return KS_OK;
     for (size_t i = 0; i < points && !any; i++)
-        any = !ksi_is_absent(q, s->values[i]);
+        any = !ksi_is_absent(q, s->values[i]) && !ksi_is_hist(s->values[i]);
     if (!any)
         return KS_OK;
     /* Of a subquery Prometheus knows no place and names the query's start. */
@@ -297,6 +298,22 @@ static ks_err annotate_quantile(struct ksi_query *q, const struct ksi_plan *p,
     return KS_OK;
 }
 
+/* Strict: series with native histograms are run anew, numbers and histograms together. */
+static ks_err run_histograms(const struct ksi_run *r)
+{
+    struct ksi_query *q = r->ctx->q;
+    struct ksi_range w;
+    ks_err err = KS_OK;
+    if (!q->strict || !q->src->has_histograms)
+        return KS_OK;
+    ksi_range_init(&w, q);
+    for (size_t i = 0; i < r->series && err == KS_OK; i++)
+        if (q->src->has_histograms(r->set, i))
+            err = ksi_range_select(r, i, &w, r->out + i * r->points);
+    ksi_range_done(&w);
+    return err;
+}
+
 static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct ksi_plan *p,
                               struct ksi_vec *ret)
 {
@@ -317,6 +334,7 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct ksi_plan *
     if (!r.out || !ret->items)
         return ks_arena_err(q->arena);
     KS_TRY(ksi_run_rows(&r));
+    KS_TRY(run_histograms(&r));
     for (size_t i = 0; i < r.series; i++) {
         struct ksi_series x = {.tenant = q->src->tenant(r.set, i), .values = r.out + i * r.points};
         KS_TRY(ksi_set_labels(q, r.set, i, &x.labels));
@@ -368,6 +386,47 @@ static ks_err subquery_ctx(const struct ksi_ctx *ctx, const struct ksi_plan *p, 
     return KS_OK;
 }
 
+/* The rollup of one inner series that has a histogram among its points. */
+static ks_err subquery_histograms(const struct ksi_ctx *ctx, const struct ksi_plan *p,
+                                  const struct ksi_ctx *sub, const struct ksi_series *in,
+                                  double *out)
+{
+    struct ksi_query *q = ctx->q;
+    struct ksi_range w;
+    struct ks_histogram_run run = {0};
+    ksi_range_init(&w, q);
+    run.times = ks_arena_array(&w.series, sub->points, sizeof *run.times);
+    run.items = ks_arena_array(&w.series, sub->points, sizeof *run.items);
+    int64_t *times = ks_arena_array(&w.series, sub->points, sizeof *times);
+    double *values = ks_arena_array(&w.series, sub->points, sizeof *values);
+    ks_err err = run.times && run.items && times && values ? KS_OK : ks_arena_err(&w.series);
+    size_t n = 0;
+    for (size_t k = 0; k < sub->points && err == KS_OK; k++) {
+        const struct ks_histogram *h = ksi_hist(q, in->values[k]);
+        if (h) {
+            run.times[run.count] = ksi_time(sub, k);
+            run.items[run.count++] = *h;
+        } else if (!ksi_is_absent(q, in->values[k])) {
+            times[n] = ksi_time(sub, k);
+            values[n++] = in->values[k];
+        }
+    }
+    w.numbers = (struct ks_samples){.times = times, .values = values, .count = n};
+    if (err == KS_OK)
+        err = ksi_range_run(ctx, p, in->labels, &run, &w, out);
+    w.numbers = (struct ks_samples){0}; /* the arena's */
+    ksi_range_done(&w);
+    return err;
+}
+
+static bool any_histogram(const struct ksi_query *q, const double *v, size_t n)
+{
+    bool any = false;
+    for (size_t k = 0; k < n && q->hist_count && !any; k++)
+        any = ksi_is_hist(v[k]);
+    return any;
+}
+
 static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct ksi_plan *p,
                               struct ksi_vec *ret)
 {
@@ -396,8 +455,12 @@ static ks_err rollup_subquery(const struct ksi_ctx *ctx, const struct ksi_plan *
         }
         struct ksi_series x = in.items[i];
         x.values = ks_arena_array(q->arena, points, sizeof *x.values);
-        err = x.values ? ks_rollup_run(&p->cfg, s.times, s.values, s.count, &w.scratch, x.values)
-                       : ks_arena_err(q->arena);
+        if (!x.values)
+            err = ks_arena_err(q->arena);
+        else if (any_histogram(q, in.items[i].values, sub.points))
+            err = subquery_histograms(ctx, p, &sub, &in.items[i], x.values);
+        else
+            err = ks_rollup_run(&p->cfg, s.times, s.values, s.count, &w.scratch, x.values);
         if (err == KS_OK && q->strict)
             err = annotate_counter(q, p, &x, points);
         if (err == KS_OK && !p->keep_name)
@@ -563,22 +626,50 @@ bool ksi_is_raw(const struct ksi_query *q, const struct ks_expr *e)
            ksi_strip(e->rollup.expr)->kind == KS_EXPR_SELECTOR;
 }
 
+/* Samples as stored but for stale markers, numbers and histograms in order of time. */
+static ks_err raw_samples(struct ksi_query *q, const struct ks_samples *s,
+                          const struct ks_histogram_run *run, int64_t *times, double *values,
+                          size_t *ret_count)
+{
+    size_t n = 0, k = 0;
+    for (size_t i = 0; i < s->count || k < run->count;) {
+        bool hist = i == s->count || (k < run->count && run->times[k] < s->times[i]);
+        times[n] = hist ? run->times[k] : s->times[i];
+        if (!hist) {
+            values[n] = s->values[i++];
+            n += !ks_is_stale_nan(values[n]);
+            continue;
+        }
+        const struct ks_histogram *h = &run->items[k++];
+        if (ks_histogram_is_stale(h))
+            continue;
+        struct ks_histogram *as_float = ks_arena_alloc(q->arena, sizeof *as_float);
+        if (!as_float)
+            return ks_arena_err(q->arena);
+        KS_TRY(ks_histogram_to_float(q->arena, h, as_float));
+        KS_TRY(ksi_hist_point(q, as_float, &values[n++]));
+    }
+    *ret_count = n;
+    return KS_OK;
+}
+
 static ks_err raw_series(const struct ksi_ctx *ctx, struct ks_source_set *set, size_t i,
                          int64_t min_ms, int64_t max_ms, struct ks_samples *s,
                          struct ks_promql_series *ret, bool *ret_any)
 {
     struct ksi_query *q = ctx->q;
+    struct ks_histogram_run run = {0};
     KS_TRY(q->src->read(set, i, min_ms, max_ms, s));
-    int64_t *times = ks_arena_array(q->arena, s->count + 1, sizeof *times);
-    double *values = ks_arena_array(q->arena, s->count + 1, sizeof *values);
+    if (q->strict && q->src->has_histograms && q->src->has_histograms(set, i)) {
+        ksi_plain_nans(s->values, s->count);
+        KS_TRY(q->src->read_histograms(set, i, min_ms, max_ms, q->arena, &run));
+    }
+    size_t n = s->count + run.count + 1;
+    int64_t *times = ks_arena_array(q->arena, n, sizeof *times);
+    double *values = ks_arena_array(q->arena, n, sizeof *values);
     if (!times || !values)
         return ks_arena_err(q->arena);
-    size_t n = 0;
-    for (size_t k = 0; k < s->count; k++)
-        if (!ks_is_stale_nan(s->values[k])) {
-            times[n] = s->times[k];
-            values[n++] = s->values[k];
-        }
+    KS_TRY(raw_samples(q, s, &run, times, values, &n));
     *ret_any = n > 0;
     struct ks_slice labels;
     KS_TRY(ksi_set_labels(q, set, i, &labels));

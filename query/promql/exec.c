@@ -309,6 +309,8 @@ ks_err ks_promql_exec_source(const struct ks_query_source *src, const struct ks_
     out.warning_count = q.warnings.count;
     out.infos = q.infos.items;
     out.info_count = q.infos.count;
+    out.histograms = q.hists;
+    out.histogram_count = q.hist_count;
     *ret = out;
     return KS_OK;
 }

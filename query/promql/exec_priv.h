@@ -7,7 +7,10 @@
  * every evaluation makes fresh ones. Labels are immutable and may be shared or point into a pinned
  * series set, which lives until the query ends.
  *
- * MetricsQL: any NaN is "no point". Strict: KS_ABSENT_BITS is, other NaNs are values.
+ * MetricsQL: any NaN is "no point". Strict: KS_ABSENT_BITS is, other NaNs are values. A point of a
+ * strict query may be a native histogram: a NaN of KS_HISTOGRAM_BITS that names one of the query's
+ * table. So vectors and grids need not know of them: whoever moves a value moves the histogram, and
+ * histograms are immutable once they have a name.
  * A string is a series without points whose metric name is the text.
  *
  * Thread: one per query; eval_rollup.c alone spreads work and says how.
@@ -18,6 +21,7 @@
 #include <math.h>
 
 #include "base/bytes.h"
+#include "base/histogram.h"
 #include "base/num.h"
 #include "query/promql/ast.h"
 #include "query/promql/source.h"
@@ -68,6 +72,8 @@ struct ksi_query {
     uint64_t max_points, max_subquery_points, max_series;
     size_t max_memory_bytes;
     struct ksi_annotations warnings, infos;
+    const struct ks_histogram **hists; /* those that points name; float ones */
+    size_t hist_count, hist_cap;
 };
 
 /* The grid a node is evaluated on, and what narrows its selectors. */
@@ -93,6 +99,26 @@ static inline bool ksi_is_absent(const struct ksi_query *q, double v)
 {
     return q->strict ? ks_f64_bits(v) == KS_ABSENT_BITS : isnan(v);
 }
+
+static inline bool ksi_is_hist(double v)
+{
+    return (ks_f64_bits(v) & ~(uint64_t)UINT32_MAX) == KS_HISTOGRAM_BITS;
+}
+/* NULL: a number, or no point. */
+static inline const struct ks_histogram *ksi_hist(const struct ksi_query *q, double v)
+{
+    uint32_t n = (uint32_t)ks_f64_bits(v);
+    return ksi_is_hist(v) && n < q->hist_count ? q->hists[n] : NULL;
+}
+/* A point that names h, which lives in the query's arena. */
+KS_NODISCARD ks_err ksi_hist_point(struct ksi_query *q, const struct ks_histogram *h, double *ret);
+/* The same for a copy of h. */
+KS_NODISCARD ks_err ksi_hist_keep(struct ksi_query *q, const struct ks_histogram *h, double *ret);
+/* Point v, a histogram, times factor or divided by it; compact: without empty buckets. */
+KS_NODISCARD ks_err ksi_hist_scale(struct ksi_query *q, double v, double factor, bool divide,
+                                   double *ret);
+/* Stored NaNs that look like marks of ours become plain ones. */
+void ksi_plain_nans(double *v, size_t n);
 
 /* --- exec_vec.c: vectors and grids --- */
 KS_NODISCARD ks_err ksi_vec_push(struct ksi_query *q, struct ksi_vec *v, struct ksi_series s);
@@ -310,15 +336,30 @@ int ksi_cmp_labels(const struct ksi_series *a, const struct ksi_series *b, const
 struct ks_slice ksi_labels_text_strict(struct ksi_query *q, struct ks_slice labels);
 KS_NODISCARD ks_err ksi_matches(const struct ks_matcher *m, struct ks_slice value, bool *ret);
 bool ksi_utf8_valid(struct ks_slice s);
+/* As Go's %q, in the arena. */
+struct ks_slice ksi_go_quoted(struct ksi_query *q, struct ks_slice s);
 /* Annotations, placed at an expression of the query. */
 KS_NODISCARD ks_err ksi_warn(struct ksi_query *q, const struct ks_expr *at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 KS_NODISCARD ks_err ksi_inform(struct ksi_query *q, const struct ks_expr *at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* What the arithmetic of histograms noted (histogram_math.h), about the metric `name`. */
+KS_NODISCARD ks_err ksi_hist_notes(struct ksi_query *q, const struct ks_expr *at, unsigned notes,
+                                   struct ks_slice name);
 KS_NODISCARD ks_err ksi_warn_quantile(struct ksi_query *q, const struct ks_expr *at, double phi);
 /* Adds the line about annotations left out. */
 KS_NODISCARD ks_err ksi_annotations_close(struct ksi_query *q, struct ksi_annotations *a,
                                           const char *kind);
+/* strict_binary_hist.c: an operator with a histogram on one side at least. *ret is no point and
+ * *ret_note tells why when the types or the buckets do not go together. */
+struct ksi_binary_note {
+    enum { KSI_NOTE_NONE, KSI_NOTE_TYPES, KSI_NOTE_BUCKETS } kind;
+    const char *left, *right; /* KSI_NOTE_TYPES: "float" or "histogram" */
+};
+KS_NODISCARD ks_err ksi_hist_binary(struct ksi_query *q, const struct ks_expr_binary *b, double x,
+                                    double y, double *ret, struct ksi_binary_note *ret_note);
+KS_NODISCARD ks_err ksi_binary_annotate(struct ksi_query *q, const struct ks_expr *e,
+                                        const struct ksi_binary_note *note);
 KS_NODISCARD ks_err ksi_strict_binary(const struct ksi_ctx *ctx, const struct ks_expr *e,
                                       struct ksi_vec *ret);
 KS_NODISCARD ks_err ksi_strict_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e,

@@ -23,6 +23,33 @@ ks_err ksi_vec_append(struct ksi_query *q, struct ksi_vec *v, const struct ksi_v
     return KS_OK;
 }
 
+ks_err ksi_hist_point(struct ksi_query *q, const struct ks_histogram *h, double *ret)
+{
+    if (q->hist_count > UINT32_MAX)
+        return ks_fail(KS_ELIMIT, "a query over too many native histograms");
+    KS_TRY(ks_arena_grow(q->arena, (void **)&q->hists, &q->hist_cap, q->hist_count + 1,
+                         sizeof(*q->hists)));
+    *ret = ks_f64_from_bits(KS_HISTOGRAM_BITS | q->hist_count);
+    q->hists[q->hist_count++] = h;
+    return KS_OK;
+}
+
+ks_err ksi_hist_keep(struct ksi_query *q, const struct ks_histogram *h, double *ret)
+{
+    struct ks_histogram *copy = ks_arena_alloc(q->arena, sizeof *copy);
+    if (!copy)
+        return ks_arena_err(q->arena);
+    KS_TRY(ks_histogram_copy(q->arena, h, copy));
+    return ksi_hist_point(q, copy, ret);
+}
+
+void ksi_plain_nans(double *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ksi_is_hist(v[i]) || ks_f64_bits(v[i]) == KS_ABSENT_BITS)
+            v[i] = NAN;
+}
+
 double *ksi_grid(const struct ksi_ctx *ctx, double fill)
 {
     double *v = ks_arena_array(ctx->q->arena, ctx->points, sizeof *v);

@@ -7,6 +7,7 @@
 #define KS_QUERY_PROMQL_PROMQL_H
 
 #include <stdatomic.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "engine/engine.h"
@@ -65,6 +66,11 @@ struct ks_promql_series {
 /* Marks "no point here" in grids: a NaN of our own, never stored and never printed. */
 #define KS_ABSENT_BITS 0x7ff8dead00000001u
 
+/* A point that is a native histogram (strict only): such a NaN, its low half the number in the
+ * result's table. */
+#define KS_HISTOGRAM_BITS 0x7ff8bead00000000u
+struct ks_histogram;
+
 struct ks_promql_result {
     enum ks_value_type type;
     struct ks_slice text; /* KS_VALUE_STRING */
@@ -75,7 +81,19 @@ struct ks_promql_result {
     uint64_t series_fetched, samples_read;
     struct ks_slice *warnings, *infos; /* strict annotations */
     size_t warning_count, info_count;
+    const struct ks_histogram *const *histograms; /* float ones */
+    size_t histogram_count;
 };
+
+/* The histogram that a point of the result is; NULL: it is a number, or no point. */
+static inline const struct ks_histogram *ks_promql_histogram(const struct ks_promql_result *r,
+                                                             double v)
+{
+    uint64_t bits, n;
+    memcpy(&bits, &v, 8);
+    n = bits & UINT32_MAX;
+    return bits - n == KS_HISTOGRAM_BITS && n < r->histogram_count ? r->histograms[n] : NULL;
+}
 
 /*
  * Errors: KS_EPARSE/KS_EINVAL (400; "1:17: …"), KS_EEXEC/KS_ELIMIT (422), KS_ETIMEDOUT (503),

@@ -44,6 +44,8 @@ ks_err ksi_run_series_plain(struct ksi_run *r, struct ksi_worker *w, size_t i, d
     if (r->by_chunks)
         return ksi_run_series_chunks(r, &r->plan->cfg, w, i, out);
     KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
+    if (q->strict)
+        ksi_plain_nans(w->samples.values, w->samples.count);
     return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count,
                          &w->scratch, out);
 }

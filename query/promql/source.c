@@ -30,6 +30,17 @@ static ks_err engine_read(struct ks_source_set *set, size_t i, int64_t min_ms, i
     return ks_series_read((struct ks_series_set *)set, i, min_ms, max_ms, out);
 }
 
+static bool engine_has_histograms(const struct ks_source_set *set, size_t i)
+{
+    return ks_series_has_histograms((const struct ks_series_set *)set, i);
+}
+static ks_err engine_read_histograms(struct ks_source_set *set, size_t i, int64_t min_ms,
+                                     int64_t max_ms, struct ks_arena *arena,
+                                     struct ks_histogram_run *out)
+{
+    return ks_series_read_histograms((struct ks_series_set *)set, i, min_ms, max_ms, arena, out);
+}
+
 static size_t engine_chunk_count(const struct ks_source_set *set, size_t i)
 {
     return ks_series_chunk_count((const struct ks_series_set *)set, i);
@@ -63,6 +74,8 @@ struct ks_query_source ks_query_source_engine(struct ks_engine *e)
         .labels = engine_labels,
         .tenant = engine_tenant,
         .read = engine_read,
+        .has_histograms = engine_has_histograms,
+        .read_histograms = engine_read_histograms,
         .chunk_count = engine_chunk_count,
         .chunk = engine_chunk,
         .past_watch = engine_past_watch,

@@ -25,6 +25,11 @@ struct ks_query_source {
      */
     ks_err (*read)(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
                    struct ks_samples *out);
+    /* Native histograms: NULL, or whether series i has any, and those in [min_ms, max_ms] with
+     * arrays from the arena. */
+    bool (*has_histograms)(const struct ks_source_set *set, size_t i);
+    ks_err (*read_histograms)(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
+                              struct ks_arena *arena, struct ks_histogram_run *out);
     /* The chunks of a series in order of time, whose aggregates may stand for samples. NULL: the
      * source has none. */
     size_t (*chunk_count)(const struct ks_source_set *set, size_t i);

@@ -11,6 +11,8 @@
 #include <utf8proc.h>
 
 #include "query/promql/exec_priv.h"
+#include "query/promql/histogram_math.h"
+#include "query/promql/print_priv.h"
 
 static const struct ks_slice metadata_labels[] = {
     {"__name__", 8}, {"__type__", 8}, {"__unit__", 8}};
@@ -130,6 +132,16 @@ bool ksi_utf8_valid(struct ks_slice s)
     return true;
 }
 
+struct ks_slice ksi_go_quoted(struct ksi_query *q, struct ks_slice s)
+{
+    struct ks_buf b;
+    ks_buf_init(&b, 64 << 10);
+    ksi_print_quoted(s, &b);
+    struct ks_slice text = ks_arena_dup(q->arena, ks_buf_view(&b));
+    ks_buf_done(&b);
+    return text;
+}
+
 static bool plain_label_name(struct ks_slice s)
 {
     for (size_t i = 0; i < s.len; i++) {
@@ -212,6 +224,23 @@ ks_err ksi_inform(struct ksi_query *q, const struct ks_expr *at, const char *fmt
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     return annotate(q, &q->infos, "info", at, text);
+}
+
+ks_err ksi_hist_notes(struct ksi_query *q, const struct ks_expr *at, unsigned notes,
+                      struct ks_slice name)
+{
+    for (unsigned bit = 1; bit <= notes; bit <<= 1) {
+        if (!(notes & bit))
+            continue;
+        bool warning = ks_hist_note_is_warning(bit);
+        /* The kind is part of the text there. */
+        const char *text =
+            ks_hist_note_text(bit) + strlen(warning ? "PromQL warning: " : "PromQL info: ");
+        struct ks_slice quoted = ksi_go_quoted(q, name);
+        KS_TRY(warning ? ksi_warn(q, at, "%s %.*s", text, KS_SLICE_ARG(quoted))
+                       : ksi_inform(q, at, "%s %.*s", text, KS_SLICE_ARG(quoted)));
+    }
+    return KS_OK;
 }
 
 ks_err ksi_annotations_close(struct ksi_query *q, struct ksi_annotations *a, const char *kind)

@@ -4,10 +4,13 @@
  */
 #include <stdlib.h>
 
+#include "base/histogram_text.h"
 #include "query/promql/exec_priv.h"
+#include "query/promql/histogram_math.h"
 
 struct job {
     const struct ksi_ctx *ctx;
+    const struct ks_expr *e;
     const struct ks_expr_aggregate *a;
     const struct ksi_vec *in;
     struct ksi_groups g;
@@ -93,6 +96,65 @@ static int cmp_values(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* --- native histograms --- */
+
+static bool adds_histograms(const struct job *j)
+{
+    return j->a->func->id == KS_FN_AGGR_SUM || j->a->func->id == KS_FN_AGGR_AVG;
+}
+
+static bool counts_histograms(const struct job *j)
+{
+    return j->a->func->id == KS_FN_AGGR_COUNT || j->a->func->id == KS_FN_AGGR_GROUP;
+}
+
+/* Name as in messages: min, topk, … */
+static ks_err tell_ignored(const struct job *j, const struct ks_expr *at)
+{
+    return ksi_inform(j->ctx->q, at, "ignored histogram in %s aggregation", j->a->func->name);
+}
+
+/*
+ * sum and avg of a group at a point where some series has a histogram: in order of the series, as
+ * far as their buckets go together. Numbers among them leave no result.
+ */
+static ks_err add_histograms(struct job *j, size_t g, size_t k, double *ret)
+{
+    struct ksi_query *q = j->ctx->q;
+    const struct ks_expr *at = j->a->args[j->a->arg_count - 1];
+    struct ks_histogram *sum = NULL;
+    bool numbers = false, avg = j->a->func->id == KS_FN_AGGR_AVG;
+    unsigned notes = 0;
+    double n = 0;
+    *ret = ksi_absent();
+    for (size_t m = j->g.first[g]; m < j->g.first[g + 1] && !notes; m++) {
+        const struct ksi_series *s = &j->in->items[j->g.members[m]];
+        const struct ks_histogram *h = ksi_hist(q, s->values[k]);
+        if (ksi_is_absent(q, s->values[k]))
+            continue;
+        n++;
+        numbers |= !h;
+        if (!h || numbers)
+            continue;
+        if (!sum) {
+            if (!(sum = ks_arena_alloc(q->arena, sizeof *sum)))
+                return ks_arena_err(q->arena);
+            KS_TRY(ks_histogram_copy_buckets(q->arena, h, sum));
+            continue;
+        }
+        KS_TRY(avg ? ks_hist_mean_add(q->arena, sum, h, n, &notes)
+                   : ks_hist_add(q->arena, sum, h, &notes));
+        notes &= KS_HIST_FATAL;
+        KS_TRY(ksi_hist_notes(q, at, notes, ks_labels_get(s->labels, KS_NAME_LABEL)));
+    }
+    if (numbers)
+        return ksi_warn(q, at, "encountered a mix of histograms and floats for aggregation");
+    if (notes || !sum)
+        return KS_OK;
+    KS_TRY(ks_histogram_compact(q->arena, 0, sum));
+    return ksi_hist_point(q, sum, ret);
+}
+
 static double value_of(const struct job *j, double *v, size_t n, size_t k)
 {
     switch (j->a->func->id) {
@@ -129,11 +191,19 @@ static ks_err to_one(struct job *j, struct ksi_vec *ret)
         KS_TRY(ks_read_ctx_check(&q->read));
         for (size_t k = 0; k < j->ctx->points; k++) {
             size_t n = 0;
+            bool hist = false;
             for (size_t m = j->g.first[g]; m < j->g.first[g + 1]; m++) {
                 double v = j->in->items[j->g.members[m]].values[k];
-                if (!ksi_is_absent(q, v))
+                hist |= ksi_is_hist(v);
+                if (!ksi_is_absent(q, v) && (!ksi_is_hist(v) || counts_histograms(j)))
                     j->tmp[n++] = v;
             }
+            if (hist && adds_histograms(j)) {
+                KS_TRY(add_histograms(j, g, k, &s.values[k]));
+                continue;
+            }
+            if (hist && !counts_histograms(j))
+                KS_TRY(tell_ignored(j, j->a->args[j->a->arg_count - 1]));
             if (n)
                 s.values[k] = value_of(j, j->tmp, n, k);
         }
@@ -184,14 +254,15 @@ static void heap_down(const struct job *j, size_t n, size_t k)
 }
 
 /* The k best of a group at a point, best first; how many. */
-static size_t rank(const struct job *j, size_t g, size_t k, size_t limit)
+static size_t rank(const struct job *j, size_t g, size_t k, size_t limit, bool *ret_ignored)
 {
     size_t n = 0;
     bool bottom = j->a->func->id == KS_FN_AGGR_BOTTOMK;
     for (size_t m = j->g.first[g]; m < j->g.first[g + 1]; m++) {
         size_t s = j->g.members[m];
         double v = at(j, s, k);
-        if (ksi_is_absent(j->ctx->q, v))
+        *ret_ignored |= ksi_is_hist(v);
+        if (ksi_is_absent(j->ctx->q, v) || ksi_is_hist(v))
             continue;
         if (n < limit) {
             j->heap[n] = s;
@@ -353,7 +424,10 @@ static ks_err pick(struct job *j, struct ksi_vec *ret)
                 KS_TRY(limitk(j, &c, g, k, limit));
                 continue;
             }
-            size_t n = rank(j, g, k, limit);
+            bool ignored = false;
+            size_t n = rank(j, g, k, limit, &ignored);
+            if (ignored)
+                KS_TRY(tell_ignored(j, j->e));
             for (size_t i = 0; i < n; i++)
                 KS_TRY(choose(j, &c, j->heap[i], k));
         }
@@ -363,13 +437,29 @@ static ks_err pick(struct job *j, struct ksi_vec *ret)
 }
 
 /* --- count_values --- */
+static ks_err value_text(struct ksi_query *q, double v, struct ks_slice *ret)
+{
+    const struct ks_histogram *h = ksi_hist(q, v);
+    if (!h) {
+        *ret = ksi_f64_text_fixed(q, v);
+    } else {
+        struct ks_buf b;
+        ks_buf_init(&b, 1 << 20);
+        ks_histogram_string(h, &b);
+        *ret = ks_arena_dup(q->arena, ks_buf_view(&b));
+        ks_err err = ks_buf_status(&b);
+        ks_buf_done(&b);
+        KS_TRY(err);
+    }
+    return ret->ptr ? KS_OK : ks_arena_err(q->arena);
+}
+
 static ks_err count_one(struct job *j, const struct ksi_label_filter *f, struct ksi_map *map,
                         struct ks_slice label, size_t series, size_t k, struct ksi_vec *ret)
 {
     struct ksi_query *q = j->ctx->q;
-    char text[KS_F64_TEXT_MAX];
-    struct ks_slice labels = j->in->items[series].labels;
-    struct ks_slice value = ks_slice(text, ks_f64_format_fixed(text, at(j, series, k)));
+    struct ks_slice labels = j->in->items[series].labels, value;
+    KS_TRY(value_text(q, at(j, series, k), &value));
     KS_TRY(ksi_labels_set(q, &labels, label, value));
     KS_TRY(ksi_labels_filtered(q, labels, f, &labels));
     size_t i;
@@ -391,8 +481,10 @@ static ks_err count_values(struct job *j, struct ks_slice label, struct ksi_vec 
     struct ksi_query *q = j->ctx->q;
     struct ksi_label_filter f = ksi_aggr_filter(j->a);
     struct ksi_map map = {0};
-    if (!label.len || !ksi_utf8_valid(label))
-        return ks_fail(KS_EEXEC, "invalid label name \"%.*s\"", KS_SLICE_ARG(label));
+    if (!label.len || !ksi_utf8_valid(label)) {
+        struct ks_slice text = ksi_go_quoted(q, label);
+        return ks_fail(KS_EEXEC, "invalid label name %.*s", KS_SLICE_ARG(text));
+    }
     if (j->a->grouping != KS_GROUP_WITHOUT) {
         struct ks_slice *names = ks_arena_array(q->arena, f.count + 1, sizeof *names);
         if (!names)
@@ -440,7 +532,7 @@ ks_err ksi_strict_aggregate(const struct ksi_ctx *ctx, const struct ks_expr *e, 
 {
     const struct ks_expr_aggregate *a = &e->aggregate;
     struct ksi_query *q = ctx->q;
-    struct job j = {.ctx = ctx, .a = a};
+    struct job j = {.ctx = ctx, .e = e, .a = a};
     struct ksi_vec in, param = {0};
     if (a->arg_count > 1 && a->func->id != KS_FN_AGGR_COUNT_VALUES) {
         KS_TRY(ksi_eval(ctx, a->args[0], &param));

@@ -68,9 +68,11 @@ static double point(const struct ks_expr_binary *b, double x, double y)
 }
 
 /* --- with a scalar --- */
-static ks_err with_scalar(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
-                          struct ksi_vec *v, const double *s, bool scalar_left, struct ksi_vec *ret)
+static ks_err with_scalar(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *v,
+                          const double *s, bool scalar_left, struct ksi_vec *ret)
 {
+    const struct ks_expr_binary *b = &e->binary;
+    struct ksi_binary_note note;
     bool filter = ks_op_is_comparison(b->op) && !b->return_bool;
     for (size_t i = 0; i < v->count; i++) {
         double *x = v->items[i].values;
@@ -78,6 +80,11 @@ static ks_err with_scalar(const struct ksi_ctx *ctx, const struct ks_expr_binary
             if (ksi_is_absent(ctx->q, x[k]))
                 continue;
             double l = scalar_left ? s[k] : x[k], r = scalar_left ? x[k] : s[k];
+            if (ksi_is_hist(x[k])) {
+                KS_TRY(ksi_hist_binary(ctx->q, b, l, r, &x[k], &note));
+                KS_TRY(ksi_binary_annotate(ctx->q, e, &note));
+                continue;
+            }
             if (filter)
                 x[k] = compare(b->op, l, r) ? x[k] : ksi_absent();
             else
@@ -104,6 +111,7 @@ static ks_err scalars(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
 /* --- between vectors --- */
 struct join {
     const struct ksi_ctx *ctx;
+    const struct ks_expr *e;
     const struct ks_expr_binary *b;
     struct ksi_vec *many, *one; /* one to one: left and right */
     struct ksi_groups one_groups;
@@ -230,6 +238,7 @@ static ks_err join_point(struct join *j, size_t k, size_t *met_first, size_t **m
                          size_t *met_cap)
 {
     struct ksi_query *q = j->ctx->q;
+    struct ksi_binary_note note = {0}; /* the last one of a point is told */
     if (!any_at(j, j->many, k) || !any_at(j, j->one, k))
         return KS_OK;
     KS_TRY(choose_ones(j, k));
@@ -240,7 +249,14 @@ static ks_err join_point(struct join *j, size_t k, size_t *met_first, size_t **m
         if (one == SIZE_MAX || absent_at(j, j->many, i, k))
             continue;
         double x = j->many->items[i].values[k], y = j->one->items[one].values[k];
-        double v = j->swapped ? point(j->b, y, x) : point(j->b, x, y);
+        double v, l = j->swapped ? y : x, r = j->swapped ? x : y;
+        if (ksi_is_hist(l) || ksi_is_hist(r)) {
+            struct ksi_binary_note now;
+            KS_TRY(ksi_hist_binary(q, j->b, l, r, &v, &now));
+            note = now.kind ? now : note;
+        } else {
+            v = point(j->b, l, r);
+        }
         if (ksi_is_absent(q, v)) /* filtered out: takes no part in the checks either */
             continue;
         KS_TRY(pair_output(j, i, one, &out));
@@ -248,17 +264,22 @@ static ks_err join_point(struct join *j, size_t k, size_t *met_first, size_t **m
         KS_TRY(check_unique(j, g, out, met_first, *met_next));
         j->out.items[out].values[k] = v;
     }
-    return KS_OK;
+    return ksi_binary_annotate(q, j->e, &note);
 }
 
-static ks_err join_vectors(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,
-                           struct ksi_vec *l, struct ksi_vec *r, struct ksi_vec *ret)
+static ks_err join_vectors(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *l,
+                           struct ksi_vec *r, struct ksi_vec *ret)
 {
+    const struct ks_expr_binary *b = &e->binary;
     struct ksi_query *q = ctx->q;
     struct ksi_label_filter f = match_filter(b);
     bool swapped = b->join == KS_JOIN_GROUP_RIGHT;
-    struct join j = {
-        .ctx = ctx, .b = b, .many = swapped ? r : l, .one = swapped ? l : r, .swapped = swapped};
+    struct join j = {.ctx = ctx,
+                     .e = e,
+                     .b = b,
+                     .many = swapped ? r : l,
+                     .one = swapped ? l : r,
+                     .swapped = swapped};
     struct ksi_groups mg;
     KS_TRY(ksi_group(q, j.one, &f, 0, &j.one_groups));
     KS_TRY(ksi_group(q, j.many, &f, 0, &mg));
@@ -350,9 +371,9 @@ ks_err ksi_strict_binary(const struct ksi_ctx *ctx, const struct ks_expr *e, str
     if (sl && sr)
         return scalars(ctx, b, &l, &r, ret);
     if (sl || sr)
-        return with_scalar(ctx, b, sl ? &r : &l, (sl ? &l : &r)->items[0].values, sl, ret);
+        return with_scalar(ctx, e, sl ? &r : &l, (sl ? &l : &r)->items[0].values, sl, ret);
     ksi_vec_drop_empty(ctx, &l);
     ksi_vec_drop_empty(ctx, &r);
     return ks_op_is_set(b->op) ? set_operator(ctx, b, &l, &r, ret)
-                               : join_vectors(ctx, b, &l, &r, ret);
+                               : join_vectors(ctx, e, &l, &r, ret);
 }

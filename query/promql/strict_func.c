@@ -370,8 +370,42 @@ static ks_err info(const struct ksi_call *c, struct ksi_vec *ret)
 }
 
 /* --- dispatch --- */
+/* Most functions look at numbers alone: histograms are no points to them. */
+static bool takes_histograms(enum ks_promql_func_id id)
+{
+    switch (id) {
+    case KS_FN_LABEL_REPLACE:
+    case KS_FN_LABEL_JOIN:
+    case KS_FN_SORT_BY_LABEL:
+    case KS_FN_SORT_BY_LABEL_DESC:
+    case KS_FN_INFO:
+    case KS_FN_ABSENT:
+    case KS_FN_HISTOGRAM_AVG:
+    case KS_FN_HISTOGRAM_COUNT:
+    case KS_FN_HISTOGRAM_FRACTION:
+    case KS_FN_HISTOGRAM_QUANTILE:
+    case KS_FN_HISTOGRAM_STDDEV:
+    case KS_FN_HISTOGRAM_STDVAR:
+    case KS_FN_HISTOGRAM_SUM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void numbers_only(const struct ksi_call *c)
+{
+    for (size_t a = 0; a < c->arg_count; a++)
+        for (size_t i = 0; i < c->args[a].count; i++)
+            for (size_t k = 0; k < c->ctx->points; k++)
+                if (ksi_is_hist(c->args[a].items[i].values[k]))
+                    c->args[a].items[i].values[k] = ksi_absent();
+}
+
 ks_err ksi_transform_strict(const struct ksi_call *c, struct ksi_vec *ret, bool *mine)
 {
+    if (c->ctx->q->hist_count && !takes_histograms(c->call->func->id))
+        numbers_only(c);
     switch (c->call->func->id) {
     case KS_FN_LABEL_REPLACE:
     case KS_FN_LABEL_JOIN:

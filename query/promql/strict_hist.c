@@ -1,9 +1,11 @@
 /*
- * histogram_quantile and histogram_fraction over classic buckets, as Prometheus computes them at
- * each point from the buckets that have a value there. Functions of native histograms see none:
- * floats give nothing.
+ * Functions of histograms, as Prometheus computes them at each point: histogram_quantile and
+ * histogram_fraction from the classic buckets that have a value there, and like histogram_count and
+ * the others from native histograms. Where a classic and a native histogram of one name and labels
+ * meet, neither counts.
  */
 #include "query/promql/exec_priv.h"
+#include "query/promql/histogram_math.h"
 
 #define SMALLEST_NORMAL 2.2250738585072014e-308
 #define TOLERANCE       1e-12
@@ -188,7 +190,126 @@ static ks_err read_bounds(struct job *j, struct ksi_vec *ret, double **ret_le)
     return KS_OK;
 }
 
-static ks_err all_histograms(struct job *j, struct ksi_vec *ret)
+/* --- native histograms --- */
+
+/* Takes the native histograms out of the vector: *ret gets the series that have some. */
+static ks_err split(const struct ksi_ctx *ctx, struct ksi_vec *v, struct ksi_vec *ret)
+{
+    struct ksi_query *q = ctx->q;
+    *ret = (struct ksi_vec){0};
+    for (size_t i = 0; i < v->count && q->hist_count; i++) {
+        struct ksi_series s = v->items[i];
+        bool any = false;
+        for (size_t k = 0; k < ctx->points && !any; k++)
+            any = ksi_is_hist(s.values[k]);
+        if (!any)
+            continue;
+        if (!(s.values = ksi_grid(ctx, ksi_absent())))
+            return ks_arena_err(q->arena);
+        for (size_t k = 0; k < ctx->points; k++)
+            if (ksi_is_hist(v->items[i].values[k])) {
+                s.values[k] = v->items[i].values[k];
+                v->items[i].values[k] = ksi_absent();
+            }
+        KS_TRY(ksi_vec_push(q, ret, s));
+    }
+    ksi_vec_drop_empty(ctx, v);
+    return KS_OK;
+}
+
+/* Points at which a native histogram meets buckets of the same name and labels: both go. */
+static ks_err drop_conflicts(const struct job *j, const struct ksi_vec *classic,
+                             const struct ksi_groups *g, struct ksi_vec *native)
+{
+    struct ksi_query *q = j->c->ctx->q;
+    for (size_t i = 0; i < native->count; i++) {
+        size_t at;
+        if (!ksi_map_get(&g->map, native->items[i].labels, &at))
+            continue;
+        for (size_t k = 0; k < j->c->ctx->points; k++) {
+            bool met = false;
+            for (size_t m = g->first[at]; m < g->first[at + 1]; m++)
+                met |= !ksi_is_absent(q, classic->items[g->members[m]].values[k]);
+            if (!met || !ksi_is_hist(native->items[i].values[k]))
+                continue;
+            for (size_t m = g->first[at]; m < g->first[at + 1]; m++)
+                classic->items[g->members[m]].values[k] = ksi_absent();
+            native->items[i].values[k] = ksi_absent();
+            struct ks_slice name = ks_labels_get(native->items[i].labels, KS_NAME_LABEL);
+            KS_TRY(ksi_warn(q, j->arg,
+                            "vector contains a mix of classic and native histograms for metric "
+                            "name \"%.*s\"",
+                            KS_SLICE_ARG(name)));
+        }
+    }
+    return KS_OK;
+}
+
+/* The function's value of each histogram in place. */
+static ks_err evaluate(const struct job *j, struct ksi_series *s)
+{
+    const struct ksi_call *c = j->c;
+    struct ksi_query *q = c->ctx->q;
+    /* Without late removal of names Prometheus has dropped it before it annotates. */
+    struct ks_slice name =
+        q->req->delayed_name_removal ? ks_labels_get(s->labels, KS_NAME_LABEL) : ks_slice("", 0);
+    for (size_t k = 0; k < c->ctx->points; k++) {
+        const struct ks_histogram *h = ksi_hist(q, s->values[k]);
+        unsigned notes = 0;
+        if (!h)
+            continue;
+        s->values[k] = c->call->func->id == KS_FN_HISTOGRAM_QUANTILE
+                           ? ks_hist_quantile(j->lower[k], h, &notes)
+                           : ks_hist_fraction(j->lower[k], j->upper[k], h, &notes);
+        KS_TRY(ksi_hist_notes(q, c->call->args[0], notes, name));
+    }
+    return KS_OK;
+}
+
+static ks_err native_histograms(const struct job *j, const struct ksi_vec *native,
+                                struct ksi_vec *ret)
+{
+    struct ksi_query *q = j->c->ctx->q;
+    for (size_t i = 0; i < native->count; i++) {
+        struct ksi_series s = native->items[i];
+        KS_TRY(evaluate(j, &s));
+        KS_TRY(ksi_drop_metric(q, &s));
+        KS_TRY(ksi_vec_push(q, ret, s));
+    }
+    return KS_OK;
+}
+
+/* histogram_count and the like: floats give nothing. */
+static ks_err simple(const struct ksi_call *c, double (*fn)(const struct ks_histogram *),
+                     struct ksi_vec *ret)
+{
+    struct ksi_query *q = c->ctx->q;
+    *ret = c->args[0];
+    for (size_t i = 0; i < ret->count; i++) {
+        double *v = ret->items[i].values;
+        for (size_t k = 0; k < c->ctx->points; k++) {
+            const struct ks_histogram *h = ksi_hist(q, v[k]);
+            v[k] = h ? fn(h) : ksi_absent();
+        }
+    }
+    ksi_vec_drop_empty(c->ctx, ret);
+    KS_TRY(ksi_drop_metrics(q, ret));
+    return ksi_merge_labelsets(c->ctx, ret);
+}
+
+static double count_of(const struct ks_histogram *h)
+{
+    return h->count.f;
+}
+
+static double sum_of(const struct ks_histogram *h)
+{
+    return h->sum;
+}
+
+/* --- both --- */
+
+static ks_err all_histograms(struct job *j, struct ksi_vec *native, struct ksi_vec *ret)
 {
     static const struct ks_slice own[] = {{"le", 2}};
     const struct ksi_label_filter f = {.names = own, .count = 1, .mode = KSI_DROP};
@@ -198,6 +319,8 @@ static ks_err all_histograms(struct job *j, struct ksi_vec *ret)
     double *le;
     KS_TRY(read_bounds(j, &ok, &le));
     KS_TRY(ksi_group(q, &ok, &f, 0, &g));
+    KS_TRY(drop_conflicts(j, &ok, &g, native));
+    KS_TRY(native_histograms(j, native, ret));
     struct bound *bounds = ks_arena_array(q->arena, ok.count + 1, sizeof *bounds);
     j->b = ks_arena_array(q->arena, ok.count + 1, sizeof *j->b);
     if (!bounds || !j->b)
@@ -231,10 +354,12 @@ static ks_err classic(const struct ksi_call *c, struct ksi_vec *ret)
     KS_TRY(ksi_arg_scalar(&c->args[0], 0, &j.lower));
     if (!quantile)
         KS_TRY(ksi_arg_scalar(&c->args[1], 1, &j.upper));
+    struct ksi_vec native;
     ksi_vec_drop_empty(c->ctx, &c->args[last]);
+    KS_TRY(split(c->ctx, &c->args[last], &native));
     for (size_t k = 0; k < c->ctx->points && quantile; k++)
         KS_TRY(ksi_warn_quantile(c->ctx->q, c->call->args[0], j.lower[k]));
-    return all_histograms(&j, ret);
+    return all_histograms(&j, &native, ret);
 }
 
 ks_err ksi_strict_histogram(const struct ksi_call *c, struct ksi_vec *ret, bool *mine)
@@ -244,12 +369,15 @@ ks_err ksi_strict_histogram(const struct ksi_call *c, struct ksi_vec *ret, bool 
     case KS_FN_HISTOGRAM_FRACTION:
         return classic(c, ret);
     case KS_FN_HISTOGRAM_AVG:
+        return simple(c, ks_hist_avg, ret);
     case KS_FN_HISTOGRAM_COUNT:
+        return simple(c, count_of, ret);
     case KS_FN_HISTOGRAM_SUM:
+        return simple(c, sum_of, ret);
     case KS_FN_HISTOGRAM_STDDEV:
+        return simple(c, ks_hist_stddev, ret);
     case KS_FN_HISTOGRAM_STDVAR:
-        *ret = (struct ksi_vec){0};
-        return KS_OK;
+        return simple(c, ks_hist_stdvar, ret);
     default:
         *mine = false;
         return KS_OK;

@@ -16,9 +16,7 @@ fi
 # Least share of each class, in percent, of the strict count (values, types, annotations, errors, order).
 least() {
   case $1 in
-  plain | annotations | type_and_unit | duration_expressions | experimental_functions) echo 99 ;;
-  expect_fail) echo 90 ;;
-  native_histograms) echo 10 ;; # needs native histograms, which are not stored
+  expect_fail) echo 100 ;;
   *) echo 99 ;;
   esac
 }
@@ -34,7 +32,7 @@ trap stop EXIT
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 features=promql-experimental-functions,promql-duration-expr,promql-delayed-name-removal
 "$bin" serve -storageDataPath="$work/data" -httpListenAddr="127.0.0.1:$port" -retentionPeriod=100y \
-  -search.latencyOffset=0s -enable-feature="$features" >"$work/log" 2>&1 &
+  -search.latencyOffset=0s -nativeHistograms=native -enable-feature="$features" >"$work/log" 2>&1 &
 server=$!
 for _ in $(seq 100); do
   curl -sf "http://127.0.0.1:$port/health" >/dev/null && break
