@@ -241,6 +241,8 @@ static ks_err run_tail(struct ksi_run *r, struct ksi_worker *w, size_t i, bool a
                                       .ask_whole = ask_whole};
         w->scratch.trace = t;
         KS_TRY(src->read(r->set, i, from, r->max_ms, &w->samples));
+        if (r->ctx->q->strict)
+            ksi_plain_nans(w->samples.values, w->samples.count);
         ks_err err = ks_rollup_run(&u->tail, w->samples.times, w->samples.values, w->samples.count,
                                    &w->scratch, out);
         w->scratch.trace = NULL;
@@ -304,6 +306,8 @@ static ks_err run_window_tail(struct ksi_run *r, struct ksi_worker *w, size_t i,
     if (r->by_chunks)
         return ksi_run_series_chunks(r, &u->tail, w, i, out);
     KS_TRY(r->ctx->q->src->read(r->set, i, u->tail_min_ms, u->tail_max_ms, &w->samples));
+    if (r->ctx->q->strict)
+        ksi_plain_nans(w->samples.values, w->samples.count);
     return ks_rollup_run(&u->tail, w->samples.times, w->samples.values, w->samples.count,
                          &w->scratch, out);
 }
