@@ -6,6 +6,7 @@
 #define KS_API_APP_H
 
 #include "api/http.h"
+#include "api/logs/log_config.h"
 #include "api/router.h"
 #include "engine/engine.h"
 
@@ -13,6 +14,7 @@ struct ks_metadata_store;
 struct ks_exemplar_ring;
 struct ks_query_log;
 struct ks_result_cache;
+struct ks_logs;
 
 /* What becomes of a native histogram that is written. */
 enum ks_native_histograms {
@@ -55,11 +57,13 @@ struct ks_config {
     bool strict_dialect; /* -search.dialect=promql: every query path answers as Prometheus */
     int64_t min_free_disk_bytes;
     size_t max_metadata_bytes, query_log_count;
+    struct ks_log_config logs;
 };
 
 struct ks_app {
     struct ks_config cfg;
     struct ks_engine *engine;
+    struct ks_logs *logs; /* NULL: none are kept */
     struct ks_http_server *server;
     struct ks_metadata_store *metadata;
     struct ks_exemplar_ring *exemplars;

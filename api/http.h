@@ -76,6 +76,7 @@ struct ks_http_request {
     struct ks_slice suffix; /* the path behind tenant and optional "prometheus/" */
     struct ks_slice param;  /* what {name} or * of the route matched */
     struct ks_tenant tenant;
+    struct ks_slice store; /* of logs: by path or listener; empty = the default */
     bool multitenant;
     bool strict;       /* Prometheus' dialect and words (see router.h) */
     bool cluster_form; /* /insert|select|delete/<tenant>/…: envelopes carry isPartial */

@@ -9,7 +9,7 @@
 #include "sys/clock.h"
 
 static const struct ks_route_table *const tables[] = {&ks_routes_ingest, &ks_routes_prom,
-                                                      &ks_routes_ops};
+                                                      &ks_routes_ops, &ks_routes_logs};
 #define TABLE_COUNT (sizeof tables / sizeof *tables)
 
 static KS_STAT(stat_requests_all, "vm_http_requests_all_total");
@@ -142,12 +142,24 @@ static bool match_cluster(struct ks_http_request *req, struct ks_slice rest,
     return req->route != NULL;
 }
 
+/* store/<name>/ in front of a path. */
+static struct ks_slice strip_store(struct ks_http_request *req, struct ks_slice s)
+{
+    if (!ks_slice_has_prefix(s, KS_SLICE_LIT("store/")))
+        return s;
+    struct ks_slice rest = ks_slice_from(s, 6), name = first_segment(rest);
+    if (!name.len || name.len == rest.len)
+        return s;
+    req->store = name;
+    return ks_slice_from(rest, name.len + 1);
+}
+
 bool ks_router_match(struct ks_http_request *req)
 {
     struct ks_slice path = req->path;
     if (!path.len || path.ptr[0] != '/')
         return false;
-    struct ks_slice rest = ks_slice_from(path, 1);
+    struct ks_slice rest = strip_store(req, ks_slice_from(path, 1));
     if ((req->route = find(KS_AREA_ROOT, rest, true, &req->param)))
         return true;
     static const struct {
@@ -291,7 +303,8 @@ static size_t body_limit(const struct ks_http_request *req)
     const struct ks_config *cfg = &ks_app_of(req)->cfg;
     if (req->route->area != KS_AREA_INSERT)
         return 8 << 20;
-    if (strncmp(req->route->pattern, "api/v1/import", 13) == 0)
+    if ((req->route->flags & KS_ROUTE_LARGE) ||
+        strncmp(req->route->pattern, "api/v1/import", 13) == 0)
         return 0;
     size_t max = cfg->max_insert_request_bytes;
     max = cfg->influx_max_request_bytes > max ? cfg->influx_max_request_bytes : max;
@@ -371,7 +384,8 @@ static void full_path(const struct ks_route *r, char out[160])
 {
     static const char *const fmt[] = {"/%s", "/insert/{}/prometheus/%s", "/select/{}/prometheus/%s",
                                       "/delete/{}/prometheus/%s"};
-    snprintf(out, 160, fmt[r->area], r->pattern);
+    static const char *const logs[] = {"/%s", "/insert/%s", "/select/%s", "/delete/%s"};
+    snprintf(out, 160, (r->flags & KS_ROUTE_LOGS ? logs : fmt)[r->area], r->pattern);
 }
 
 void ks_router_print(struct ks_buf *out)
@@ -425,25 +439,33 @@ static void route_summary(struct ks_buf *out, const char *family, const char *pa
     ks_stats_line_u64(out, name, atomic_load(&st->requests));
 }
 
+static void route_metrics(struct ks_buf *out, struct ks_route *r)
+{
+    bool logs = r->flags & KS_ROUTE_LOGS;
+    char path[160], labels[240], name[320];
+    full_path(r, path);
+    snprintf(labels, sizeof labels, r->protocol ? "path=\"%s\", protocol=\"%s\"" : "path=\"%s\"",
+             path, r->protocol);
+    snprintf(name, sizeof name, "%s{%s}",
+             logs ? "vl_http_requests_total" : "vm_http_requests_total", labels);
+    ks_stats_line_u64(out, name, atomic_load(&r->stats.requests));
+    snprintf(name, sizeof name, "%s{%s}",
+             logs ? "vl_http_errors_total" : "vm_http_request_errors_total", labels);
+    ks_stats_line_u64(out, name, atomic_load(&r->stats.errors));
+    if (logs)
+        route_summary(out, "vl_http_request_duration_seconds", path, &r->stats);
+    else if (r->area == KS_AREA_SELECT)
+        route_summary(out, "vm_request_duration_seconds", path, &r->stats);
+    else if (r->area == KS_AREA_INSERT)
+        route_summary(out, "vm_http_request_duration_seconds", path, &r->stats);
+}
+
 void ks_router_metrics(struct ks_buf *out)
 {
     for (size_t t = 0; t < TABLE_COUNT; t++)
         for (size_t i = 0; i < tables[t]->count; i++) {
             struct ks_route *r = &tables[t]->routes[i];
-            if (r->flags & KS_ROUTE_HIDDEN)
-                continue;
-            char path[160], labels[240], name[320];
-            full_path(r, path);
-            snprintf(labels, sizeof labels,
-                     r->protocol ? "path=\"%s\", protocol=\"%s\"" : "path=\"%s\"", path,
-                     r->protocol);
-            snprintf(name, sizeof name, "vm_http_requests_total{%s}", labels);
-            ks_stats_line_u64(out, name, atomic_load(&r->stats.requests));
-            snprintf(name, sizeof name, "vm_http_request_errors_total{%s}", labels);
-            ks_stats_line_u64(out, name, atomic_load(&r->stats.errors));
-            if (r->area == KS_AREA_SELECT)
-                route_summary(out, "vm_request_duration_seconds", path, &r->stats);
-            else if (r->area == KS_AREA_INSERT)
-                route_summary(out, "vm_http_request_duration_seconds", path, &r->stats);
+            if (!(r->flags & KS_ROUTE_HIDDEN))
+                route_metrics(out, r);
         }
 }

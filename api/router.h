@@ -11,6 +11,7 @@
  * with Prometheus' own answers; so do the argument dialect=promql and, for all paths, the flag
  * -search.dialect=promql.
  *   /<pattern>                                                                     KS_AREA_ROOT
+ * Before any of them may stand /store/<name>: the log store meant (api/logs/log_stores.h).
  * In a pattern {x} stands for one path segment and a * at the end for any rest; both end up in
  * req->param.
  */
@@ -39,6 +40,8 @@ enum ks_route_flags {
     KS_ROUTE_HIDDEN = 4,       /* an alias: not in the printed list */
     KS_ROUTE_NO_FORM = 8,      /* the body is data even when curl calls it a form */
     KS_ROUTE_WHOLE = 16, /* answers in one piece and changes nothing (ks_http_request.whole) */
+    KS_ROUTE_LOGS = 32,  /* of log stores: VictoriaLogs' names of paths and metrics (vl_*) */
+    KS_ROUTE_LARGE = 64, /* a body as large as an import's */
 };
 
 #define KS_LATENCY_BUCKETS 48
@@ -65,7 +68,7 @@ struct ks_route_table {
     size_t count;
 };
 /* Every handler family hands in one. */
-extern const struct ks_route_table ks_routes_ingest, ks_routes_prom, ks_routes_ops;
+extern const struct ks_route_table ks_routes_ingest, ks_routes_prom, ks_routes_ops, ks_routes_logs;
 
 /* The server's two callbacks. */
 void ks_router_route(struct ks_http_request *req);

@@ -7,10 +7,12 @@
 #include "base/buf.h"
 #include "engine/write_batch.h"
 
+struct ks_log_scratch;
 struct ks_scratch {
     struct ks_buf body; /* the decompressed request */
     struct ks_arena arena;
     struct ks_write_batch batch;
+    struct ks_log_scratch *logs; /* made on first use */
 };
 
 void ks_scratch_init(struct ks_scratch *s);

@@ -231,7 +231,48 @@ enum { SECRET = 1, IGNORED = 2 };
       "the same for exponential histograms of OTLP")                                               \
     F("opentelemetry.usePrometheusNaming", BOOL, "false", 0,                                       \
       "OTLP names as Prometheus makes them: my.metric of unit s becomes my_metric_seconds")        \
-    F("opentelemetry.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an OTLP write")
+    F("opentelemetry.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an OTLP write") \
+    F("insert.maxLineSizeBytes", BYTES, "256KiB", 0,                                               \
+      "longest line of logs; longer ones are skipped")                                             \
+    F("insert.maxFieldsPerLine", INT, "1000", 0,                                                   \
+      "log rows with more fields are dropped; at most 2000")                                       \
+    F("insert.disable", BOOL, "false", 0, "refuse all ingestion of logs over HTTP")                \
+    F("internalinsert.disable", BOOL, "false", 0, "refuse /internal/insert")                       \
+    F("defaultMsgValue", STRING,                                                                   \
+      "missing _msg field; see "                                                                   \
+      "https://docs.victoriametrics.com/victorialogs/keyconcepts/#message-field",                  \
+      0, "the _msg of log rows that have none; empty: they go without")                            \
+    F("loki.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of a Loki push")            \
+    F("loki.disableMessageParsing", BOOL, "false", 0,                                              \
+      "a Loki line that is a JSON object stays a line")                                            \
+    F("loki.messageFieldsPrefix", STRING, "", 0, "prefix of the fields found in such a line")      \
+    F("datadog.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of Datadog logs")        \
+    F("datadog.streamFields", STRING, "", 0, "stream fields of Datadog logs, with commas")         \
+    F("datadog.ignoreFields", STRING, "", 0, "fields of Datadog logs to leave out, with commas")   \
+    F("splunk.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of Splunk events")        \
+    F("splunk.streamFields", STRING, "host,source,sourcetype", 0,                                  \
+      "stream fields of Splunk events")                                                            \
+    F("splunk.ignoreFields", STRING, "", 0, "fields of Splunk events to leave out")                \
+    F("splunk.timeField", STRING, "time", 0, "time field of Splunk events")                        \
+    F("splunk.msgField", STRING, "event,event.log,event.line,event.message", 0,                    \
+      "message fields of Splunk events, the first with a value counts")                            \
+    F("splunk.preserveJSONKeys", STRING, "", 0, "keys of Splunk events that stay JSON")            \
+    F("splunk.tenantID", STRING, "0:0", 0, "tenant of Splunk events without tenant headers")       \
+    F("journald.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of a journal upload")   \
+    F("journald.streamFields", STRING, "_MACHINE_ID,_HOSTNAME,_SYSTEMD_UNIT", 0,                   \
+      "stream fields of journal entries")                                                          \
+    F("journald.ignoreFields", STRING, "", 0, "fields of journal entries to leave out")            \
+    F("journald.timeField", STRING, "__REALTIME_TIMESTAMP", 0,                                     \
+      "time field of journal entries, in microseconds")                                            \
+    F("journald.tenantID", STRING, "0:0", 0, "tenant of journal entries without tenant headers")   \
+    F("journald.includeEntryMetadata", BOOL, "false", 0,                                           \
+      "keep fields of journal entries that begin with __")                                         \
+    F("nativeinsert.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of /insert/native") \
+    F("internalinsert.maxRequestSize", BYTES, "64MiB", 0,                                          \
+      "largest unpacked body of /internal/insert")                                                 \
+    F("elasticsearch.version", STRING, "8.9.0", 0, "version the Elasticsearch endpoints claim")    \
+    F("logNewStreams", BOOL, "false", IGNORED, "")                                                 \
+    F("logIngestedRows", BOOL, "false", IGNORED, "")
 
 struct flag {
     const char *name, *fallback, *help;

@@ -84,6 +84,38 @@ static bool has_feature(const char *name)
     return false;
 }
 
+static void fill_log_config(struct ks_log_config *c)
+{
+    c->default_msg = ks_flag_str("defaultMsgValue");
+    c->max_line_bytes = (size_t)ks_flag_int("insert.maxLineSizeBytes");
+    c->max_fields = (size_t)ks_flag_int("insert.maxFieldsPerLine");
+    c->max_stream_bytes = (size_t)ks_flag_int("import.maxRequestSize");
+    c->loki_max_request_bytes = (size_t)ks_flag_int("loki.maxRequestSize");
+    c->loki_keep_message = ks_flag_bool("loki.disableMessageParsing");
+    c->loki_message_prefix = ks_flag_str("loki.messageFieldsPrefix");
+    c->datadog_max_request_bytes = (size_t)ks_flag_int("datadog.maxRequestSize");
+    c->datadog_stream_fields = ks_flag_str("datadog.streamFields");
+    c->datadog_ignore_fields = ks_flag_str("datadog.ignoreFields");
+    c->splunk_max_request_bytes = (size_t)ks_flag_int("splunk.maxRequestSize");
+    c->splunk_stream_fields = ks_flag_str("splunk.streamFields");
+    c->splunk_ignore_fields = ks_flag_str("splunk.ignoreFields");
+    c->splunk_time_field = ks_flag_str("splunk.timeField");
+    c->splunk_msg_field = ks_flag_str("splunk.msgField");
+    c->splunk_preserve_keys = ks_flag_str("splunk.preserveJSONKeys");
+    c->splunk_tenant = ks_flag_str("splunk.tenantID");
+    c->journald_max_request_bytes = (size_t)ks_flag_int("journald.maxRequestSize");
+    c->journald_stream_fields = ks_flag_str("journald.streamFields");
+    c->journald_ignore_fields = ks_flag_str("journald.ignoreFields");
+    c->journald_time_field = ks_flag_str("journald.timeField");
+    c->journald_tenant = ks_flag_str("journald.tenantID");
+    c->journald_metadata = ks_flag_bool("journald.includeEntryMetadata");
+    c->native_max_request_bytes = (size_t)ks_flag_int("nativeinsert.maxRequestSize");
+    c->internal_max_request_bytes = (size_t)ks_flag_int("internalinsert.maxRequestSize");
+    c->elasticsearch_version = ks_flag_str("elasticsearch.version");
+    c->disable_insert = ks_flag_bool("insert.disable");
+    c->disable_internal_insert = ks_flag_bool("internalinsert.disable");
+}
+
 static void fill_config(struct ks_config *c)
 {
     static const struct {
@@ -149,6 +181,7 @@ static void fill_config(struct ks_config *c)
     c->min_free_disk_bytes = ks_flag_int("storage.minFreeDiskSpaceBytes");
     c->max_metadata_bytes = (size_t)ks_flag_int("storage.maxMetadataStorageSize");
     c->query_log_count = (size_t)ks_flag_int("search.queryStats.lastQueriesCount");
+    fill_log_config(&c->logs);
 }
 
 static ks_err read_rules(struct ks_rule_list *rules)
