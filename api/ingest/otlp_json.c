@@ -363,3 +363,18 @@ M(resource_metrics) = {"ResourceMetrics",
                          ONE("schemaUrl", 3, STRING))};
 const struct ks_otlp_message ks_otlp_metrics_request = {
     "request", F(SUBS("resourceMetrics", 1, resource_metrics))};
+
+/* --- the messages of logs --- */
+M(log_record) = {"LogRecord",
+                 F(ONE("timeUnixNano", 1, FIXED64), ONE("severityNumber", 2, VARINT),
+                   ONE("severityText", 3, STRING), SUB("body", 5, any_value),
+                   SUBS("attributes", 6, key_value), ONE("droppedAttributesCount", 7, SKIPPED),
+                   ONE("flags", 8, SKIPPED), ONE("traceId", 9, HEX), ONE("spanId", 10, HEX),
+                   ONE("observedTimeUnixNano", 11, FIXED64), ONE("eventName", 12, STRING))};
+M(scope_logs) = {"ScopeLogs", F(SUB("scope", 1, scope), SUBS("logRecords", 2, log_record),
+                                ONE("schemaUrl", 3, STRING))};
+M(resource_logs) = {"ResourceLogs",
+                    F(SUB("resource", 1, resource), SUBS("scopeLogs", 2, scope_logs),
+                      ONE("schemaUrl", 3, STRING))};
+const struct ks_otlp_message ks_otlp_logs_request = {
+    "request", F(SUBS("resourceLogs", 1, resource_logs))};

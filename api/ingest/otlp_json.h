@@ -38,6 +38,8 @@ struct ks_otlp_message {
 
 /* The request body of /v1/metrics. */
 extern const struct ks_otlp_message ks_otlp_metrics_request;
+/* That of /v1/logs. */
+extern const struct ks_otlp_message ks_otlp_logs_request;
 
 /* Appends the protobuf; arena is for strings with escapes. KS_EPARSE names the field and the byte.
  */

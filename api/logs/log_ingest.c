@@ -35,6 +35,7 @@ DROPPED(stat_many_fields, "too_many_fields");
 DROPPED(stat_long_name, "too_long_field_name");
 DROPPED(stat_large_row, "too_large_row");
 DROPPED(stat_duplicate, "duplicate_batch");
+static KS_STAT(stat_short_names, "vl_fields_renamed_total{reason=\"too_long_field_name\"}");
 static KS_STAT(stat_reserved, "vl_fields_dropped_total{reason=\"reserved_name\"}");
 
 /* --- scratch --- */
@@ -100,6 +101,8 @@ ks_err ks_log_ingest_begin(struct ks_http_request *req, struct ks_log_protocol *
                            const struct ks_log_params *params, struct ks_log_ingest *ret)
 {
     struct ks_app *app = ks_app_of(req);
+    if (app->cfg.logs.disable_insert)
+        return ks_fail(KS_EINVAL, "requests to /insert/* are disabled with -insert.disable");
     if (!req->scratch->logs)
         KS_TRY(ks_log_scratch_new(&req->scratch->logs));
     ks_log_ingest_init(ret, app, req->scratch->logs, protocol, params);
@@ -164,6 +167,14 @@ ks_err ks_log_ingest_end(struct ks_log_ingest *in)
     return ks_log_flush(in);
 }
 
+ks_err ks_log_ingest_end_with(struct ks_log_ingest *in, ks_err err)
+{
+    if (err != KS_OK && ks_err_http_status(err) >= 500) /* writing failed already */
+        return err;
+    KS_TRY(ks_log_ingest_end(in));
+    return err;
+}
+
 ks_err ks_log_body(struct ks_http_request *req, size_t limit, struct ks_slice *ret)
 {
     struct ks_slice name = ks_http_header(req, "Content-Encoding");
@@ -211,7 +222,8 @@ ks_err ks_log_take_time(struct ks_log_ingest *in, int64_t *ret_ns)
             struct ks_log_field *f = &in->fields[k];
             if (!ks_slice_eq(f->name, names->items[i]))
                 continue;
-            if (!ks_log_time_parse(f->value, in->now_ns, ret_ns))
+            if (!(in->accept_dates && ks_log_time_date(f->value, ret_ns)) &&
+                !ks_log_time_parse(f->value, in->now_ns, ret_ns))
                 return ks_fail(KS_EPARSE, "cannot parse the time \"%.*s\" of field \"%.*s\"",
                                (int)(f->value.len < 64 ? f->value.len : 64), f->value.ptr,
                                KS_SLICE_ARG(f->name));
@@ -286,13 +298,11 @@ static ks_err reserve_tags(struct ks_log_scratch *s, size_t n)
 }
 
 /* The stream of explicit tags: those not ignored and not overridden by extra fields. */
-static ks_err stream_of_tags(struct ks_log_ingest *in, size_t count)
+ks_err ks_log_stream(struct ks_log_ingest *in, struct ks_tenant tenant, size_t count)
 {
     const struct ks_log_params *p = in->params;
     struct ks_log_scratch *s = in->scratch;
     size_t n = 0;
-    if (in->stream_known && in->stream_tags == count)
-        return KS_OK;
     KS_TRY(reserve_tags(s, count));
     for (size_t i = 0; i < count; i++) {
         const struct ks_log_field *f = &in->fields[i];
@@ -300,7 +310,7 @@ static ks_err stream_of_tags(struct ks_log_ingest *in, size_t count)
         if (f->value.len && !ks_log_names_match(&p->ignore, name) && !is_extra(p, name))
             s->tags[n++] = (struct ks_label){name, f->value};
     }
-    KS_TRY(ks_log_batch_stream(in->batch, p->tenant, s->tags, n, &in->stream));
+    KS_TRY(ks_log_batch_stream(in->batch, tenant, s->tags, n, &in->stream));
     in->stream_known = true;
     in->stream_tags = count;
     return KS_OK;
@@ -345,18 +355,23 @@ static ks_err stream_by_name(struct ks_log_ingest *in)
     return KS_OK;
 }
 
+static ks_err stream_of(struct ks_log_ingest *in, size_t tag_count)
+{
+    if (tag_count == KS_LOG_TAGS_BY_NAME)
+        return stream_by_name(in);
+    if (tag_count == KS_LOG_TAGS_GIVEN || (in->stream_known && in->stream_tags == tag_count))
+        return KS_OK;
+    return ks_log_stream(in, in->params->tenant, tag_count);
+}
+
 /* --- rows --- */
 /* The limits; NULL when within them, else the counter of the broken one. */
 static struct ks_stat *over_limit(const struct ks_log_ingest *in, uint64_t bytes, size_t present,
-                                  size_t longest, const char **why)
+                                  const char **why)
 {
     if (in->overflow || present > in->max_fields || present > KS_LOG_FIELDS_MAX) {
         *why = "too many fields";
         return &stat_many_fields;
-    }
-    if (longest > KS_LOG_NAME_MAX) {
-        *why = "a field name is longer than 128 bytes";
-        return &stat_long_name;
     }
     *why = "the row is larger than 2 MiB";
     return bytes > KS_LOG_ROW_MAX ? &stat_large_row : NULL;
@@ -377,7 +392,7 @@ static ks_err room(struct ks_log_ingest *in)
 
 struct shape {
     uint64_t bytes;
-    size_t present, longest;
+    size_t present;
     bool has_msg, plain; /* plain: the fields can be stored as they are */
 };
 
@@ -392,8 +407,7 @@ static inline struct shape shape_of(const struct ks_log_ingest *in)
             continue;
         s.present++;
         s.bytes += f->name.len + f->value.len + FIELD_OVERHEAD;
-        if (f->name.len > s.longest)
-            s.longest = f->name.len;
+        s.plain = s.plain && f->name.len <= KS_LOG_NAME_MAX;
         if (!f->name.len || f->name.ptr[0] == '_') {
             s.has_msg |= ks_slice_is(f->name, "_msg");
             s.plain = s.plain && f->name.len && !is_reserved(f->name);
@@ -416,6 +430,26 @@ static void debug_row(struct ks_log_ingest *in, int64_t time_ns)
            in->source, (long long)time_ns, text);
     ks_stat_add(&stat_debug, 1);
     note(in, "debug", 1);
+}
+
+/*
+ * A name beyond the limit: its beginning, ~ and a hash of the whole, so that the row is not lost
+ * and names stay apart. (The peer drops such rows.)
+ */
+static ks_err shorten(struct ks_arena *arena, struct ks_slice *name)
+{
+    enum { TAIL = 9 };
+    size_t n = KS_LOG_NAME_MAX - TAIL;
+    char *out = ks_arena_alloc(arena, KS_LOG_NAME_MAX + 1);
+    if (!out)
+        return ks_arena_err(arena);
+    while (n && ((unsigned char)name->ptr[n] & 0xc0) == 0x80) /* not within a character */
+        n--;
+    memcpy(out, name->ptr, n);
+    snprintf(out + n, TAIL + 1, "~%08x", (unsigned)ks_hash64(name->ptr, name->len));
+    *name = ks_slice(out, n + TAIL);
+    ks_stat_add(&stat_short_names, 1);
+    return KS_OK;
 }
 
 /*
@@ -444,6 +478,8 @@ static ks_err rewrite(struct ks_log_ingest *in, struct shape *s, struct ks_log_f
         }
         if (p->decolorize.count && ks_log_names_match(&p->decolorize, f.name))
             KS_TRY(decolorize(in->arena, &f.value));
+        if (f.name.len > KS_LOG_NAME_MAX)
+            KS_TRY(shorten(in->arena, &f.name));
         s->has_msg |= f.value.len && ks_slice_is(f.name, "_msg");
         out[n++] = f;
     }
@@ -452,6 +488,8 @@ static ks_err rewrite(struct ks_log_ingest *in, struct shape *s, struct ks_log_f
             continue;
         s->has_msg |= ks_slice_is(p->extra[i].name, "_msg");
         out[n++] = p->extra[i];
+        if (out[n - 1].name.len > KS_LOG_NAME_MAX)
+            KS_TRY(shorten(in->arena, &out[n - 1].name));
     }
     if (!s->has_msg && in->default_msg.len)
         out[n++] = (struct ks_log_field){KS_SLICE_LIT("_msg"), in->default_msg};
@@ -466,7 +504,7 @@ ks_err ks_log_row(struct ks_log_ingest *in, int64_t time_ns, size_t tag_count)
     const char *why;
     in->out.rows++;
     in->row_bytes += s.bytes;
-    struct ks_stat *broken = over_limit(in, s.bytes, s.present, s.longest, &why);
+    struct ks_stat *broken = over_limit(in, s.bytes, s.present, &why);
     if (KS_UNLIKELY(broken)) {
         drop(in, broken, why, 1);
         return KS_OK;
@@ -476,7 +514,7 @@ ks_err ks_log_row(struct ks_log_ingest *in, int64_t time_ns, size_t tag_count)
         return KS_OK;
     }
     KS_TRY(room(in));
-    KS_TRY(tag_count == KS_LOG_TAGS_BY_NAME ? stream_by_name(in) : stream_of_tags(in, tag_count));
+    KS_TRY(stream_of(in, tag_count));
     struct ks_log_field *fields = in->fields;
     size_t n = in->field_count;
     if (!s.plain)
@@ -493,7 +531,8 @@ ks_err ks_log_row(struct ks_log_ingest *in, int64_t time_ns, size_t tag_count)
 /* --- reporting --- */
 void ks_log_skip(struct ks_log_ingest *in, const char *what, uint64_t number)
 {
-    in->out.skipped++;
+    if (!in->out.skipped++)
+        in->out.first_skipped = number;
     if (!in->out.first_reason[0])
         snprintf(in->out.first_reason, sizeof in->out.first_reason, "%s %llu: %s", what,
                  (unsigned long long)number, ks_err_text());

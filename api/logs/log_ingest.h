@@ -48,10 +48,12 @@ struct ks_log_outcome {
     uint64_t skipped; /* what the decoder could not read: lines, entries */
     uint64_t dropped; /* by limits and times */
     uint64_t stored;
+    uint64_t first_skipped; /* number of the first thing skipped */
     char first_reason[256]; /* of what was left out, "" none */
 };
 
 #define KS_LOG_TAGS_BY_NAME SIZE_MAX
+#define KS_LOG_TAGS_GIVEN   (SIZE_MAX - 1)
 
 struct ks_log_ingest {
     const struct ks_log_params *params;
@@ -65,6 +67,7 @@ struct ks_log_ingest {
     const char *source; /* of debug lines */
     struct ks_slice default_msg;
     size_t max_fields;
+    bool accept_dates; /* a time may be a date alone */
     /* the row in the making */
     struct ks_log_field *fields;
     size_t field_count, field_cap;
@@ -88,6 +91,9 @@ KS_NODISCARD ks_err ks_log_ingest_begin(struct ks_http_request *req,
                                         struct ks_log_ingest *ret);
 /* Writes what is left; after it all rows counted as stored are in the log. */
 KS_NODISCARD ks_err ks_log_ingest_end(struct ks_log_ingest *in);
+/* The same after a decoder that gave err: what it read before stays. err, or that of the writing.
+ */
+KS_NODISCARD ks_err ks_log_ingest_end_with(struct ks_log_ingest *in, ks_err err);
 KS_NODISCARD ks_err ks_log_flush(struct ks_log_ingest *in);
 
 /* The decompressed body. KS_EUNSUPPORTED names an unknown encoding. */
@@ -112,10 +118,14 @@ static inline void ks_log_rewind(struct ks_log_ingest *in, size_t mark)
 
 /*
  * Ends the row: all fields added so far. tag_count: the first so many fields are the stream's tags,
- * or KS_LOG_TAGS_BY_NAME: the fields the parameters name. The fields stay for the next row until
+ * or KS_LOG_TAGS_BY_NAME: the fields the parameters name, or KS_LOG_TAGS_GIVEN: the stream of the
+ * call of ks_log_stream() right before. The fields stay for the next row until
  * rewound; a caller that changes the first tag_count of them calls ks_log_tags_changed().
  */
 KS_NODISCARD ks_err ks_log_row(struct ks_log_ingest *in, int64_t time_ns, size_t tag_count);
+/* Makes the first tag_count fields the tags of the next row, of that tenant. */
+KS_NODISCARD ks_err ks_log_stream(struct ks_log_ingest *in, struct ks_tenant tenant,
+                                  size_t tag_count);
 static inline void ks_log_tags_changed(struct ks_log_ingest *in)
 {
     in->stream_known = false;

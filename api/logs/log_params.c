@@ -145,6 +145,12 @@ ks_err ks_log_params_read(struct ks_http_request *req, struct ks_log_params *ret
     return ks_log_arg_bool(req, "debug", "VL-Debug", &ret->debug);
 }
 
+ks_err ks_log_params_default(struct ks_http_request *req, struct ks_log_names *names,
+                             const char *list)
+{
+    return names->count ? KS_OK : ks_log_names_parse(&req->arena, ks_slice_str(list), names);
+}
+
 bool ks_log_names_have(const struct ks_log_names *names, struct ks_slice name)
 {
     for (size_t i = 0; i < names->count; i++)

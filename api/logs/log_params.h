@@ -28,6 +28,9 @@ struct ks_log_params {
 
 /* KS_EINVAL names the argument. */
 KS_NODISCARD ks_err ks_log_params_read(struct ks_http_request *req, struct ks_log_params *ret);
+/* Names of a flag, where the client named none. */
+KS_NODISCARD ks_err ks_log_params_default(struct ks_http_request *req, struct ks_log_names *names,
+                                          const char *list);
 /* "a,b,c": blanks around items are kept, empty items left out. */
 KS_NODISCARD ks_err ks_log_names_parse(struct ks_arena *arena, struct ks_slice text,
                                        struct ks_log_names *ret);
