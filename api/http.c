@@ -293,6 +293,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     switch (c->state) {
     case CONN_NEW:
         c->state = CONN_BODY;
+        c->req.role = cls;
         return begin(c, method) ? MHD_YES : ksi_send(c);
     case CONN_BODY:
         if (*data_size) {
@@ -398,7 +399,7 @@ static unsigned connection_limit(void)
     return n > 65536 ? 65536 : (unsigned)n;
 }
 
-static ks_err start_daemon(struct ks_http_server *s, const char *addr)
+static ks_err start_daemon(struct ks_http_server *s, const char *addr, const char *role)
 {
     int fd = -1;
     KS_TRY(open_socket(addr, &fd));
@@ -420,8 +421,8 @@ static ks_err start_daemon(struct ks_http_server *s, const char *addr)
     };
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                      MHD_USE_TURBO;
-    struct MHD_Daemon *d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, s, MHD_OPTION_ARRAY,
-                                            items, MHD_OPTION_END);
+    struct MHD_Daemon *d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, (void *)role,
+                                            MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     if (!d) {
         close(fd);
         return ks_fail(KS_EIO, "cannot start the HTTP server on \"%s\"", addr);
@@ -445,7 +446,7 @@ ks_err ks_http_start(const struct ks_http_opts *opts, struct ks_http_server **re
     s->addrs = ks_zalloc_array(opts->addr_count ? opts->addr_count : 1, sizeof *s->addrs);
     ks_err err = s->daemons && s->addrs ? ksi_lanes_start(s) : KS_ENOMEM;
     for (size_t i = 0; err == KS_OK && i < opts->addr_count; i++)
-        err = start_daemon(s, opts->addrs[i]);
+        err = start_daemon(s, opts->addrs[i], opts->addr_roles ? opts->addr_roles[i] : NULL);
     if (err != KS_OK) {
         ks_http_stop(s, 0);
         return err;

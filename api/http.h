@@ -76,6 +76,7 @@ struct ks_http_request {
     struct ks_slice suffix; /* the path behind tenant and optional "prometheus/" */
     struct ks_slice param;  /* what {name} or * of the route matched */
     struct ks_tenant tenant;
+    const char *role;      /* of the listener it came in by; NULL: no limits */
     struct ks_slice store; /* of logs: by path or listener; empty = the default */
     bool multitenant;
     bool strict;       /* Prometheus' dialect and words (see router.h) */
@@ -102,9 +103,10 @@ struct ks_http_lane_opts {
 struct ks_http_opts {
     const char *const *addrs; /* ":8428", "127.0.0.1:0", "[::1]:80" */
     size_t addr_count;
-    unsigned io_threads;              /* per address; 0 = cores */
-    size_t max_body_bytes;            /* one body */
-    size_t max_inflight_body_bytes;   /* all of them */
+    const char *const *addr_roles;  /* may be NULL; per address, NULL for all there is (router.h) */
+    unsigned io_threads;            /* per address; 0 = cores */
+    size_t max_body_bytes;          /* one body */
+    size_t max_inflight_body_bytes; /* all of them */
     size_t max_inflight_answer_bytes; /* of large answers waiting for their clients; 0 = no limit */
     size_t max_arena_bytes;           /* per request */
     int64_t idle_timeout_ms;          /* keep-alive; 0 = 120 s */

@@ -37,7 +37,7 @@ struct ksi_conn {
     struct ks_buf body_buf;
     struct ksi_stream stream;
     int64_t queued_mono_ms;
-    uint64_t short_key; /* http_short.c; 0 none */
+    uint64_t short_key;                        /* http_short.c; 0 none */
     struct ksi_conn *next;                     /* lane queue */
     struct ksi_conn *watch_next, **watch_prev; /* running selects; under server->watch_lock */
 };

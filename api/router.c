@@ -154,12 +154,14 @@ static struct ks_slice strip_store(struct ks_http_request *req, struct ks_slice 
     return ks_slice_from(rest, name.len + 1);
 }
 
-bool ks_router_match(struct ks_http_request *req)
+static bool match_path(struct ks_http_request *req)
 {
     struct ks_slice path = req->path;
     if (!path.len || path.ptr[0] != '/')
         return false;
-    struct ks_slice rest = strip_store(req, ks_slice_from(path, 1));
+    struct ks_slice rest = ks_slice_from(path, 1);
+    if (!req->role)
+        rest = strip_store(req, rest);
     if ((req->route = find(KS_AREA_ROOT, rest, true, &req->param)))
         return true;
     static const struct {
@@ -173,6 +175,33 @@ bool ks_router_match(struct ks_http_request *req)
     req->suffix = strip_prometheus(req, rest);
     for (size_t i = 0; i < 3 && !req->route; i++)
         req->route = find(areas[i].area, req->suffix, false, &req->param);
+    return req->route != NULL;
+}
+
+/* Whether a listener of this role serves the route; sets the store it is for. */
+static bool role_allows(struct ks_http_request *req)
+{
+    const struct ks_route *r = req->route;
+    const char *slash = strchr(req->role, '/');
+    req->store = ks_slice(req->role, slash ? (size_t)(slash - req->role) : strlen(req->role));
+    if (!(r->flags & KS_ROUTE_LOGS))
+        return r->area == KS_AREA_ROOT &&
+               (r->lane == KS_LANE_DIRECT || strcmp(r->pattern, "metrics") == 0);
+    if (!slash)
+        return true;
+    bool insert = r->area == KS_AREA_INSERT ||
+                  (r->area == KS_AREA_ROOT && strncmp(r->pattern, "internal/insert", 15) == 0);
+    bool select = r->area == KS_AREA_SELECT ||
+                  (r->area == KS_AREA_ROOT && strncmp(r->pattern, "internal/select", 15) == 0);
+    return strcmp(slash + 1, "insert") == 0 ? insert : select;
+}
+
+bool ks_router_match(struct ks_http_request *req)
+{
+    if (!match_path(req) || !req->role)
+        return req->route != NULL;
+    if (!role_allows(req))
+        req->route = NULL;
     return req->route != NULL;
 }
 

@@ -12,6 +12,10 @@
  * -search.dialect=promql.
  *   /<pattern>                                                                     KS_AREA_ROOT
  * Before any of them may stand /store/<name>: the log store meant (api/logs/log_stores.h).
+ *
+ * A listener with a role, "<log store>", "<log store>/insert" or "<log store>/select", answers for
+ * that store alone, writes or reads alone, beside health checks and metrics: what an access proxy
+ * that tells its users apart by address relies on.
  * In a pattern {x} stands for one path segment and a * at the end for any rest; both end up in
  * req->param.
  */

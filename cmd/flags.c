@@ -232,6 +232,22 @@ enum { SECRET = 1, IGNORED = 2 };
     F("opentelemetry.usePrometheusNaming", BOOL, "false", 0,                                       \
       "OTLP names as Prometheus makes them: my.metric of unit s becomes my_metric_seconds")        \
     F("opentelemetry.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an OTLP write") \
+    F("logs.retentionPeriod", RETENTION, "7d", 0, "how long the log store `logs` is kept")         \
+    F("logs.store", LIST, "", 0,                                                                   \
+      "a further log store as name:retention, such as audit:1y; below /store/audit/ or by "        \
+      "-logs.listenAddr; repeat for more")                                                         \
+    F("logs.listenAddr", LIST, "", 0,                                                              \
+      "a listener of one log store as store=addr, store/insert=addr or store/select=addr; "        \
+      "repeat for more")                                                                           \
+    F("logs.futureRetention", DURATION, "2d", 0, "how far in the future log rows are accepted")    \
+    F("logs.maxBackfillAge", DURATION, "0s", 0,                                                    \
+      "log rows older than this are refused even within the retention; 0 = none")                  \
+    F("logs.maxDiskSpaceUsageBytes", BYTES, "0", 0,                                                \
+      "oldest days of a log store are dropped beyond this size; 0 = no limit")                     \
+    F("logs.dedupWindow", DURATION, "0s", 0,                                                       \
+      "an identical batch of log rows sent again within this time is stored once; 0 = off")        \
+    F("logs.memoryBytes", BYTES, "0", 0, "memory for log rows not on disk yet; 0 = by itself")     \
+    F("logs.flushInterval", DURATION, "5m", 0, "log rows reach parts at least this often")         \
     F("insert.maxLineSizeBytes", BYTES, "256KiB", 0,                                               \
       "longest line of logs; longer ones are skipped")                                             \
     F("insert.maxFieldsPerLine", INT, "1000", 0,                                                   \

@@ -13,6 +13,8 @@
 #include "base/mem.h"
 #include "cmd/commands.h"
 #include "cmd/flags.h"
+#include "cmd/logs.h"
+#include "engine/logs/log_store.h"
 #include "query/rule_list.h"
 #include "sys/clock.h"
 #include "sys/pool.h"
@@ -212,8 +214,9 @@ static ks_err open_with_rules(struct ks_engine_opts *o, struct ks_engine **ret)
     return err;
 }
 
-static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
+static ks_err open_engine(struct ks_pool *pool, struct ks_logs *logs, struct ks_engine **ret)
 {
+    struct ks_signal signals[] = {ks_logs_signal(logs)};
     struct ks_engine_opts o = {
         .dir = ks_flag_str("storageDataPath"),
         .retention_ms = ks_flag_ms("retentionPeriod"),
@@ -230,6 +233,8 @@ static ks_err open_engine(struct ks_pool *pool, struct ks_engine **ret)
         .shards = (unsigned)ks_flag_int("storage.shards"),
         .max_series = (uint32_t)ks_flag_int("storage.maxSeries"),
         .pool = pool,
+        .signals = signals,
+        .signal_count = sizeof signals / sizeof *signals,
     };
     KS_TRY(wal_sync_of(ks_flag_str("wal.sync"), &o.wal_sync));
     int64_t percent = ks_flag_int("memory.allowedPercent");
@@ -254,15 +259,16 @@ static unsigned workers(const char *flag)
     return n < 4 && !ks_flag_is_set(flag) ? 4 : n > 4096 ? 4096 : (unsigned)n;
 }
 
-static ks_err start_http(struct ks_app *app)
+static ks_err start_http(struct ks_app *app, struct ks_arena *arena)
 {
-    const char *const *addrs;
-    size_t count = ks_flag_list("httpListenAddr", &addrs);
+    struct ks_cmd_listeners listen;
+    KS_TRY(ks_cmd_listeners(arena, &listen));
     size_t import_max = app->cfg.import_max_request_bytes;
     size_t insert_max = app->cfg.max_insert_request_bytes;
     struct ks_http_opts o = {
-        .addrs = addrs,
-        .addr_count = count,
+        .addrs = listen.addrs,
+        .addr_roles = listen.roles,
+        .addr_count = listen.count,
         .max_body_bytes = import_max > insert_max ? import_max : insert_max,
         .max_inflight_body_bytes = (size_t)memory_budget() / 4 + insert_max,
         .max_inflight_answer_bytes = (size_t)memory_budget() / 4 + ((size_t)64 << 20),
@@ -305,9 +311,9 @@ static void shut_down(struct ks_app *app, struct ks_self_scrape *scrape)
 }
 
 /* Serves until a signal comes. The engine is open. */
-static int serve(struct ks_app *app, sigset_t *signals)
+static int serve(struct ks_app *app, sigset_t *signals, struct ks_arena *arena)
 {
-    if (start_http(app) != KS_OK)
+    if (start_http(app, arena) != KS_OK)
         return complain("");
     struct ks_self_scrape *scrape = NULL;
     ks_err err = KS_OK;
@@ -317,8 +323,7 @@ static int serve(struct ks_app *app, sigset_t *signals)
                                    &scrape);
     if (err != KS_OK)
         complain("self-scrape");
-    const char *const *addrs;
-    for (size_t i = 0; i < ks_flag_list("httpListenAddr", &addrs); i++)
+    for (size_t i = 0; ks_http_addr(app->server, i)[0]; i++)
         printf("listening on http://%s/\n", ks_http_addr(app->server, i));
     fflush(stdout);
     ks_log(KS_LOG_INFO, "cmd", "started version=%s addr=%s data=%s", KS_VERSION,
@@ -334,6 +339,8 @@ static int run(sigset_t *signals)
 {
     static struct ks_app app;
     struct ks_pool *pool = NULL;
+    struct ks_arena arena; /* what flags became */
+    int status;
     fill_config(&app.cfg);
     app.started_ms = ks_now_ms();
     app.print_flags = ks_flags_print_values;
@@ -342,18 +349,19 @@ static int run(sigset_t *signals)
         native_histograms_of("opentelemetry.nativeHistograms", &app.cfg.otlp_native_histograms) !=
             KS_OK)
         return complain("cannot start");
+    ks_arena_init(&arena, 16 << 20);
     if (ks_pool_new("work", ks_cpu_count(), 1024, &pool) != KS_OK || ks_app_init(&app) != KS_OK ||
-        open_engine(pool, &app.engine) != KS_OK) {
-        complain("cannot start");
-        ks_app_done(&app);
-        ks_pool_free(pool);
-        return 1;
-    }
-    int status = serve(&app, signals);
-    if (ks_engine_close(app.engine) != KS_OK)
+        ks_cmd_logs_new(&arena, &app.logs) != KS_OK ||
+        open_engine(pool, app.logs, &app.engine) != KS_OK)
+        status = complain("cannot start");
+    else
+        status = serve(&app, signals, &arena);
+    if (app.engine && ks_engine_close(app.engine) != KS_OK)
         status = complain("closing the data folder");
+    ks_logs_free(app.logs);
     ks_app_done(&app);
     ks_pool_free(pool);
+    ks_arena_done(&arena);
     if (!status)
         ks_log(KS_LOG_INFO, "cmd", "stopped cleanly");
     return status;

@@ -6,7 +6,7 @@
 ks_err ks_log_store_of(const struct ks_http_request *req, struct ks_log_store **ret)
 {
     struct ks_logs *logs = ks_app_of(req)->logs;
-    struct ks_slice name = req->store.len ? req->store : ks_http_header(req, "VL-Store");
+    struct ks_slice name = req->store;
     if (!name.len)
         name = KS_SLICE_LIT(KS_LOG_STORE_DEFAULT);
     if (!logs)

@@ -1,6 +1,6 @@
 /*
  * Which log store a request means. There is always one called "logs"; further ones (KOF's audit)
- * are reached below /store/<name>/, by a listener of their own, or by the header VL-Store.
+ * are reached below /store/<name>/ or by a listener of their own.
  */
 #ifndef KS_API_LOGS_LOG_STORES_H
 #define KS_API_LOGS_LOG_STORES_H
