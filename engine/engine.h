@@ -102,10 +102,34 @@ KS_NODISCARD ks_err ks_engine_select(struct ks_engine *e, const struct ks_select
                                      struct ks_series_set **ret);
 void ks_series_set_free(struct ks_series_set *s);
 size_t ks_series_set_count(const struct ks_series_set *s);
-/* Label bytes of series i (canonical), valid while the set lives. Series are in no particular
- * order. */
-struct ks_slice ks_series_set_labels(const struct ks_series_set *s, size_t i);
+/* Label bytes of series i (canonical), valid while the set lives; written when first asked for:
+ * KS_ENOMEM. Series are in no particular order. */
+KS_NODISCARD ks_err ks_series_set_labels(const struct ks_series_set *s, size_t i,
+                                         struct ks_slice *ret);
 struct ks_tenant ks_series_set_tenant(const struct ks_series_set *s, size_t i);
+
+/* 64 bits of its identity: a hash of tenant and labels, the same in every set. */
+uint64_t ks_series_set_key(const struct ks_series_set *s, size_t i);
+
+/*
+ * Groups series by some of their labels, without looking at the text of each. Groups are numbered
+ * in the order of their first series; a key is the canonical label bytes its series have in common.
+ */
+struct ks_group_by {
+    const struct ks_slice *names;
+    size_t count;
+    bool keep;      /* the labels named make the key; else all others do */
+    bool drop_name; /* __name__ is not of it, whatever is named */
+};
+struct ks_series_groups {
+    uint32_t *of; /* by series */
+    struct ks_slice *keys;
+    size_t count;
+};
+/* Answers in the arena. One thread. */
+KS_NODISCARD ks_err ks_series_set_groups(const struct ks_series_set *s,
+                                         const struct ks_group_by *by, struct ks_arena *a,
+                                         struct ks_series_groups *ret);
 
 /* Samples as parallel arrays; reuse one per thread. Zero-initialise. */
 struct ks_samples {

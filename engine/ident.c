@@ -19,11 +19,18 @@ struct ksi_idents {
     _Atomic size_t bytes;
     size_t budget_bytes;
     uint64_t no;
+    bool own;
     struct ksi_ident_cache *cache;
     pthread_mutex_t lock; /* of the below */
     struct ks_arena arena;
+    struct ksi_dict dict;
     struct slot *slots;
-    size_t slot_mask, count;
+    size_t slot_mask;
+    _Atomic uint32_t count;
+    struct ks_label *labels; /* of the one to be found */
+    uint32_t *ids;
+    size_t label_cap, id_cap;
+    const struct ksi_ident *last; /* most words are those of the series before */
 };
 
 typedef _Atomic(const struct ksi_ident *) row_ident;
@@ -49,17 +56,24 @@ void ksi_ident_cache_done(struct ksi_ident_cache *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-static struct ksi_idents *generation_new(struct ksi_ident_cache *c)
+static struct ksi_idents *generation_new(void)
 {
     struct ksi_idents *g = ks_zalloc(sizeof *g);
     if (!g)
         return NULL;
     atomic_init(&g->refs, 1);
-    g->no = c->next_no++;
-    g->cache = c;
-    g->budget_bytes = c->budget_bytes;
+    g->budget_bytes = SIZE_MAX;
     pthread_mutex_init(&g->lock, NULL);
     ks_arena_init(&g->arena, SIZE_MAX / 2);
+    ksi_dict_init(&g->dict, &g->arena);
+    return g;
+}
+
+struct ksi_idents *ksi_idents_own(void)
+{
+    struct ksi_idents *g = generation_new();
+    if (g)
+        g->own = true;
     return g;
 }
 
@@ -68,8 +82,11 @@ struct ksi_idents *ksi_idents_pin(struct ksi_ident_cache *c)
     struct ksi_idents *old = NULL;
     pthread_mutex_lock(&c->lock);
     if (!c->current || atomic_load(&c->current->full)) {
-        struct ksi_idents *fresh = generation_new(c);
+        struct ksi_idents *fresh = generation_new();
         if (fresh) {
+            fresh->no = c->next_no++;
+            fresh->cache = c;
+            fresh->budget_bytes = c->budget_bytes;
             old = c->current;
             c->current = fresh;
         }
@@ -87,6 +104,9 @@ void ksi_idents_unpin(struct ksi_idents *g)
     if (!g || atomic_fetch_sub(&g->refs, 1) != 1)
         return;
     ks_free(g->slots);
+    ks_free(g->labels);
+    ks_free(g->ids);
+    ksi_dict_done(&g->dict);
     ks_arena_done(&g->arena);
     pthread_mutex_destroy(&g->lock);
     ks_free(g);
@@ -95,6 +115,25 @@ void ksi_idents_unpin(struct ksi_idents *g)
 uint64_t ksi_idents_no(const struct ksi_idents *g)
 {
     return g->no;
+}
+
+uint32_t ksi_idents_count(const struct ksi_idents *g)
+{
+    return atomic_load_explicit(&g->count, memory_order_relaxed);
+}
+
+const struct ksi_dict *ksi_idents_dict(const struct ksi_idents *g)
+{
+    return &g->dict;
+}
+
+void ksi_ident_labels(const struct ksi_idents *g, const struct ksi_ident *i, struct ks_buf *out)
+{
+    const struct ksi_shape *s = ksi_dict_shape_at(&g->dict, i->shape);
+    for (uint32_t k = 0; k < s->count; k++) {
+        ks_buf_lp(out, ksi_dict_text(&g->dict, s->names[k]));
+        ks_buf_lp(out, ksi_dict_text(&g->dict, i->values[k]));
+    }
 }
 
 bool ksi_idents_charge(struct ksi_idents *g, size_t bytes)
@@ -129,20 +168,90 @@ static bool slots_grow(struct ksi_idents *g)
     return true;
 }
 
+/* The labels as an array. False: without memory. */
+static bool take_apart(struct ksi_idents *g, struct ks_slice labels, uint32_t *ret_count)
+{
+    struct ks_labels_iter it = ks_labels_iter(labels);
+    struct ks_label l;
+    uint32_t n = 0;
+    while (ks_labels_next(&it, &l)) {
+        if (n == g->label_cap &&
+            ks_array_reserve((void **)&g->labels, &g->label_cap, n + 1, sizeof *g->labels) != KS_OK)
+            return false;
+        g->labels[n++] = l;
+    }
+    *ret_count = n;
+    return n <= g->id_cap ||
+           ks_array_reserve((void **)&g->ids, &g->id_cap, n, sizeof *g->ids) == KS_OK;
+}
+
+static bool has_labels(const struct ksi_idents *g, const struct ksi_ident *i, uint32_t count)
+{
+    const struct ksi_shape *s = ksi_dict_shape_at(&g->dict, i->shape);
+    bool same = s->count == count;
+    for (uint32_t k = 0; k < count && same; k++)
+        same = ks_slice_eq(ksi_dict_text(&g->dict, i->values[k]), g->labels[k].value) &&
+               ks_slice_eq(ksi_dict_text(&g->dict, s->names[k]), g->labels[k].name);
+    return same;
+}
+
+/* The word at place k of the series before, else the dictionary's. */
+static ks_err word_like(struct ksi_idents *g, struct ks_slice text, const uint32_t *before,
+                        uint32_t *ret)
+{
+    if (before && ks_slice_eq(ksi_dict_text(&g->dict, *before), text)) {
+        *ret = *before;
+        return KS_OK;
+    }
+    return ksi_dict_word(&g->dict, text, ret);
+}
+
+static ks_err find_shape(struct ksi_idents *g, uint32_t count, uint32_t *ret)
+{
+    const struct ksi_shape *before = g->last ? ksi_dict_shape_at(&g->dict, g->last->shape) : NULL;
+    for (uint32_t k = 0; k < count; k++)
+        KS_TRY(word_like(g, g->labels[k].name,
+                         before && k < before->count ? &before->names[k] : NULL, &g->ids[k]));
+    return ksi_dict_shape(&g->dict, g->ids, count, ret);
+}
+
+static ks_err ident_new(struct ksi_idents *g, ks_hash128 fp, struct ks_tenant tenant,
+                        uint32_t count, struct ksi_ident **ret)
+{
+    uint32_t shape, before_count = g->last ? ksi_dict_shape_at(&g->dict, g->last->shape)->count : 0;
+    KS_TRY(find_shape(g, count, &shape));
+    struct ksi_ident *i = ks_arena_alloc(&g->arena, sizeof *i + count * sizeof *i->values);
+    if (!i)
+        return ks_arena_err(&g->arena);
+    *i = (struct ksi_ident){.tenant = tenant, .fp_lo = fp.lo, .own = g->own, .shape = shape};
+    for (uint32_t k = 0; k < count; k++)
+        KS_TRY(word_like(g, g->labels[k].value, k < before_count ? &g->last->values[k] : NULL,
+                         &i->values[k]));
+    i->no = atomic_load_explicit(&g->count, memory_order_relaxed);
+    *ret = i;
+    return KS_OK;
+}
+
 static const struct ksi_ident *intern_locked(struct ksi_idents *g, ks_hash128 fp,
                                              struct ks_tenant tenant, struct ks_slice labels)
 {
+    uint32_t count;
+    if (!take_apart(g, labels, &count)) {
+        atomic_store(&g->full, true);
+        return NULL;
+    }
     size_t at = fp.lo & g->slot_mask;
     for (; g->slots && g->slots[at].ident; at = (at + 1) & g->slot_mask) {
         const struct ksi_ident *i = g->slots[at].ident;
         if (g->slots[at].fp_lo == fp.lo && ks_tenant_eq(i->tenant, tenant) &&
-            ks_slice_eq(ksi_ident_labels(i), labels))
+            has_labels(g, i, count))
             return i;
     }
-    /* Room is made before charging; with the budget used up or memory short the generation is
-     * closed for good. */
-    if (!g->slots || (g->count + 1) * 3 > (g->slot_mask + 1) * 2) {
-        if (atomic_load(&g->full) || !slots_grow(g)) {
+    /* Nothing new once it is full; without memory the generation is closed for good. */
+    if (atomic_load(&g->full))
+        return NULL;
+    if (!g->slots || ((size_t)g->count + 1) * 3 > (g->slot_mask + 1) * 2) {
+        if (!slots_grow(g)) {
             atomic_store(&g->full, true);
             return NULL;
         }
@@ -151,20 +260,16 @@ static const struct ksi_ident *intern_locked(struct ksi_idents *g, ks_hash128 fp
             at = (at + 1) & g->slot_mask;
     }
     struct ksi_ident *i = NULL;
-    size_t bytes = sizeof *i + labels.len;
-    if (!ksi_idents_charge(g, bytes + 16))
-        return NULL;
-    i = ks_arena_alloc(&g->arena, bytes);
-    if (!i) {
+    size_t before = g->arena.used_bytes + g->dict.bytes;
+    if (ident_new(g, fp, tenant, count, &i) != KS_OK) {
         atomic_store(&g->full, true);
         return NULL;
     }
-    i->tenant = tenant;
-    i->len = (uint32_t)labels.len;
-    if (labels.len)
-        memcpy(i->bytes, labels.ptr, labels.len);
+    /* The one that passes the budget still fits. */
+    ksi_idents_charge(g, g->arena.used_bytes + g->dict.bytes - before);
     g->slots[at] = (struct slot){fp.lo, i};
-    g->count++;
+    g->last = i;
+    atomic_fetch_add_explicit(&g->count, 1, memory_order_relaxed);
     return i;
 }
 

@@ -27,28 +27,56 @@ ks_err ks_read_ctx_check(struct ks_read_ctx *ctx)
 
 /* --- series --- */
 
-static ks_err table_grow(struct ks_series_set *s)
+enum { FEW_SERIES = 1024, FEW_SHARE = 32 };
+
+static ks_err table_grow(struct set_index *x)
 {
-    size_t n = s->table ? (s->table_mask + 1) * 4 : 256, old = s->table ? s->table_mask + 1 : 0;
+    size_t n = x->table ? (x->table_mask + 1) * 4 : 256, old = x->table ? x->table_mask + 1 : 0;
     uint64_t *t = ks_zalloc_array(n, sizeof *t);
     if (!t)
         return KS_ENOMEM;
     for (size_t i = 0; i < old; i++) {
-        if (!s->table[i])
+        if (!x->table[i])
             continue;
-        size_t at = (s->table[i] >> 32) & (n - 1);
+        size_t at = (x->table[i] >> 32) & (n - 1);
         while (t[at])
             at = (at + 1) & (n - 1);
-        t[at] = s->table[i];
+        t[at] = x->table[i];
     }
-    ks_free(s->table);
-    s->table = t;
-    s->table_mask = n - 1;
+    ks_free(x->table);
+    x->table = t;
+    x->table_mask = n - 1;
     return KS_OK;
 }
 
-static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident, size_t at,
-                         uint32_t tag, uint32_t *ret)
+/* From the table to the array: many of the identities there are have been met. */
+static ks_err index_by_no(struct ks_series_set *s, bool own)
+{
+    struct set_index *x = &s->index[own];
+    size_t cap = (size_t)ksi_idents_count(own ? s->own : s->idents) + FEW_SERIES;
+    if (!(x->by_no = ks_zalloc_array(cap, sizeof *x->by_no)))
+        return KS_ENOMEM;
+    x->no_cap = cap;
+    for (size_t i = 0; i < s->series_count; i++)
+        if (s->series[i].ident->own == own)
+            x->by_no[s->series[i].ident->no] = (uint32_t)i + 1;
+    ks_free(x->table);
+    x->table = NULL;
+    return KS_OK;
+}
+
+/* The array covers the number afterwards. */
+static ks_err index_room(struct set_index *x, uint32_t no)
+{
+    size_t old = x->no_cap;
+    if (no < old)
+        return KS_OK;
+    KS_TRY(ks_array_reserve((void **)&x->by_no, &x->no_cap, no + (size_t)1, sizeof *x->by_no));
+    memset(x->by_no + old, 0, (x->no_cap - old) * sizeof *x->by_no);
+    return KS_OK;
+}
+
+static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident, uint32_t *ret)
 {
     if (s->ctx && s->ctx->max_series && s->series_count >= s->ctx->max_series)
         return ks_fail(KS_ELIMIT,
@@ -59,55 +87,40 @@ static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident,
     KS_TRY(ks_array_reserve((void **)&s->series, &s->series_cap, s->series_count + 1,
                             sizeof *s->series));
     s->series[s->series_count] = (struct set_series){.ident = ident};
-    s->table[at] = (uint64_t)tag << 32 | ++s->series_count;
-    *ret = (uint32_t)s->series_count - 1;
+    *ret = (uint32_t)s->series_count++;
     return KS_OK;
-}
-
-static ks_err table_room(struct ks_series_set *s)
-{
-    return s->table && s->series_count * 2 <= s->table_mask ? KS_OK : table_grow(s);
 }
 
 ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident, uint32_t *ret)
 {
-    KS_TRY(table_room(s));
-    uint32_t tag = (uint32_t)ks_mix64((uintptr_t)ident);
-    size_t at = tag & s->table_mask;
-    for (; s->table[at]; at = (at + 1) & s->table_mask) {
-        uint32_t i = (uint32_t)s->table[at] - 1;
-        if (s->table[at] >> 32 == tag && s->series[i].ident == ident) {
+    struct set_index *x = &s->index[ident->own];
+    if (x->by_no) {
+        KS_TRY(index_room(x, ident->no));
+        uint32_t *slot = &x->by_no[ident->no];
+        if (!*slot) {
+            KS_TRY(series_add(s, ident, ret));
+            *slot = *ret + 1;
+        }
+        *ret = *slot - 1;
+        return KS_OK;
+    }
+    if (!x->table || x->table_count * 2 > x->table_mask)
+        KS_TRY(table_grow(x));
+    uint32_t tag = (uint32_t)ks_mix64(ident->no);
+    size_t at = tag & x->table_mask;
+    for (; x->table[at]; at = (at + 1) & x->table_mask) {
+        uint32_t i = (uint32_t)x->table[at] - 1;
+        if (x->table[at] >> 32 == tag && s->series[i].ident == ident) {
             *ret = i;
             return KS_OK;
         }
     }
-    return series_add(s, ident, at, tag, ret);
-}
-
-/* A series no generation remembers: told by its labels. */
-static ks_err series_of_own(struct ks_series_set *s, ks_hash128 fp, struct ks_tenant tenant,
-                            struct ks_slice labels, uint32_t *ret)
-{
-    KS_TRY(table_room(s));
-    uint32_t tag = (uint32_t)fp.lo;
-    size_t at = tag & s->table_mask;
-    for (; s->table[at]; at = (at + 1) & s->table_mask) {
-        uint32_t i = (uint32_t)s->table[at] - 1;
-        const struct ksi_ident *x = s->series[i].ident;
-        if (s->table[at] >> 32 == tag && ks_tenant_eq(x->tenant, tenant) &&
-            ks_slice_eq(ksi_ident_labels(x), labels)) {
-            *ret = i;
-            return KS_OK;
-        }
-    }
-    struct ksi_ident *ident = ks_arena_alloc(&s->arena, sizeof *ident + labels.len);
-    if (!ident)
-        return ks_arena_err(&s->arena);
-    ident->tenant = tenant;
-    ident->len = (uint32_t)labels.len;
-    if (labels.len)
-        memcpy(ident->bytes, labels.ptr, labels.len);
-    return series_add(s, ident, at, tag, ret);
+    KS_TRY(series_add(s, ident, ret));
+    x->table[at] = (uint64_t)tag << 32 | (*ret + 1);
+    if (++x->table_count >= FEW_SERIES &&
+        x->table_count * FEW_SHARE > ksi_idents_count(ksi_set_idents(s, ident)))
+        KS_TRY(index_by_no(s, ident->own));
+    return KS_OK;
 }
 
 ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels,
@@ -115,8 +128,12 @@ ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struc
 {
     ks_hash128 fp = ks_series_fp(tenant, labels);
     *ret_ident = s->idents ? ksi_ident_intern(s->idents, fp, tenant, labels) : NULL;
-    return *ret_ident ? ksi_set_series(s, *ret_ident, ret)
-                      : series_of_own(s, fp, tenant, labels, ret);
+    if (*ret_ident)
+        return ksi_set_series(s, *ret_ident, ret);
+    if (!s->own && !(s->own = ksi_idents_own()))
+        return KS_ENOMEM;
+    const struct ksi_ident *ident = ksi_ident_intern(s->own, fp, tenant, labels);
+    return ident ? ksi_set_series(s, ident, ret) : KS_ENOMEM;
 }
 
 ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
@@ -309,7 +326,9 @@ static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struc
                             uint32_t n)
 {
     uint32_t kept = 0;
-    ks_rules_judge(s->e->rules, x->ident->tenant, ksi_ident_labels(x->ident), &x->verdict);
+    ks_buf_reset(&s->text);
+    ksi_ident_labels(ksi_set_idents(s, x->ident), x->ident, &s->text);
+    ks_rules_judge(s->e->rules, x->ident->tenant, ks_buf_view(&s->text), &x->verdict);
     int64_t keep_from = ks_verdict_keep_from(&x->verdict, s->now_ms);
     for (uint32_t i = 0; i < n; i++) {
         if (c[i].meta->max_ms < keep_from) {
@@ -374,7 +393,7 @@ static ks_err arrange(struct ks_series_set *s)
             s, &s->series[i], s->chunks + s->series[i].first_chunk, s->series[i].chunk_count);
     if (s->e->rules)
         drop_empty_series(s);
-    return KS_OK;
+    return ks_buf_status(&s->text);
 }
 
 /* --- tenants --- */
@@ -486,6 +505,9 @@ ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts,
     if (ks_rules_widest_ms(e->rules) && o.max_ms < INT64_MAX - ks_rules_widest_ms(e->rules))
         o.max_ms += ks_rules_widest_ms(e->rules);
     ks_arena_init(&s->arena, (size_t)1 << SET_ARENA_MAX_SHIFT);
+    ks_arena_init(&s->texts, (size_t)1 << SET_ARENA_MAX_SHIFT);
+    ks_buf_init(&s->text, KS_BUF_UNLIMITED);
+    pthread_mutex_init(&s->text_lock, NULL);
     ks_err err = o.min_ms > o.max_ms ? KS_OK : select_all(s, &o);
     if (err != KS_OK) {
         ks_series_set_free(s);
@@ -510,10 +532,17 @@ void ks_series_set_free(struct ks_series_set *s)
                 ksi_sealed_unref(s->chunks[s->series[i].first_chunk + k].u.sealed);
     ks_free(s->chunks);
     ks_free(s->series);
-    ks_free(s->table);
+    for (int i = 0; i < 2; i++) {
+        ks_free(s->index[i].table);
+        ks_free(s->index[i].by_no);
+    }
     ksi_parts_unpin(s->parts);
     ksi_idents_unpin(s->idents);
+    ksi_idents_unpin(s->own);
     ks_arena_done(&s->arena);
+    ks_arena_done(&s->texts);
+    ks_buf_done(&s->text);
+    pthread_mutex_destroy(&s->text_lock);
     ks_free(s);
 }
 
@@ -522,9 +551,45 @@ size_t ks_series_set_count(const struct ks_series_set *s)
     return s->series_count;
 }
 
-struct ks_slice ks_series_set_labels(const struct ks_series_set *s, size_t i)
+/* Written once, under the lock; found without it afterwards. */
+static const struct set_text *make_text(struct ks_series_set *s, struct set_series *x)
 {
-    return ksi_ident_labels(s->series[i].ident);
+    pthread_mutex_lock(&s->text_lock);
+    const struct set_text *text = atomic_load_explicit(&x->text, memory_order_relaxed);
+    if (!text) {
+        ks_buf_reset(&s->text);
+        ksi_ident_labels(ksi_set_idents(s, x->ident), x->ident, &s->text);
+        struct ks_slice bytes = ks_buf_view(&s->text);
+        struct set_text *t = ks_buf_status(&s->text) == KS_OK
+                                 ? ks_arena_alloc(&s->texts, sizeof *t + bytes.len)
+                                 : NULL;
+        if (t) {
+            t->len = (uint32_t)bytes.len;
+            if (bytes.len)
+                memcpy(t->bytes, bytes.ptr, bytes.len);
+            /* release pairs with the acquire in ks_series_set_labels */
+            atomic_store_explicit(&x->text, t, memory_order_release);
+        }
+        text = t;
+    }
+    pthread_mutex_unlock(&s->text_lock);
+    return text;
+}
+
+ks_err ks_series_set_labels(const struct ks_series_set *s, size_t i, struct ks_slice *ret)
+{
+    const struct set_text *t = atomic_load_explicit(&s->series[i].text, memory_order_acquire);
+    if (!t)
+        t = make_text((struct ks_series_set *)s, &s->series[i]);
+    if (!t)
+        return ks_fail(KS_ENOMEM, "out of memory for labels of series");
+    *ret = ks_slice(t->bytes, t->len);
+    return KS_OK;
+}
+
+uint64_t ks_series_set_key(const struct ks_series_set *s, size_t i)
+{
+    return s->series[i].ident->fp_lo;
 }
 
 struct ks_tenant ks_series_set_tenant(const struct ks_series_set *s, size_t i)

@@ -42,9 +42,24 @@ static inline const struct ks_chunk_ref *ksi_set_ref(const struct set_chunk *c)
 }
 
 struct set_series {
-    const struct ksi_ident *ident; /* of the set's generation, or in its arena */
+    const struct ksi_ident *ident;         /* of the set's generation, or of its own */
+    _Atomic(const struct set_text *) text; /* labels, once asked for */
     uint32_t first_chunk, chunk_count;
     struct ks_verdict verdict; /* of the rules; only filled when there are any */
+};
+
+struct set_text {
+    uint32_t len;
+    char bytes[];
+};
+
+/* Series by identity: a hash table while they are few against the identities there are, else an
+ * array by number. */
+struct set_index {
+    uint64_t *table; /* tag << 32 | series + 1 */
+    size_t table_mask, table_count;
+    uint32_t *by_no; /* series + 1 */
+    size_t no_cap;
 };
 
 struct ks_series_set {
@@ -53,25 +68,33 @@ struct ks_series_set {
     struct ks_read_ctx *ctx;
     struct ksi_part_list *parts;
     struct ksi_idents *idents; /* NULL: nothing is remembered */
+    struct ksi_idents *own;    /* what idents does not take; NULL: it took all */
     struct set_series *series;
     size_t series_count, series_cap;
     struct set_chunk *chunks;
     size_t chunk_count, chunk_cap;
-    bool histograms; /* some chunk holds histograms */
-    bool mixed;      /* chunks of a series do not lie together yet */
-    bool arranged;   /* series' first_chunk holds; copies left out lie between */
-    uint64_t *table; /* tag << 32 | series + 1; the tag is of the pointer, or of the hash of an
-                        identity of the set's own */
-    size_t table_mask;
+    bool histograms;           /* some chunk holds histograms */
+    bool mixed;                /* chunks of a series do not lie together yet */
+    bool arranged;             /* series' first_chunk holds; copies left out lie between */
+    struct set_index index[2]; /* of idents, of own */
+    pthread_mutex_t text_lock; /* of the below */
+    struct ks_arena texts;
+    struct ks_buf text;
     int64_t dedup_ms;
     int64_t now_ms; /* by which the rules are judged */
 };
 
-/* The series of a remembered identity, made when new. */
+/* The generation an identity of the set is of. */
+static inline const struct ksi_idents *ksi_set_idents(const struct ks_series_set *s,
+                                                      const struct ksi_ident *i)
+{
+    return i->own ? s->own : s->idents;
+}
+/* The series of an identity, made when new. */
 KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident,
                                    uint32_t *ret);
-/* The series with these labels. ret_ident: its identity when the generation remembers it, else
- * NULL. */
+/* The series with these labels. ret_ident: its identity when the generation remembers it (not the
+ * set's own), else NULL. */
 KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant,
                                       struct ks_slice labels, const struct ksi_ident **ret_ident,
                                       uint32_t *ret);

@@ -267,7 +267,7 @@ static ks_err take_series(kofstore_result *r, size_t i)
     r->point = 0;
     if (r->set) {
         KS_TRY(ks_series_read(r->set, i, r->from_ms, r->to_ms, &r->samples));
-        r->label_bytes = ks_series_set_labels(r->set, i);
+        KS_TRY(ks_series_set_labels(r->set, i, &r->label_bytes));
         r->tenant = ks_series_set_tenant(r->set, i);
         r->times = r->samples.times;
         r->values = r->samples.values;

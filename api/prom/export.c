@@ -166,12 +166,14 @@ static ks_err export_set(struct export *x, struct ks_series_set *set, int64_t st
     ks_err err = KS_OK;
     for (size_t i = 0; i < ks_series_set_count(set) && err == KS_OK; i++) {
         struct ks_tenant t = ks_series_set_tenant(set, i);
+        struct ks_slice labels;
         err = ks_read_ctx_check(&x->ctx.read);
         if (err == KS_OK)
             err = ks_series_read(set, i, start, end, &samples);
         if (err == KS_OK && samples.count)
-            err = export_series(x, ks_series_set_labels(set, i),
-                                x->ctx.req->multitenant ? &t : NULL, &samples);
+            err = ks_series_set_labels(set, i, &labels);
+        if (err == KS_OK && samples.count)
+            err = export_series(x, labels, x->ctx.req->multitenant ? &t : NULL, &samples);
     }
     ks_samples_done(&samples);
     return err;
@@ -234,13 +236,15 @@ ks_err ks_prom_federate(struct ks_http_request *req)
     req->resp.content_type = "text/plain; version=0.0.4; charset=utf-8";
     for (size_t i = 0; i < ks_series_set_count(set) && err == KS_OK; i++) {
         struct ks_tenant t = ks_series_set_tenant(set, i);
-        if ((err = ks_series_read(set, i, start, end, &samples)) != KS_OK || !samples.count)
+        struct ks_slice labels;
+        if ((err = ks_series_read(set, i, start, end, &samples)) != KS_OK || !samples.count ||
+            (err = ks_series_set_labels(set, i, &labels)) != KS_OK)
             continue;
         size_t last = samples.count - 1;
         /* A series that has ended is not there. */
         if (!ks_is_stale_nan(samples.values[last]))
-            prom_line(&req->resp.body, ks_series_set_labels(set, i), req->multitenant ? &t : NULL,
-                      samples.times[last], samples.values[last]);
+            prom_line(&req->resp.body, labels, req->multitenant ? &t : NULL, samples.times[last],
+                      samples.values[last]);
     }
     ks_samples_done(&samples);
     ks_series_set_free(set);

@@ -33,12 +33,14 @@ static ks_err each_series(struct export *x, series_fn fn)
     ks_err err = KS_OK;
     for (size_t i = 0; i < ks_series_set_count(set) && err == KS_OK; i++) {
         struct ks_tenant t = ks_series_set_tenant(set, i);
+        struct ks_slice labels;
         err = ks_read_ctx_check(&x->ctx.read);
         if (err == KS_OK)
             err = ks_series_read(set, i, x->start, x->end, &samples);
         if (err == KS_OK && samples.count)
-            err =
-                fn(x, ks_series_set_labels(set, i), x->ctx.req->multitenant ? &t : NULL, &samples);
+            err = ks_series_set_labels(set, i, &labels);
+        if (err == KS_OK && samples.count)
+            err = fn(x, labels, x->ctx.req->multitenant ? &t : NULL, &samples);
     }
     ks_samples_done(&samples);
     ks_series_set_free(set);

@@ -199,8 +199,10 @@ static ks_err write_series(struct ks_http_request *req, struct ks_series_set *se
     struct series_ref *refs = ks_arena_array(&req->arena, n ? n : 1, sizeof *refs);
     if (!refs)
         return ks_arena_err(&req->arena);
-    for (size_t i = 0; i < n; i++)
-        refs[i] = (struct series_ref){ks_series_set_labels(set, i), ks_series_set_tenant(set, i)};
+    for (size_t i = 0; i < n; i++) {
+        KS_TRY(ks_series_set_labels(set, i, &refs[i].labels));
+        refs[i].tenant = ks_series_set_tenant(set, i);
+    }
     qsort(refs, n, sizeof *refs, by_labels);
     ks_prom_json_begin(req);
     ks_buf_byte(&req->resp.body, '[');

@@ -248,12 +248,14 @@ static ks_err read_query(struct reader *x, const struct ks_read_query *q, size_t
     ks_err err = KS_OK;
     for (size_t i = 0; i < ks_series_set_count(set) && err == KS_OK; i++) {
         struct ks_tenant t = ks_series_set_tenant(set, i);
+        struct ks_slice labels;
         err = ks_read_ctx_check(&x->ctx.read);
         if (err == KS_OK)
             err = ks_series_read(set, i, q->start_ms, q->end_ms, &samples);
         if (err == KS_OK && samples.count)
-            err =
-                put(x, ks_series_set_labels(set, i), req->multitenant ? &t : NULL, &samples, index);
+            err = ks_series_set_labels(set, i, &labels);
+        if (err == KS_OK && samples.count)
+            err = put(x, labels, req->multitenant ? &t : NULL, &samples, index);
     }
     ks_samples_done(&samples);
     ks_series_set_free(set);

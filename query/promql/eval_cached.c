@@ -203,9 +203,14 @@ void ksi_reuse_done(struct ksi_query *q)
 static uint64_t series_key(const struct ksi_run *r, size_t i)
 {
     const struct ks_query_source *src = r->ctx->q->src;
-    struct ks_slice l = src->labels(r->set, i);
-    struct ks_tenant t = src->tenant(r->set, i);
-    uint64_t h = ks_hash64_seed(l.ptr, l.len, (uint64_t)t.account << 32 | t.project);
+    uint64_t h;
+    if (src->key) {
+        h = src->key(r->set, i);
+    } else {
+        struct ks_slice l = src->labels(r->set, i);
+        struct ks_tenant t = src->tenant(r->set, i);
+        h = ks_hash64_seed(l.ptr, l.len, (uint64_t)t.account << 32 | t.project);
+    }
     return h ? h : 1;
 }
 

@@ -70,6 +70,8 @@ ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size
                       struct ks_slice *ret)
 {
     *ret = q->src->labels(set, i);
+    if (!ret->ptr)
+        return KS_ENOMEM;
     if (!q->req->multitenant)
         return KS_OK;
     struct ks_tenant t = q->src->tenant(set, i);

@@ -134,6 +134,23 @@ static bool takes_whole(const struct plan *p, size_t i, const struct ks_chunk_vi
     return !cut_by(p, p->end0, min_ms, max_ms) && !cut_by(p, p->end0 - p->window, min_ms, max_ms);
 }
 
+/* Whether some chunk is short enough to lie between two edges. Most often none is, and that is all
+ * there is to see. */
+static bool any_fits(const struct ks_rollup_config *cfg, const struct ks_rollup_source *src)
+{
+    int64_t window = cfg->window_ms > 0 ? cfg->window_ms : cfg->step_ms;
+    /* Starts and ends of windows lie a step apart each, and between the last start and the first
+     * end there is none. */
+    int64_t widest = window - (cfg->end_ms - cfg->start_ms);
+    widest = widest > cfg->step_ms ? widest : cfg->step_ms;
+    for (size_t i = 0; i < src->chunk_count; i++) {
+        struct ks_chunk_view c = src->chunk(src->arg, i);
+        if (!c.overlaps && c.meta->max_ms - c.meta->min_ms <= widest)
+            return true;
+    }
+    return false;
+}
+
 static void make_plan(const struct ks_rollup_config *cfg, const struct ks_rollup_source *src,
                       struct plan *p)
 {
@@ -319,7 +336,7 @@ ks_err ks_rollup_run_source(const struct ks_rollup_config *cfg, const struct ks_
                             uint64_t *ret_read_count)
 {
     struct plan p;
-    bool use = ks_rollup_takes_chunks(cfg);
+    bool use = ks_rollup_takes_chunks(cfg) && any_fits(cfg, src);
     if (use) {
         make_plan(cfg, src, &p);
         use = p.saved > 0 && p.saved >= p.samples - p.saved && p.samples < UINT32_MAX;

@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 
+#include "base/mem.h"
 #include "base/time.h"
 #include "query/promql/rollup_chunks.h"
 #include "query/promql/rollup_run.h"
@@ -50,55 +51,101 @@ ks_err ksi_run_series_plain(struct ksi_run *r, struct ksi_worker *w, size_t i, d
                          &w->scratch, out);
 }
 
-static ks_err chunk_group(struct ksi_run *r, struct ksi_morsel *c, size_t i, char **key,
-                          size_t *key_cap, struct ksi_acc **ret)
+/* --- groups --- */
+
+/* By the labels of each series, where the source has no better way. */
+static ks_err groups_by_labels(struct ksi_run *r)
 {
-    struct ks_slice labels = r->ctx->q->src->labels(r->set, i);
-    if (r->ctx->q->req->multitenant && !(r->filter.mode == KSI_KEEP && r->filter.count == 0))
-        return ks_fail(KS_EINTERNAL, "multitenant aggregates are not pushed down");
-    if (labels.len > *key_cap) {
-        *key_cap = labels.len * 2;
-        *key = ks_arena_alloc(&c->arena, *key_cap);
-        if (!*key)
-            return ks_arena_err(&c->arena);
+    struct ksi_query *q = r->ctx->q;
+    struct ksi_map map = {0};
+    char *key = NULL;
+    size_t key_cap = 0;
+    r->groups.of = ks_arena_array(q->arena, r->series + 1, sizeof *r->groups.of);
+    if (!r->groups.of)
+        return ks_arena_err(q->arena);
+    for (size_t i = 0; i < r->series; i++) {
+        struct ks_slice labels;
+        size_t no;
+        KS_TRY(ksi_set_labels(q, r->set, i, &labels));
+        KS_TRY(ks_arena_grow(q->arena, (void **)&key, &key_cap, labels.len + 1, 1));
+        struct ks_slice k = ks_slice(key, ksi_labels_filter(labels, &r->filter, key));
+        KS_TRY(ksi_map_put(q->arena, &map, k, true, &no, NULL));
+        r->groups.of[i] = (uint32_t)no;
     }
-    size_t g;
-    bool added;
-    struct ks_slice k = ks_slice(*key, ksi_labels_filter(labels, &r->filter, *key));
-    KS_TRY(ksi_map_put(&c->arena, &c->groups, k, true, &g, &added));
-    if (added) {
-        KS_TRY(ks_arena_grow(&c->arena, (void **)&c->acc, &c->acc_cap, g + 1, sizeof *c->acc));
-        KS_TRY(ksi_acc_new(&c->arena, r->aggr->func->id, r->points, &c->acc[g]));
-    }
-    *ret = &c->acc[g];
+    r->groups.keys = map.keys;
+    r->groups.count = map.count;
     return KS_OK;
+}
+
+static ks_err make_groups(struct ksi_run *r)
+{
+    struct ksi_query *q = r->ctx->q;
+    const struct ksi_label_filter *f = &r->filter;
+    if (q->req->multitenant && !(f->mode == KSI_KEEP && f->count == 0))
+        return ks_fail(KS_EINTERNAL, "multitenant aggregates are not pushed down");
+    if (!q->src->groups)
+        return groups_by_labels(r);
+    struct ks_group_by by = {f->names, f->count, f->mode == KSI_KEEP, f->drop_name};
+    return q->src->groups(r->set, &by, q->arena, &r->groups);
+}
+
+/* The morsel's accumulator of a group. */
+static ks_err group_acc(struct ksi_run *r, struct ksi_morsel *c, struct ksi_worker *w, uint32_t no,
+                        struct ksi_acc **ret)
+{
+    uint32_t at = w->group_acc[no];
+    if (!at) {
+        size_t n = c->group_count + 1;
+        KS_TRY(ks_arena_grow(&c->arena, (void **)&c->groups, &c->group_cap, n, sizeof *c->groups));
+        KS_TRY(ks_arena_grow(&c->arena, (void **)&c->acc, &c->acc_cap, n, sizeof *c->acc));
+        KS_TRY(ksi_acc_new(&c->arena, r->aggr->func->id, r->points, &c->acc[n - 1]));
+        c->groups[n - 1] = no;
+        c->group_count = n;
+        w->group_acc[no] = at = (uint32_t)n;
+    }
+    *ret = &c->acc[at - 1];
+    return KS_OK;
+}
+
+/* --- morsels --- */
+
+static struct ksi_worker *take_worker(struct ksi_run *r)
+{
+    for (size_t i = 0; i < r->worker_count; i++)
+        if (!atomic_exchange_explicit(&r->workers[i].taken, 1, memory_order_acquire))
+            return &r->workers[i];
+    KS_ASSERT(!"more threads in a loop than the pool has");
+    return NULL;
+}
+
+static ks_err worker_ready(const struct ksi_run *r, struct ksi_worker *w)
+{
+    if (!r->aggr || w->group_acc)
+        return KS_OK;
+    if (!w->points)
+        w->points = ks_alloc_array(r->points, sizeof *w->points);
+    w->group_acc = ks_zalloc_array(r->groups.count + 1, sizeof *w->group_acc);
+    return w->points && w->group_acc ? KS_OK : KS_ENOMEM;
 }
 
 static ks_err run_chunk_inner(struct ksi_run *r, struct ksi_morsel *c, struct ksi_worker *w,
                               size_t from, size_t to)
 {
-    char *key = NULL;
-    size_t key_cap = 0;
-    double *tmp = NULL;
-    if (r->aggr) {
-        tmp = ks_arena_array(&c->arena, r->points, sizeof *tmp);
-        key_cap = 256;
-        key = ks_arena_alloc(&c->arena, key_cap);
-        if (!tmp || !key)
-            return ks_arena_err(&c->arena);
-    }
+    KS_TRY(worker_ready(r, w));
     for (size_t i = from; i < to; i++) {
         if ((i & 31) == 0) {
             KS_TRY(ks_read_ctx_check(&r->ctx->q->read));
             if (atomic_load_explicit(&r->failed, memory_order_relaxed))
                 return KS_OK;
         }
-        double *out = r->aggr ? tmp : r->out + i * r->points;
+        double *out = r->aggr ? w->points : r->out + i * r->points;
+        if (r->aggr && r->aggr->limit && r->groups.of[i] >= r->aggr->limit)
+            continue;
         KS_TRY(r->reuse ? ksi_reuse_series(r, w, i, out) : ksi_run_series_plain(r, w, i, out));
         if (r->aggr) {
             struct ksi_acc *a = NULL;
-            KS_TRY(chunk_group(r, c, i, &key, &key_cap, &a));
-            ksi_acc_add(r->aggr->func->id, a, tmp, r->points);
+            KS_TRY(group_acc(r, c, w, r->groups.of[i], &a));
+            ksi_acc_add(r->aggr->func->id, a, w->points, r->points);
         }
     }
     return KS_OK;
@@ -108,17 +155,18 @@ static void run_chunk(void *arg, size_t index)
 {
     struct ksi_run *r = arg;
     struct ksi_morsel *c = &r->chunks[index];
-    struct ksi_worker w = {0};
+    struct ksi_worker *w = take_worker(r);
     size_t from = index * r->chunk_size, to = from + r->chunk_size;
     if (to > r->series)
         to = r->series;
-    c->err = run_chunk_inner(r, c, &w, from, to);
+    c->err = run_chunk_inner(r, c, w, from, to);
     if (c->err != KS_OK) {
         snprintf(c->text, sizeof c->text, "%s", ks_err_text());
         atomic_store_explicit(&r->failed, 1, memory_order_relaxed);
     }
-    ks_samples_done(&w.samples);
-    ks_rollup_scratch_done(&w.scratch);
+    for (size_t g = 0; g < c->group_count; g++)
+        w->group_acc[c->groups[g]] = 0;
+    atomic_store_explicit(&w->taken, 0, memory_order_release);
 }
 
 /* Chunk size by the query alone: about 64 chunks, but no chunk so small that a worker's start costs
@@ -138,8 +186,12 @@ ks_err ksi_run_all(struct ksi_run *r)
     r->chunk_size = pick_chunk_size(r);
     size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
     r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
-    if (!r->chunks)
+    r->worker_count = chunks > 1 && q->src->pool ? ks_pool_threads(q->src->pool) + (size_t)1 : 1;
+    r->workers = ks_arena_zalloc(q->arena, r->worker_count * sizeof *r->workers);
+    if (!r->chunks || !r->workers)
         return ks_arena_err(q->arena);
+    if (r->aggr && !r->groups.of)
+        KS_TRY(make_groups(r));
     size_t left =
         q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
     for (size_t i = 0; i < chunks; i++)
@@ -159,36 +211,38 @@ void ksi_run_done(struct ksi_run *r)
     size_t chunks = r->chunk_size ? (r->series + r->chunk_size - 1) / r->chunk_size : 0;
     for (size_t i = 0; r->chunks && i < chunks; i++)
         ks_arena_done(&r->chunks[i].arena);
+    for (size_t i = 0; r->workers && i < r->worker_count; i++) {
+        ks_samples_done(&r->workers[i].samples);
+        ks_rollup_scratch_done(&r->workers[i].scratch);
+        ks_free(r->workers[i].points);
+        ks_free(r->workers[i].group_acc);
+    }
 }
 
 ks_err ksi_run_merge(struct ksi_run *r, struct ksi_vec *ret)
 {
     struct ksi_query *q = r->ctx->q;
     enum ks_promql_func_id id = r->aggr->func->id;
-    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
-    struct ksi_map map = {0};
-    struct ksi_acc *acc = NULL;
-    size_t cap = 0;
+    size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size, count = r->groups.count;
+    struct ksi_acc *acc = ks_arena_zalloc(q->arena, (count + 1) * sizeof *acc);
+    if (!acc)
+        return ks_arena_err(q->arena);
     for (size_t c = 0; c < chunks; c++)
-        for (size_t g = 0; g < r->chunks[c].groups.count; g++) {
-            struct ks_slice key = r->chunks[c].groups.keys[g];
+        for (size_t g = 0; g < r->chunks[c].group_count; g++) {
+            struct ksi_acc *to = &acc[r->chunks[c].groups[g]];
             const struct ksi_acc *from = &r->chunks[c].acc[g];
-            size_t at;
-            bool added;
-            if (r->aggr->limit && map.count >= r->aggr->limit && !ksi_map_get(&map, key, &at))
-                continue;
-            KS_TRY(ksi_map_put(q->arena, &map, key, true, &at, &added));
-            if (!added) {
-                ksi_acc_merge(id, &acc[at], from, r->points);
+            if (to->values) {
+                ksi_acc_merge(id, to, from, r->points);
                 continue;
             }
-            KS_TRY(ks_arena_grow(q->arena, (void **)&acc, &cap, at + 1, sizeof *acc));
-            KS_TRY(ksi_acc_new(q->arena, id, r->points, &acc[at]));
-            ksi_acc_merge(id, &acc[at], from, r->points);
+            KS_TRY(ksi_acc_new(q->arena, id, r->points, to));
+            ksi_acc_merge(id, to, from, r->points);
         }
-    for (size_t g = 0; g < map.count; g++) {
+    for (size_t g = 0; g < count; g++) {
+        if (!acc[g].values)
+            continue; /* beyond the limit */
         ksi_acc_finish(id, &acc[g], r->points);
-        struct ksi_series s = {.labels = map.keys[g], .values = acc[g].values};
+        struct ksi_series s = {.labels = r->groups.keys[g], .values = acc[g].values};
         KS_TRY(ksi_vec_push(q, ret, s));
     }
     return KS_OK;

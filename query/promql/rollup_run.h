@@ -21,17 +21,20 @@ struct ksi_plan {
     bool has_at;
 };
 
-/* What a worker needs of its own. */
+/* What a worker needs of its own, kept from morsel to morsel. */
 struct ksi_worker {
     struct ks_samples samples;
     struct ks_rollup_scratch scratch;
+    double *points;      /* of a series under an aggregate */
+    uint32_t *group_acc; /* by group: its place in the morsel + 1; 0 between morsels */
+    _Atomic int taken;
 };
 
 struct ksi_morsel {
     struct ks_arena arena; /* aggregates only */
-    struct ksi_map groups;
-    struct ksi_acc *acc;
-    size_t acc_cap;
+    uint32_t *groups;      /* those its series belong to */
+    struct ksi_acc *acc;   /* one for each */
+    size_t group_count, group_cap, acc_cap;
     ks_err err;
     char text[256];
 };
@@ -44,9 +47,12 @@ struct ksi_run {
     size_t series, chunk_size, points;
     bool by_chunks; /* aggregates of chunks may stand for samples */
     struct ksi_morsel *chunks;
+    struct ksi_worker *workers;
+    size_t worker_count;
     double *out; /* without aggregate: series × points */
     const struct ks_expr_aggregate *aggr;
     struct ksi_label_filter filter;
+    struct ks_series_groups groups;
     struct ksi_reuse *reuse; /* NULL: nothing is kept of it */
     _Atomic int failed;
 };

@@ -18,11 +18,23 @@ static size_t engine_count(const struct ks_source_set *set)
 }
 static struct ks_slice engine_labels(const struct ks_source_set *set, size_t i)
 {
-    return ks_series_set_labels((const struct ks_series_set *)set, i);
+    struct ks_slice labels;
+    return ks_series_set_labels((const struct ks_series_set *)set, i, &labels) == KS_OK
+               ? labels
+               : ks_slice(NULL, 0);
 }
 static struct ks_tenant engine_tenant(const struct ks_source_set *set, size_t i)
 {
     return ks_series_set_tenant((const struct ks_series_set *)set, i);
+}
+static ks_err engine_groups(const struct ks_source_set *set, const struct ks_group_by *by,
+                            struct ks_arena *a, struct ks_series_groups *ret)
+{
+    return ks_series_set_groups((const struct ks_series_set *)set, by, a, ret);
+}
+static uint64_t engine_key(const struct ks_source_set *set, size_t i)
+{
+    return ks_series_set_key((const struct ks_series_set *)set, i);
 }
 static ks_err engine_read(struct ks_source_set *set, size_t i, int64_t min_ms, int64_t max_ms,
                           struct ks_samples *out)
@@ -72,6 +84,8 @@ struct ks_query_source ks_query_source_engine(struct ks_engine *e)
         .set_free = engine_free,
         .count = engine_count,
         .labels = engine_labels,
+        .groups = engine_groups,
+        .key = engine_key,
         .tenant = engine_tenant,
         .read = engine_read,
         .has_histograms = engine_has_histograms,

@@ -18,8 +18,13 @@ struct ks_query_source {
     ks_err (*select)(void *arg, const struct ks_select_opts *opts, struct ks_source_set **ret);
     void (*set_free)(struct ks_source_set *set);
     size_t (*count)(const struct ks_source_set *set);
-    /* Valid while the set lives. */
+    /* Valid while the set lives. ptr NULL: out of memory. */
     struct ks_slice (*labels)(const struct ks_source_set *set, size_t i);
+    /* Groups the series (engine.h), in the arena. NULL: by the labels of each. */
+    ks_err (*groups)(const struct ks_source_set *set, const struct ks_group_by *by,
+                     struct ks_arena *a, struct ks_series_groups *ret);
+    /* A hash of tenant and labels, the same in every set. NULL: of the labels. */
+    uint64_t (*key)(const struct ks_source_set *set, size_t i);
     struct ks_tenant (*tenant)(const struct ks_source_set *set, size_t i);
     /* Samples of series i in [min_ms, max_ms], ascending, unique in time; replaces what out held.
      */

@@ -118,7 +118,8 @@ static size_t mem_count(const struct ks_source_set *set)
 }
 static struct ks_slice mem_labels(const struct ks_source_set *set, size_t i)
 {
-    return set->m->series[set->items[i]].labels;
+    struct ks_slice labels = set->m->series[set->items[i]].labels;
+    return labels.ptr ? labels : ks_slice("", 0);
 }
 static struct ks_tenant mem_tenant(const struct ks_source_set *set, size_t i)
 {

@@ -18,10 +18,26 @@
 #include "sys/clock.h"
 #include "sys/rand.h"
 
+/* Of the series {name=text,what="test"}. */
 static const struct ksi_ident *intern(struct ksi_idents *g, const char *text)
 {
     struct ks_tenant t = {1, 2};
-    return ksi_ident_intern(g, ks_series_fp(t, ks_slice_str(text)), t, ks_slice_str(text));
+    struct ks_buf b;
+    ks_buf_init(&b, 1 << 10);
+    ks_buf_lp(&b, KS_SLICE_LIT("name"));
+    ks_buf_lp(&b, ks_slice_str(text));
+    ks_buf_lp(&b, KS_SLICE_LIT("what"));
+    ks_buf_lp(&b, KS_SLICE_LIT("test"));
+    struct ks_slice labels = ks_buf_view(&b);
+    const struct ksi_ident *i = ksi_ident_intern(g, ks_series_fp(t, labels), t, labels);
+    struct ks_buf back;
+    ks_buf_init(&back, 1 << 10);
+    if (i)
+        ksi_ident_labels(g, i, &back);
+    assert_true(!i || ks_slice_eq(ks_buf_view(&back), labels));
+    ks_buf_done(&b);
+    ks_buf_done(&back);
+    return i;
 }
 
 static void test_generations(void **state)
@@ -44,7 +60,11 @@ static void test_generations(void **state)
     assert_true(ksi_idents_no(next) > ksi_idents_no(g));
     assert_non_null(intern(next, text));
     assert_ptr_not_equal(intern(next, "first"), first);
-    assert_true(ks_slice_is(ksi_ident_labels(first), "first")); /* the old one lives while pinned */
+    struct ks_buf b;
+    ks_buf_init(&b, 1 << 10);
+    ksi_ident_labels(g, first, &b); /* the old one lives while pinned */
+    assert_true(ks_slice_is(ks_labels_get(ks_buf_view(&b), KS_SLICE_LIT("name")), "first"));
+    ks_buf_done(&b);
 
     struct ksi_part part = {.series = 1000};
     struct ksi_rows *r = ksi_rows_of(next, &part);
@@ -82,14 +102,20 @@ static void check(struct ks_engine *e, const struct model *m)
     struct ks_matcher match = {KS_SLICE_LIT("pod"), KS_SLICE_LIT("p-.+"), KS_MATCH_RE};
     struct ks_selector sel = {&match, 1};
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {&tenant, 1, &sel, 1, m->start - KS_MS_DAY, m->start + KS_MS_DAY,
-                               NULL};
+    struct ks_select_opts o = {.tenants = &tenant,
+                               .tenant_count = 1,
+                               .selectors = &sel,
+                               .selector_count = 1,
+                               .min_ms = m->start - KS_MS_DAY,
+                               .max_ms = m->start + KS_MS_DAY};
     struct ks_series_set *set;
     struct ks_samples s = {0};
     int seen[NAMES] = {0};
     assert_int_equal(ks_engine_select(e, &o, &set), KS_OK);
     for (size_t i = 0; i < ks_series_set_count(set); i++) {
-        struct ks_slice pod = ks_labels_get(ks_series_set_labels(set, i), KS_SLICE_LIT("pod"));
+        struct ks_slice labels;
+        assert_int_equal(ks_series_set_labels(set, i, &labels), KS_OK);
+        struct ks_slice pod = ks_labels_get(labels, KS_SLICE_LIT("pod"));
         int name = 0;
         for (size_t k = 2; k < pod.len; k++)
             name = name * 10 + pod.ptr[k] - '0';
@@ -177,15 +203,20 @@ static void *read_on(void *arg)
 {
     struct reader *r = arg;
     struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {&tenant, 1, NULL, 0, r->start - KS_MS_DAY, r->start + KS_MS_DAY,
-                               NULL};
+    struct ks_select_opts o = {.tenants = &tenant,
+                               .tenant_count = 1,
+                               .min_ms = r->start - KS_MS_DAY,
+                               .max_ms = r->start + KS_MS_DAY};
     while (!atomic_load(r->stop)) {
         struct ks_series_set *set;
         if (ks_engine_select(r->e, &o, &set) != KS_OK)
             return "select failed";
-        for (size_t i = 0; i < ks_series_set_count(set); i++)
-            if (!ks_labels_get(ks_series_set_labels(set, i), KS_SLICE_LIT("filler")).len)
+        for (size_t i = 0; i < ks_series_set_count(set); i++) {
+            struct ks_slice labels;
+            if (ks_series_set_labels(set, i, &labels) != KS_OK ||
+                !ks_labels_get(labels, KS_SLICE_LIT("filler")).len)
                 return "labels are lost";
+        }
         ks_series_set_free(set);
     }
     return NULL;
