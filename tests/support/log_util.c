@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/num.h"
 
 void tl_init(struct tl *t)
@@ -43,6 +44,42 @@ void tl_begin(struct tl *t, int64_t now_ns)
     ks_log_ingest_init(&t->in, &t->app, t->scratch, &protocol, &t->params);
     t->in.now_ns = now_ns;
     t->in.store = NULL;
+}
+
+static struct ks_log_params fuzz_all;
+
+void tl_init_fuzz(struct tl *t)
+{
+    tl_init(t);
+    ks_log_set_level(KS_LOG_ERROR);
+    fuzz_all.time_fields = tl_names(t, "_time,@timestamp,time,__REALTIME_TIMESTAMP");
+    fuzz_all.msg_fields = tl_names(t, "message,event,m");
+    fuzz_all.stream_fields = tl_names(t, "app,host,_HOSTNAME,service");
+    fuzz_all.ignore = tl_names(t, "secret,tmp*");
+    fuzz_all.decolorize = tl_names(t, "*");
+    fuzz_all.preserve = tl_names(t, "n,o");
+    tl_extra(t, "tenant=blue,app=forced");
+    fuzz_all.extra = t->params.extra;
+    fuzz_all.extra_count = t->params.extra_count;
+}
+
+void tl_begin_fuzz(struct tl *t, uint8_t options)
+{
+    t->params = fuzz_all;
+    if (!(options & 1))
+        t->params.msg_fields.count = 0;
+    if (!(options & 2))
+        t->params.stream_fields.count = 0;
+    if (!(options & 4))
+        t->params.ignore.count = 0;
+    if (!(options & 8))
+        t->params.extra_count = 0;
+    if (!(options & 16))
+        t->params.decolorize.count = 0;
+    if (!(options & 32))
+        t->params.preserve.count = 0;
+    t->app.cfg.logs.default_msg = options & 2 ? "none" : "";
+    tl_begin(t, 1700000000123456789);
 }
 
 static void value(struct ks_buf *out, struct ks_slice s)

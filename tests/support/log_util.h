@@ -20,6 +20,10 @@ struct ks_log_names tl_names(struct tl *t, const char *list);
 void tl_extra(struct tl *t, const char *list);
 /* A new batch; the time is fixed. */
 void tl_begin(struct tl *t, int64_t now_ns);
+/* For fuzzers: made once; options by bits: time, message, stream, ignored, extra fields, colours.
+ */
+void tl_init_fuzz(struct tl *t);
+void tl_begin_fuzz(struct tl *t, uint8_t options);
 /*
  * The batch as lines `time {stream} a="b" …`, names as they are, in order of the batch. Aborts when
  * a row lies outside of the batch: fuzzers use it as their check.
