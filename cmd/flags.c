@@ -106,7 +106,8 @@ enum { SECRET = 1, IGNORED = 2 };
     F("search.maxSeries", INT, "30000", 0, "series returned by /api/v1/series")                    \
     F("search.maxExportSeries", INT, "10000000", 0, "series of an export")                         \
     F("search.maxLabelsAPISeries", INT, "1000000", 0, "series looked at by the labels calls")      \
-    F("search.maxUniqueTimeseries", INT, "300000", 0, "series per selector of a query")            \
+    F("search.maxUniqueTimeseries", INT, "0", 0,                                                   \
+      "series per selector of a query; 0 = -search.maxMemoryPerQuery / 512 bytes")                 \
     F("search.maxSamplesPerQuery", INT, "1000000000", 0, "samples one query may read")             \
     F("search.maxMemoryPerQuery", BYTES, "0", 0,                                                   \
       "memory of one query; 0 = a quarter of the allowed memory")                                  \

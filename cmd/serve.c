@@ -15,6 +15,7 @@
 #include "cmd/flags.h"
 #include "cmd/logs.h"
 #include "engine/logs/log_store.h"
+#include "query/promql/promql.h"
 #include "query/rule_list.h"
 #include "sys/clock.h"
 #include "sys/pool.h"
@@ -172,6 +173,8 @@ static void fill_config(struct ks_config *c)
     c->max_memory_per_query_bytes = (size_t)ks_flag_int("search.maxMemoryPerQuery");
     if (!c->max_memory_per_query_bytes)
         c->max_memory_per_query_bytes = (size_t)memory_budget() / 4;
+    if (!c->max_unique_series)
+        c->max_unique_series = c->max_memory_per_query_bytes / KS_SERIES_COST_BYTES;
     c->disable_cache = ks_flag_bool("search.disableCache");
     c->result_cache_bytes = (size_t)memory_budget() / 16;
     c->result_cache_recent_ms = ks_flag_ms("search.cacheTimestampOffset");

@@ -80,6 +80,7 @@ struct ks_read_ctx {
     _Atomic int *cancel;      /* not NULL and nonzero: KS_ECANCELED */
     uint64_t max_series;      /* 0 = none; over it KS_ELIMIT naming the limit */
     uint64_t max_samples;
+    size_t max_bytes;              /* of one select; 0 = none; over it KS_ELIMIT naming the limit */
     _Atomic uint64_t samples_read; /* counted here */
 };
 KS_NODISCARD ks_err

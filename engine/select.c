@@ -136,8 +136,30 @@ ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struc
     return ident ? ksi_set_series(s, ident, ret) : KS_ENOMEM;
 }
 
+static ks_err too_large(const struct ks_series_set *s)
+{
+    return ks_fail(KS_ELIMIT,
+                   "selecting these series needs more than -search.maxMemoryPerQuery=%zu bytes "
+                   "(%zu series so far); possible solutions: reducing the number of matching time "
+                   "series or the time range; increasing -search.maxMemoryPerQuery",
+                   s->arena.cap_bytes, s->series_count);
+}
+
+/* The arena has the same limit on its own. */
+static ks_err memory_check(const struct ks_series_set *s)
+{
+    size_t max = s->ctx ? s->ctx->max_bytes : 0;
+    size_t used =
+        s->arena.used_bytes + s->chunk_cap * sizeof *s->chunks + s->series_cap * sizeof *s->series;
+    if (!max || used <= max)
+        return KS_OK;
+    return too_large(s);
+}
+
 ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
 {
+    if (KS_UNLIKELY(s->chunk_count == s->chunk_cap))
+        KS_TRY(memory_check(s));
     KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1,
                             sizeof *s->chunks));
     s->histograms |= chunk.meta->kind != KS_CHUNK_F64;
@@ -504,11 +526,14 @@ ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts,
     /* The sample that stands for the last interval may lie behind the range. */
     if (ks_rules_widest_ms(e->rules) && o.max_ms < INT64_MAX - ks_rules_widest_ms(e->rules))
         o.max_ms += ks_rules_widest_ms(e->rules);
-    ks_arena_init(&s->arena, (size_t)1 << SET_ARENA_MAX_SHIFT);
+    size_t max = s->ctx && s->ctx->max_bytes ? s->ctx->max_bytes : (size_t)1 << SET_ARENA_MAX_SHIFT;
+    ks_arena_init(&s->arena, max);
     ks_arena_init(&s->texts, (size_t)1 << SET_ARENA_MAX_SHIFT);
     ks_buf_init(&s->text, KS_BUF_UNLIMITED);
     pthread_mutex_init(&s->text_lock, NULL);
     ks_err err = o.min_ms > o.max_ms ? KS_OK : select_all(s, &o);
+    if (err == KS_ELIMIT && s->arena.err == KS_ELIMIT)
+        err = too_large(s);
     if (err != KS_OK) {
         ks_series_set_free(s);
         return err;

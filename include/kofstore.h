@@ -79,7 +79,7 @@ void kofstore_options_free(kofstore_options *o);
  * downsampling.period 30d:5m (again for more) · dedup.minScrapeInterval 0s · wal.sync
  * commit|interval|os · wal.repair false · memory.allowedBytes (60 % of the limit) ·
  *   storage.minFreeDiskSpaceBytes 100MB · storage.maxDiskSpaceUsageBytes 0 · storage.maxSeries 0 ·
- * storage.shards (by cores) · flushInterval 30m · search.maxUniqueTimeseries 300000 ·
+ * storage.shards (by cores) · flushInterval 30m · search.maxUniqueTimeseries (by memory) ·
  * search.maxSamplesPerQuery 1000000000 · search.maxMemoryPerQuery (a quarter of
  * memory.allowedBytes)
  *

@@ -153,6 +153,7 @@ static ks_err start_select(kofstore *db, const char *selector, const kofstore_qu
     KS_TRY(read_selector(selector, o, &r->arena, &tenant, &s));
     r->ctx.deadline_mono_ms = deadline(o);
     r->ctx.max_series = db->limits.max_series;
+    r->ctx.max_bytes = db->limits.max_memory_bytes;
     r->ctx.max_samples = db->limits.max_samples;
     r->type = KOFSTORE_RAW;
     return ks_engine_select(db->engine, &s, &r->set);

@@ -127,6 +127,7 @@ ks_err ks_prom_begin(struct ks_http_request *req, int64_t max_duration_ms, struc
         timeout = max_duration_ms;
     ret->read.deadline_mono_ms = req->start_mono_us / 1000 + timeout;
     ret->read.cancel = &req->cancel;
+    ret->read.max_bytes = ret->app->cfg.max_memory_per_query_bytes;
     return read_filters(ret);
 }
 

@@ -21,11 +21,12 @@ static void query_init(struct ksi_query *q, const struct ks_query_source *src,
         .req = req, .src = src, .arena = arena, .strict = req->dialect == KS_PROMQL_STRICT};
     q->max_points = l->max_points_per_series ? l->max_points_per_series : 30000;
     q->max_subquery_points = l->max_subquery_points ? l->max_subquery_points : 100000;
-    q->max_series = l->max_series ? l->max_series : 300000;
     q->max_memory_bytes = l->max_memory_bytes ? l->max_memory_bytes : (size_t)1 << 30;
+    q->max_series = l->max_series ? l->max_series : q->max_memory_bytes / KS_SERIES_COST_BYTES;
     q->read.deadline_mono_ms = req->deadline_mono_ms;
     q->read.cancel = req->cancel;
     q->read.max_series = q->max_series;
+    q->read.max_bytes = q->max_memory_bytes;
     q->read.max_samples = l->max_samples ? l->max_samples : 1000000000;
     if (arena->cap_bytes > q->max_memory_bytes)
         arena->cap_bytes = q->max_memory_bytes;

@@ -13,11 +13,14 @@
 #include "engine/engine.h"
 #include "query/promql/dialect.h"
 
+/* What a selected series costs while a query runs, roughly. */
+enum { KS_SERIES_COST_BYTES = 512 };
+
 struct ks_promql_limits {
     size_t max_query_len;           /* bytes; 0 = 16 KiB */
     uint64_t max_points_per_series; /* 0 = 30e3 */
     uint64_t max_subquery_points;   /* 0 = 100e3 */
-    uint64_t max_series;            /* per selector; 0 = 300e3 */
+    uint64_t max_series;            /* per selector; 0 = max_memory_bytes / KS_SERIES_COST_BYTES */
     uint64_t max_samples;           /* per query; 0 = 1e9 */
     size_t max_memory_bytes;        /* of the query; 0 = 1 GiB */
 };
