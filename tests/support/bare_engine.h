@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "engine/engine_priv.h"
+#include "engine/head_hist.h"
 #include "engine/records.h"
 
 enum { BARE_SHARDS = 2, BARE_SID_MAX = 1 << 16 };
@@ -64,6 +65,7 @@ static inline void bare_engine_use(struct ks_engine *e)
             ks_buf_reset(&labels);
             KS_ASSERT(ks_live_index_labels(e->live, ksi_sid(s, local), &labels, &tenant) == KS_OK);
             KS_ASSERT(ksi_seal(s, local) == KS_OK);
+            KS_ASSERT(ksi_hist_seal(s, local) == KS_OK);
         }
     }
     ks_buf_done(&labels);
