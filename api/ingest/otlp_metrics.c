@@ -49,9 +49,9 @@ static void reject(struct otlp *x, const char *why)
 }
 
 /* --- samples --- */
-/* The point's labels, one more, and the name with a suffix. */
-static ks_err push(struct otlp *x, const struct point *p, const char *suffix, const char *label,
-                   struct ks_slice label_value, double value)
+/* Begins the series with the point's labels, one more, and the name with a suffix. */
+static ks_err begin_series(struct otlp *x, const char *suffix, const char *label,
+                           struct ks_slice label_value)
 {
     struct ks_slice base = ks_buf_view(&x->l.raw), more = ks_slice_str(label);
     size_t suffix_len = strlen(suffix), name_len = x->full_name.len + suffix_len;
@@ -69,7 +69,13 @@ static ks_err push(struct otlp *x, const struct point *p, const char *suffix, co
     if (more.len)
         o = ks_raw_label_put(o, more, label_value);
     o = ks_raw_label_put(o, KS_NAME_LABEL, ks_slice(name, name_len));
-    KS_TRY(ks_ingest_series(x->in, ks_slice(out, (size_t)(o - out))));
+    return ks_ingest_series(x->in, ks_slice(out, (size_t)(o - out)));
+}
+
+static ks_err push(struct otlp *x, const struct point *p, const char *suffix, const char *label,
+                   struct ks_slice label_value, double value)
+{
+    KS_TRY(begin_series(x, suffix, label, label_value));
     KS_TRY(ks_ingest_sample(x->in, (int64_t)(p->time_ns / 1000000),
                             p->flags & 1 ? ks_stale_nan() : value));
     return ks_ingest_flush_if_big(x->in);
@@ -134,21 +140,28 @@ static ks_err vmrange(struct otlp *x, const struct point *p, double lower, doubl
 static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
                           size_t *n);
 
-/* One side of an exponential histogram. */
-static ks_err buckets(struct otlp *x, const struct point *p, struct ks_slice message, bool negative)
+/* One side of an exponential histogram: x->counts, from an index on. */
+static ks_err read_buckets(struct otlp *x, struct ks_slice message, int32_t *ret_offset,
+                           size_t *ret_count)
 {
     struct ksi_message m = ksi_message(message, "Buckets");
     struct ksi_field f;
-    int32_t offset = 0;
-    size_t n = 0;
+    *ret_offset = 0;
+    *ret_count = 0;
     while (ksi_next(&m, &f)) {
         if (f.key == KSI_VARINT(1))
-            offset = (int32_t)ks_unzigzag(f.number);
+            *ret_offset = (int32_t)ks_unzigzag(f.number);
         else if (f.key == KSI_VARINT(2) || f.key == KSI_BYTES(2))
-            KS_TRY(read_counts(x, &m, &f, &n));
+            KS_TRY(read_counts(x, &m, &f, ret_count));
     }
-    if (m.bad)
-        return malformed(x, &m);
+    return m.bad ? malformed(x, &m) : KS_OK;
+}
+
+static ks_err buckets(struct otlp *x, const struct point *p, struct ks_slice message, bool negative)
+{
+    int32_t offset;
+    size_t n;
+    KS_TRY(read_buckets(x, message, &offset, &n));
     double ratio = exp2(-(double)p->scale), base = exp2(ratio),
            bound = exp2((double)offset * ratio);
     for (size_t i = 0; i < n; i++) {
@@ -161,12 +174,47 @@ static ks_err buckets(struct otlp *x, const struct point *p, struct ks_slice mes
     return KS_OK;
 }
 
+/* As a sample of its own; what Prometheus would not store is rejected. */
+static ks_err store_exponential(struct otlp *x, const struct point *p)
+{
+    struct ks_histogram h = ks_histogram_stale(false);
+    if (!(p->flags & 1)) {
+        struct ksi_otlp_exponential in = {.scale = p->scale,
+                                          .count = p->count,
+                                          .zero_count = p->zero_count,
+                                          .sum = p->has_sum ? p->sum : 0,
+                                          .zero_threshold = p->zero_threshold};
+        ksi_otlp_exponential(&in, &h);
+        for (int negative = 0; negative < 2; negative++) {
+            int32_t offset;
+            size_t n;
+            KS_TRY(read_buckets(x, negative ? p->negative : p->positive, &offset, &n));
+            KS_TRY(ksi_otlp_exponential_side(x->in->arena, p->scale, offset, x->counts, n,
+                                             negative ? &h.negative : &h.positive));
+        }
+    }
+    ks_err err = ks_histogram_validate(&h);
+    if (err == KS_EINVAL || err == KS_ELIMIT) {
+        reject(x, ks_err_text());
+        return KS_OK;
+    }
+    KS_TRY(err);
+    KS_TRY(begin_series(x, "", "", ks_slice("", 0)));
+    KS_TRY(ks_ingest_histogram(x->in, (int64_t)(p->time_ns / 1000000), &h));
+    return ks_ingest_flush_if_big(x->in);
+}
+
 static ks_err exponential_samples(struct otlp *x, const struct point *p)
 {
     if (p->scale < -20 || p->scale > 30) {
         reject(x, "the scale of an exponential histogram is out of range");
         return KS_OK;
     }
+    enum ks_native_histograms how = x->in->app->cfg.otlp_native_histograms;
+    if (how != KS_NATIVE_VMRANGE)
+        KS_TRY(store_exponential(x, p));
+    if (how == KS_NATIVE_STORED)
+        return KS_OK;
     KS_TRY(push_plain(x, p, "_count", (double)p->count));
     if (p->has_sum)
         KS_TRY(push_plain(x, p, "_sum", p->sum));

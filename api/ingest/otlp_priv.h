@@ -3,6 +3,7 @@
 #define KS_API_INGEST_OTLP_PRIV_H
 
 #include "api/ingest/remote_write_priv.h"
+#include "base/histogram.h"
 
 /* One field of a message, whatever its type. */
 struct ksi_field {
@@ -78,5 +79,22 @@ void ksi_otlp_label(struct ksi_otlp_labels *l, struct ks_slice name, struct ks_s
 void ksi_otlp_label_name(struct ks_slice name, struct ks_buf *out);
 void ksi_otlp_metric_name(struct ks_slice name, struct ks_slice unit, bool counter, bool gauge,
                           struct ks_buf *out);
+
+/*
+ * otlp_exponential.c: exponential histograms as native ones. Scales above 8 are brought down to 8;
+ * the lowest is -4. Buckets here include their upper bound, there their lower one: as Prometheus
+ * does it, the difference is overlooked.
+ */
+struct ksi_otlp_exponential {
+    int32_t scale;
+    uint64_t count, zero_count;
+    double sum, zero_threshold;
+};
+/* All but the sides. */
+void ksi_otlp_exponential(const struct ksi_otlp_exponential *in, struct ks_histogram *ret);
+/* counts: of the buckets from `offset` on. KS_ELIMIT, KS_ENOMEM of the arena. */
+KS_NODISCARD ks_err ksi_otlp_exponential_side(struct ks_arena *arena, int32_t scale, int32_t offset,
+                                              const uint64_t *counts, size_t n,
+                                              struct ks_histogram_side *ret);
 
 #endif
