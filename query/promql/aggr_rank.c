@@ -182,11 +182,31 @@ static ks_err outliersk(struct job *j, struct ksi_vec *ret)
 static double point_mad(const struct job *j, size_t p, double median)
 {
     size_t n = 0;
-    for (size_t i = 0; i < j->count; i++)
-        if (!isnan(j->items[i].s.values[p]))
-            j->tmp[n++] = fabs(j->items[i].s.values[p] - median);
+    for (size_t i = 0; i < j->count; i++) {
+        double d = fabs(j->items[i].s.values[p] - median);
+        if (!isnan(d)) /* also infinity less infinity */
+            j->tmp[n++] = d;
+    }
     ksi_sort_values(j->tmp, n);
     return ksi_quantile_sorted(0.5, j->tmp, n);
+}
+
+static void mark_beyond_iqr(struct job *j, size_t p)
+{
+    double q25 = point_quantile(j, p, 0.25), q75 = point_quantile(j, p, 0.75);
+    double w = 1.5 * (q75 - q25), lower = q25 - w, upper = q75 + w;
+    for (size_t i = 0; i < j->count; i++) {
+        double v = j->items[i].s.values[p];
+        j->items[i].hash |= v > upper || v < lower;
+    }
+}
+
+/* By the deviation itself: between two values both deviate alike, to the last bit. */
+static void mark_beyond_mad(struct job *j, size_t p)
+{
+    double median = point_quantile(j, p, 0.5), most = point_mad(j, p, median) * j->k[p];
+    for (size_t i = 0; i < j->count; i++)
+        j->items[i].hash |= fabs(j->items[i].s.values[p] - median) > most;
 }
 
 /* Keeps series that leave the band at some point. */
@@ -196,21 +216,10 @@ static ks_err outliers_band(struct job *j, struct ksi_vec *ret)
     for (size_t i = 0; i < j->count; i++)
         j->items[i].hash = 0;
     for (size_t p = 0; p < j->ctx->points; p++) {
-        double lower, upper;
-        if (iqr) {
-            double q25 = point_quantile(j, p, 0.25), q75 = point_quantile(j, p, 0.75),
-                   w = 1.5 * (q75 - q25);
-            lower = q25 - w;
-            upper = q75 + w;
-        } else {
-            double median = point_quantile(j, p, 0.5), w = point_mad(j, p, median) * j->k[p];
-            lower = median - w;
-            upper = median + w;
-        }
-        for (size_t i = 0; i < j->count; i++) {
-            double v = j->items[i].s.values[p];
-            j->items[i].hash |= v > upper || v < lower;
-        }
+        if (iqr)
+            mark_beyond_iqr(j, p);
+        else
+            mark_beyond_mad(j, p);
     }
     for (size_t i = 0; i < j->count; i++)
         if (j->items[i].hash)

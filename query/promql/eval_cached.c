@@ -349,6 +349,22 @@ static ks_err run_grouped(struct ksi_run *r, struct ksi_worker *w, size_t i, dou
     return KS_OK;
 }
 
+/* Notes whether series i, whose kept points are in out, has samples in the fetch range; any: the
+ * part read has. */
+static ks_err look_for_samples(struct ksi_run *r, struct ksi_worker *w, size_t i, bool any,
+                               const double *out)
+{
+    /* absent_over_time has values without samples */
+    for (size_t k = 0; k < r->reuse->skip && !any; k++)
+        any = !ksi_is_absent(r->ctx->q, out[k]) && r->plan->cfg.func != KS_FN_ABSENT_OVER_TIME;
+    if (!any) {
+        KS_TRY(r->ctx->q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
+        any = w->samples.count > 0;
+    }
+    r->seen[i] = any;
+    return KS_OK;
+}
+
 ks_err ksi_reuse_series(struct ksi_run *r, struct ksi_worker *w, size_t i, double *out)
 {
     struct ksi_reuse *u = r->reuse;
@@ -368,12 +384,13 @@ ks_err ksi_reuse_series(struct ksi_run *r, struct ksi_worker *w, size_t i, doubl
             return run_whole(r, w, i, out, now);
         keep_both(old, &t, now);
     }
+    bool any = w->samples.count > 0;
     double *row = ksi_rollup_row(&w->scratch, u->old->points);
     if (!row)
         return KS_ENOMEM;
     ksi_kept_unpack(u->old, old->row, row);
     memcpy(out, row + u->old_at, u->skip * sizeof *out);
-    return KS_OK;
+    return r->seen && !r->by_chunks ? look_for_samples(r, w, i, any, out) : KS_OK;
 }
 
 /* --- keeping --- */
@@ -555,14 +572,31 @@ static ks_err join_groups(struct ksi_run *r, struct ksi_vec *v)
     return KS_OK;
 }
 
+/* Groups are there where they have points: what else their series have is not known of kept ones.
+ */
+static void drop_without_points(struct ksi_vec *v, size_t points)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < v->count; i++) {
+        bool any = false;
+        for (size_t k = 0; k < points && !any; k++)
+            any = !isnan(v->items[i].values[k]);
+        if (any)
+            v->items[n++] = v->items[i];
+    }
+    v->count = n;
+}
+
 ks_err ksi_run_groups(struct ksi_run *r, struct ksi_vec *ret)
 {
     struct ksi_reuse *u = r->reuse;
     if (u)
         KS_TRY(make_now(r));
     KS_TRY(run_groups(r, ret));
-    if (!u)
+    if (!u) {
+        drop_without_points(ret, r->points);
         return KS_OK;
+    }
     if (atomic_load(&u->stale)) {
         u->skip = 0;
         u->tail = r->plan->cfg;
@@ -575,6 +609,7 @@ ks_err ksi_run_groups(struct ksi_run *r, struct ksi_vec *ret)
     if (u->skip)
         KS_TRY(join_groups(r, ret));
     r->points = u->points;
+    drop_without_points(ret, r->points);
     keep_groups(r, ret);
     return KS_OK;
 }

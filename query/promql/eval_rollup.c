@@ -12,7 +12,11 @@ static ks_err plan_at(const struct ksi_ctx *ctx, struct ksi_plan *p)
     const struct ks_expr_rollup *m = p->mod;
     p->has_at = true;
     if (m->at == KS_AT_START || m->at == KS_AT_END) {
-        p->at_ms = m->at == KS_AT_START ? ctx->q->req->start_ms : ctx->q->req->end_ms;
+        /* MetricsQL: start() and end() are those of the grid evaluated, which may be a subquery's.
+         */
+        const struct ks_promql_request *req = ctx->q->req;
+        int64_t start = ctx->q->strict ? req->start_ms : ctx->start_ms;
+        p->at_ms = m->at == KS_AT_START ? start : ctx->q->strict ? req->end_ms : ctx->end_ms;
         return KS_OK;
     }
     struct ksi_vec v;
@@ -232,7 +236,7 @@ static ks_err rollup_selector_multi(struct ksi_run *r, struct ksi_vec *ret)
             err = ksi_set_labels(q, r->set, i, &labels);
         if (err == KS_OK)
             err = q->src->read(r->set, i, r->min_ms, r->max_ms, &w.samples);
-        if (err == KS_OK)
+        if (err == KS_OK && w.samples.count)
             err =
                 push_multi(r->ctx, r->plan, &w, labels, q->src->tenant(r->set, i), &w.samples, ret);
     }
@@ -308,8 +312,10 @@ static ks_err run_histograms(const struct ksi_run *r)
         return KS_OK;
     ksi_range_init(&w, q);
     for (size_t i = 0; i < r->series && err == KS_OK; i++)
-        if (q->src->has_histograms(r->set, i))
+        if (q->src->has_histograms(r->set, i)) {
             err = ksi_range_select(r, i, &w, r->out + i * r->points);
+            r->seen[i] = true;
+        }
     ksi_range_done(&w);
     return err;
 }
@@ -329,14 +335,17 @@ static ks_err rollup_selector(const struct ksi_ctx *ctx, const struct ksi_plan *
     if (ks_rollup_is_multi(&p->cfg))
         return rollup_selector_multi(&r, ret);
     r.out = ks_arena_array(q->arena, r.series * r.points, sizeof(double));
+    r.seen = ks_arena_zalloc(q->arena, r.series);
     ret->items = ks_arena_array(q->arena, r.series, sizeof *ret->items);
     ret->cap = r.series;
-    if (!r.out || !ret->items)
+    if (!r.out || !r.seen || !ret->items)
         return ks_arena_err(q->arena);
     KS_TRY(ksi_run_rows(&r));
     KS_TRY(run_histograms(&r));
     for (size_t i = 0; i < r.series; i++) {
         struct ksi_series x = {.tenant = q->src->tenant(r.set, i), .values = r.out + i * r.points};
+        if (!r.seen[i]) /* found for its chunks, which have a gap there */
+            continue;
         KS_TRY(ksi_set_labels(q, r.set, i, &x.labels));
         if (q->strict)
             KS_TRY(annotate_counter(q, p, &x, r.points));
@@ -479,7 +488,8 @@ static ks_err absent_over_all(const struct ksi_ctx *ctx, const struct ksi_plan *
     struct ksi_vec out;
     struct ksi_ctx c = *ctx;
     c.points = ks_rollup_points(&p->cfg);
-    if (ctx->q->strict && p->subquery) /* Prometheus knows no selector there */
+    /* Neither dialect looks for a selector inside a subquery. */
+    if (ctx->q->strict ? p->subquery : p->mod && ks_rollup_is_subquery(p->mod))
         KS_TRY(ksi_vec_number(&c, 1, &out));
     else
         KS_TRY(ksi_vec_absent(&c, p->arg, &out));

@@ -34,6 +34,8 @@ ks_err ksi_run_series_chunks(struct ksi_run *r, const struct ks_rollup_config *c
                              struct ksi_worker *w, size_t i, double *out)
 {
     const struct ks_query_source *q = r->ctx->q->src;
+    if (r->seen)
+        r->seen[i] = true; /* not known without decoding; rarely false */
     struct one_series one = {q, r->set, i};
     struct ks_rollup_source src = {q->chunk_count(r->set, i), one_chunk, one_read, &one};
     return ks_rollup_run_source(cfg, &src, &w->samples, &w->scratch, out, NULL);
@@ -45,6 +47,8 @@ ks_err ksi_run_series_plain(struct ksi_run *r, struct ksi_worker *w, size_t i, d
     if (r->by_chunks)
         return ksi_run_series_chunks(r, &r->plan->cfg, w, i, out);
     KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->samples));
+    if (r->seen)
+        r->seen[i] = w->samples.count > 0;
     if (q->strict)
         ksi_plain_nans(w->samples.values, w->samples.count);
     return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count,

@@ -50,6 +50,7 @@ struct ksi_run {
     struct ksi_worker *workers;
     size_t worker_count;
     double *out; /* without aggregate: series × points */
+    bool *seen;  /* without aggregate, may be NULL: the series has samples in the fetch range */
     const struct ks_expr_aggregate *aggr;
     struct ksi_label_filter filter;
     struct ks_series_groups groups;

@@ -199,7 +199,7 @@ static ks_err map_clamp(const struct ksi_call *c, struct ksi_vec *ret)
             }
             if (hi && *v > hi[k])
                 *v = hi[k];
-            if (lo && *v < lo[k])
+            else if (lo && *v < lo[k])
                 *v = lo[k];
         }
     return ksi_drop_names(c, ret);

@@ -118,6 +118,8 @@ static double mean_of(struct span s)
 static double variance_of(struct span s)
 {
     double mean = 0, q = 0, n = 0;
+    if (s.n == 1)
+        return isnan(s.v[0]) ? NAN : 0; /* also of an infinity */
     for (size_t i = 0; i < s.n; i++) {
         if (isnan(s.v[i]))
             continue;
