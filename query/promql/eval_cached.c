@@ -390,7 +390,7 @@ ks_err ksi_reuse_series(struct ksi_run *r, struct ksi_worker *w, size_t i, doubl
         return KS_ENOMEM;
     ksi_kept_unpack(u->old, old->row, row);
     memcpy(out, row + u->old_at, u->skip * sizeof *out);
-    return r->seen && !r->by_chunks ? look_for_samples(r, w, i, any, out) : KS_OK;
+    return r->seen ? look_for_samples(r, w, i, any || r->by_chunks, out) : KS_OK;
 }
 
 /* --- keeping --- */
