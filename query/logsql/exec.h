@@ -202,7 +202,18 @@ struct ks_lq_request {
     uint64_t memory_max;     /* 0 = none */
     /* Fields nobody may see nor ask for: `hidden_fields_filters`. */
     struct ks_lq_fields hidden;
+    /*
+     * Not 0, and every pipe hands rows on one by one (ks_lq_can_newest): the newest `newest` rows
+     * after the first `newest_offset`, newest first; blocks older than those are not read.
+     */
+    uint64_t newest, newest_offset;
+    struct ks_lq_exec *parent; /* of a subquery; set by ks_lq_exec_sub */
 };
+
+bool ks_lq_can_newest(const struct ks_lq_query *q);
+/* The range of time the query reads at most; ret_has_filter: it has a _time filter itself. */
+KS_NODISCARD ks_err ks_lq_time_range(const struct ks_lq_query *q, struct ks_arena *arena,
+                                     int64_t *io_min_ns, int64_t *io_max_ns, bool *ret_has_filter);
 
 /*
  * Runs the query and pushes its rows into sink, then calls sink->finish (when it has one). Sink's

@@ -1,0 +1,229 @@
+/* One block of the source seen as rows: its filter, its columns, special fields. One worker each.
+ */
+#include "query/logsql/exec_priv.h"
+
+static bool hidden(const struct ksi_lq_run *run, struct ks_slice name)
+{
+    const struct ks_lq_fields *h = &run->req->hidden;
+    for (size_t i = 0; i < h->count; i++)
+        if (h->items[i].prefix ? ks_slice_has_prefix(name, h->items[i].name)
+                               : ks_slice_eq(name, h->items[i].name))
+            return true;
+    return false;
+}
+
+static struct ksi_lq_worker *worker_of(struct ksi_lq_view *v)
+{
+    return v->self;
+}
+
+static ks_err view_times(struct ksi_lq_view *v, const int64_t **ret_ns)
+{
+    struct ksi_lq_worker *w = worker_of(v);
+    return w->run->x.source->times(w->block, ret_ns);
+}
+
+static ks_err view_streams(struct ksi_lq_view *v, const struct ks_log_stream **ret,
+                           size_t *ret_count, const uint32_t **ret_of_row)
+{
+    struct ksi_lq_worker *w = worker_of(v);
+    return w->run->x.source->streams(w->block, ret, ret_count, ret_of_row);
+}
+
+static ks_err time_column(struct ksi_lq_worker *w, struct ks_lq_col *ret)
+{
+    const int64_t *times;
+    KS_TRY(w->run->x.source->times(w->block, &times));
+    int64_t off = w->run->x.query->options.time_offset_ns;
+    if (off) {
+        int64_t *moved = ks_arena_array(&w->arena, w->view.row_count, sizeof *moved);
+        if (!moved)
+            return ks_arena_err(&w->arena);
+        for (uint32_t i = 0; i < w->view.row_count; i++)
+            moved[i] = (int64_t)((uint64_t)times[i] + (uint64_t)off);
+        times = moved;
+    }
+    *ret =
+        (struct ks_lq_col){.name = KS_SLICE_LIT("_time"), .kind = KS_LQ_TIMES, .times_ns = times};
+    return KS_OK;
+}
+
+static ks_err print_stream(struct ks_arena *arena, const struct ks_log_stream *s,
+                           struct ks_slice *ret)
+{
+    struct ks_buf b;
+    ks_buf_init(&b, KS_BUF_UNLIMITED);
+    ks_stream_print(s->tags, &b);
+    *ret = ks_arena_dup(arena, ks_buf_view(&b));
+    ks_buf_done(&b);
+    return ret->ptr ? KS_OK : ks_arena_err(arena);
+}
+
+/* _stream or _stream_id as a dictionary; made once per block. */
+static ks_err stream_column(struct ksi_lq_worker *w, bool id, struct ks_lq_col *ret)
+{
+    struct ks_lq_col *c = id ? &w->id_col : &w->stream_col;
+    bool *made = id ? &w->has_id_col : &w->has_stream_col;
+    if (*made) {
+        *ret = *c;
+        return KS_OK;
+    }
+    const struct ks_log_stream *streams;
+    const uint32_t *of_row;
+    size_t count;
+    KS_TRY(w->run->x.source->streams(w->block, &streams, &count, &of_row));
+    struct ks_slice *values = ks_arena_array(&w->arena, count + 1, sizeof *values);
+    if (!values)
+        return ks_arena_err(&w->arena);
+    for (size_t i = 0; i < count; i++) {
+        if (!id) {
+            KS_TRY(print_stream(&w->arena, &streams[i], &values[i]));
+            continue;
+        }
+        char *text = ks_arena_alloc(&w->arena, KS_STREAM_ID_TEXT);
+        if (!text)
+            return ks_arena_err(&w->arena);
+        ks_stream_id_print(streams[i].id, text);
+        values[i] = ks_slice(text, KS_STREAM_ID_TEXT);
+    }
+    *c = (struct ks_lq_col){.name = id ? KS_SLICE_LIT("_stream_id") : KS_SLICE_LIT("_stream"),
+                            .kind = KS_LQ_DICT,
+                            .value_count = (uint32_t)count,
+                            .values = values,
+                            .codes = of_row};
+    *made = true;
+    *ret = *c;
+    return KS_OK;
+}
+
+static ks_err view_column(struct ksi_lq_view *v, struct ks_slice name, const uint64_t *bits,
+                          struct ks_lq_col *ret, bool *ret_found)
+{
+    struct ksi_lq_worker *w = worker_of(v);
+    struct ks_log_column c;
+    *ret_found = !hidden(w->run, name);
+    if (!*ret_found)
+        return KS_OK;
+    if (ks_slice_is(name, "_time"))
+        return time_column(w, ret);
+    if (ks_slice_is(name, "_stream"))
+        return stream_column(w, false, ret);
+    if (ks_slice_is(name, "_stream_id"))
+        return stream_column(w, true, ret);
+    KS_TRY(w->run->x.source->column(w->block, name, bits, &c));
+    *ret_found = c.kind != KS_COL_ABSENT;
+    *ret = (struct ks_lq_col){.name = name,
+                              .kind = c.kind == KS_COL_CONST  ? KS_LQ_CONST
+                                      : c.kind == KS_COL_DICT ? KS_LQ_DICT
+                                                              : KS_LQ_VALUES,
+                              .value_count = c.value_count,
+                              .values = c.values,
+                              .codes = c.codes};
+    return KS_OK;
+}
+
+static ks_err view_names(struct ksi_lq_view *v, const struct ks_slice **ret, size_t *ret_count)
+{
+    struct ksi_lq_worker *w = worker_of(v);
+    return w->run->x.source->names(w->block, ret, ret_count);
+}
+
+static ks_err view_filter(struct ksi_lq_view *v, struct ks_slice name,
+                          const struct ks_log_pred *pred, uint64_t *bits)
+{
+    struct ksi_lq_worker *w = worker_of(v);
+    if (!hidden(w->run, name))
+        return w->run->x.source->filter(w->block, name, pred, bits);
+    if (!pred->match_empty)
+        memset(bits, 0, KS_ROW_WORDS(v->row_count) * sizeof *bits);
+    return KS_OK;
+}
+
+ks_err ksi_lq_worker_init(struct ksi_lq_worker *w, struct ksi_lq_run *run, unsigned number)
+{
+    *w = (struct ksi_lq_worker){.run = run, .number = number};
+    uint64_t cap = run->x.memory_max ? run->x.memory_max : KS_BUF_UNLIMITED;
+    ks_arena_init(&w->arena, cap < (64u << 20) ? 64u << 20 : cap);
+    w->view = (struct ksi_lq_view){.self = w,
+                                   .scratch = &w->arena,
+                                   .column = view_column,
+                                   .names = view_names,
+                                   .filter = view_filter,
+                                   .times = view_times,
+                                   .streams = view_streams};
+    return run->x.source->block_new(run->x.source->self, &w->block);
+}
+
+void ksi_lq_worker_done(struct ksi_lq_worker *w)
+{
+    if (w->block)
+        w->run->x.source->block_free(w->block);
+    ks_arena_done(&w->arena);
+}
+
+ks_err ksi_lq_block_rows(struct ksi_lq_worker *w, const struct ksi_lq_need *need,
+                         const uint64_t *bits, struct ks_lq_rows *ret)
+{
+    static const char *const special[] = {"_time", "_stream", "_stream_id"};
+    const struct ks_slice *names;
+    size_t count;
+    KS_TRY(w->run->x.source->names(w->block, &names, &count));
+    struct ks_lq_col *cols = ks_arena_array(&w->arena, count + 4, sizeof *cols);
+    if (!cols)
+        return ks_arena_err(&w->arena);
+    uint32_t n = 0;
+    bool found;
+    for (size_t i = 0; i < count + 3; i++) {
+        struct ks_slice name = i < 3 ? ks_slice_str(special[i]) : names[i - 3];
+        if (!ksi_lq_need_has(need, name))
+            continue;
+        KS_TRY(view_column(&w->view, name, bits, &cols[n], &found));
+        n += found;
+    }
+    struct ks_lq_rows all = {w->view.row_count, n, cols};
+    return ks_lq_rows_compact(&all, bits, &w->arena, ret);
+}
+
+static uint64_t count_bits(const uint64_t *bits, uint32_t rows)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < KS_ROW_WORDS(rows); i++)
+        n += (uint64_t)__builtin_popcountll(bits[i]);
+    return n;
+}
+
+ks_err ksi_lq_scan_block(struct ksi_lq_worker *w, void *scan, size_t i)
+{
+    struct ksi_lq_run *run = w->run;
+    const struct ks_lq_source *src = run->x.source;
+    ks_arena_reset(&w->arena);
+    w->has_stream_col = w->has_id_col = false;
+    KS_TRY(src->block_open(w->block, scan, i));
+    w->view.row_count = src->rows(w->block);
+    if (!w->view.row_count)
+        return KS_OK;
+    size_t words = KS_ROW_WORDS(w->view.row_count);
+    uint64_t *selected = ks_arena_array(&w->arena, words, sizeof *selected);
+    uint64_t *bits = ks_arena_array(&w->arena, words, sizeof *bits);
+    if (!selected || !bits)
+        return ks_arena_err(&w->arena);
+    bool any;
+    ks_lq_bits_fill(selected, w->view.row_count);
+    KS_TRY(src->select(w->block, selected, &any));
+    if (!any)
+        return KS_OK;
+    atomic_fetch_add_explicit(&run->counters->blocks, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->counters->rows_scanned, count_bits(selected, w->view.row_count),
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->counters->bytes_scanned, src->block_meta(scan, i).bytes,
+                              memory_order_relaxed);
+    memcpy(bits, selected, words * sizeof *bits);
+    w->view.selected = selected;
+    KS_TRY(ksi_lq_cond_eval_view(run->cond, &w->view, bits));
+    if (!ksi_lq_bits_any(bits, w->view.row_count))
+        return KS_OK;
+    struct ks_lq_rows rows;
+    KS_TRY(ksi_lq_block_rows(w, &run->need, bits, &rows));
+    atomic_fetch_add_explicit(&run->counters->rows_found, rows.row_count, memory_order_relaxed);
+    return ks_lq_push(run->stages[0], w->number, &rows);
+}

@@ -1,0 +1,226 @@
+/*
+ * What every matching value is known to contain. A hint that is missing costs time; one that is
+ * wrong loses rows: when in doubt there is none.
+ */
+#include "query/logsql/match_priv.h"
+
+#include "base/buf.h"
+#include "query/logsql/value.h"
+
+static bool token_char(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+}
+
+struct hints {
+    struct ks_arena *arena;
+    struct ks_slice *tokens;
+    size_t count, cap;
+    struct ks_slice literal;
+};
+
+/* Tokens of a text that stands whole in the value. open_left: a word may go on before it. */
+static ks_err add_text(struct hints *h, struct ks_slice s, bool open_left, bool open_right)
+{
+    if (s.len > h->literal.len)
+        h->literal = s;
+    for (size_t i = 0; i < s.len;) {
+        size_t from = i;
+        while (i < s.len && token_char(s.ptr[i]))
+            i++;
+        bool cut = (open_left && from == 0) || (open_right && i == s.len);
+        if (i > from && !cut) {
+            if (h->count == h->cap)
+                KS_TRY(ks_arena_grow(h->arena, (void **)&h->tokens, &h->cap, h->count + 1,
+                                     sizeof *h->tokens));
+            h->tokens[h->count++] = ks_slice(s.ptr + from, i - from);
+        }
+        while (i < s.len && !token_char(s.ptr[i]))
+            i++;
+    }
+    return KS_OK;
+}
+
+/* --- regexps --- */
+
+struct scan {
+    struct hints *h;
+    char *run;
+    size_t len;
+};
+
+static ks_err end_run(struct scan *s)
+{
+    struct ks_slice r = ks_slice(s->run, s->len);
+    if (s->len > s->h->literal.len)
+        KS_TRY(add_text(s->h, ks_arena_dup(s->h->arena, r), true, true));
+    s->len = 0;
+    return KS_OK;
+}
+
+/* Behind the class that begins at re[i] (`[`); re.len when it does not end. */
+static size_t skip_class(struct ks_slice re, size_t i)
+{
+    i++;
+    if (i < re.len && re.ptr[i] == '^')
+        i++;
+    if (i < re.len && re.ptr[i] == ']')
+        i++;
+    while (i < re.len && re.ptr[i] != ']') {
+        if (re.ptr[i] == '\\')
+            i++;
+        else if (re.ptr[i] == '[' && i + 1 < re.len && re.ptr[i + 1] == ':')
+            return re.len; /* [[:alpha:]]: not worth the trouble */
+        i++;
+    }
+    return i < re.len ? i + 1 : re.len;
+}
+
+/* Runs of plain characters outside of groups, that no quantifier makes optional. */
+static ks_err regexp_hints(struct hints *h, struct ks_slice re)
+{
+    if (!re.len || memchr(re.ptr, '|', re.len) || memmem(re.ptr, re.len, "(?", 2) ||
+        memmem(re.ptr, re.len, "\\Q", 2))
+        return KS_OK;
+    struct scan s = {h, ks_arena_alloc(h->arena, re.len), 0};
+    size_t depth = 0;
+    if (!s.run)
+        return ks_arena_err(h->arena);
+    for (size_t i = 0; i < re.len;) {
+        char c = re.ptr[i];
+        if (c == '[') {
+            KS_TRY(end_run(&s));
+            i = skip_class(re, i);
+            continue;
+        }
+        if (c == '(' || c == ')') {
+            KS_TRY(end_run(&s));
+            depth += c == '(' ? 1 : (size_t)-1;
+        } else if (c == '?' || c == '*' || c == '{') {
+            if (s.len) /* the last character may be absent */
+                while (--s.len && ((unsigned char)s.run[s.len] & 0xc0) == 0x80)
+                    ;
+            KS_TRY(end_run(&s));
+            while (c == '{' && i < re.len && re.ptr[i] != '}')
+                i++;
+        } else if (c == '\\') {
+            if (++i >= re.len || token_char(re.ptr[i]) || depth)
+                KS_TRY(end_run(&s));
+            else
+                s.run[s.len++] = re.ptr[i];
+            if (i < re.len && (re.ptr[i] == 'x' || re.ptr[i] == 'p' || re.ptr[i] == 'P' ||
+                               (re.ptr[i] >= '0' && re.ptr[i] <= '9'))) {
+                s.len = 0;
+                return KS_OK; /* forms with arguments: stop here */
+            }
+        } else if (c == '.' || c == '^' || c == '$' || c == '+') {
+            KS_TRY(end_run(&s));
+        } else if (!depth) {
+            s.run[s.len++] = c;
+        }
+        i++;
+    }
+    return end_run(&s);
+}
+
+/* --- patterns --- */
+
+static const struct {
+    const char *name, *re;
+} placeholders[] = {
+    {"<N>", "(?:[0-9]+|[0-9a-fA-F]{4,})"},
+    {"<UUID>", "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"},
+    {"<IP4>", "[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}"},
+    {"<TIME>", "[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?"},
+    {"<DATE>", "[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}"},
+    {"<DATETIME>", "[0-9]{4}[-/][0-9]{2}[-/][0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?"
+                   "(?:Z|[+-][0-9]{2}:?[0-9]{2})?"},
+    {"<W>", "(?:[\\pL\\p{Nd}_]+|\"(?:[^\"\\\\]|\\\\.)*\"|'(?:[^'\\\\]|\\\\.)*'|`[^`]*`)"},
+};
+
+ks_err ksi_lq_pattern_regexp(struct ks_slice pattern, enum ks_lq_pattern_mode mode,
+                             struct ks_arena *arena, struct ks_slice *ret)
+{
+    struct ks_buf b;
+    ks_buf_init(&b, KS_BUF_UNLIMITED);
+    if (mode == KS_LQ_PATTERN_FULL || mode == KS_LQ_PATTERN_PREFIX)
+        ks_buf_str(&b, "\\A");
+    for (size_t i = 0; i < pattern.len;) {
+        size_t k = 0, n = sizeof placeholders / sizeof *placeholders;
+        while (k < n &&
+               !ks_slice_has_prefix(ks_slice_from(pattern, i), ks_slice_str(placeholders[k].name)))
+            k++;
+        if (k < n) {
+            ks_buf_str(&b, placeholders[k].re);
+            i += strlen(placeholders[k].name);
+            continue;
+        }
+        char c = pattern.ptr[i++];
+        if ((unsigned char)c < 128 && !token_char(c) && c != ' ' && c >= 0x20)
+            ks_buf_byte(&b, '\\');
+        ks_buf_byte(&b, (uint8_t)c);
+    }
+    if (mode == KS_LQ_PATTERN_FULL || mode == KS_LQ_PATTERN_SUFFIX)
+        ks_buf_str(&b, "\\z");
+    ks_err err = ks_buf_status(&b);
+    *ret = err ? ks_slice("", 0) : ks_arena_dup(arena, ks_buf_view(&b));
+    ks_buf_done(&b);
+    return err ? err : ret->ptr ? KS_OK : ks_arena_err(arena);
+}
+
+/* --- all kinds --- */
+
+static ks_err value_hints(struct hints *h, const struct ks_lq_filter *f)
+{
+    for (size_t i = 0; i < f->values.count; i++)
+        KS_TRY(add_text(h, f->values.items[i], false, false));
+    return KS_OK;
+}
+
+static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
+{
+    const struct ks_lq_filter *f = l->f;
+    switch (f->kind) {
+    case KS_LQ_F_PHRASE:
+        return add_text(h, f->text, false, false);
+    case KS_LQ_F_PREFIX:
+        return add_text(h, f->text, false, true);
+    case KS_LQ_F_EXACT_PREFIX:
+        return add_text(h, f->text, false, true);
+    case KS_LQ_F_SUBSTRING:
+        return add_text(h, f->text, true, true);
+    case KS_LQ_F_EXACT:
+        l->pred.exact = &f->text;
+        l->pred.exact_count = 1;
+        return add_text(h, f->text, false, false);
+    case KS_LQ_F_SEQUENCE:
+    case KS_LQ_F_CONTAINS_ALL:
+        return value_hints(h, f);
+    case KS_LQ_F_IN:
+    case KS_LQ_F_CONTAINS_ANY:
+        if (f->kind == KS_LQ_F_IN) {
+            l->pred.exact = f->values.items;
+            l->pred.exact_count = f->values.count;
+        }
+        return f->values.count == 1 ? value_hints(h, f) : KS_OK;
+    case KS_LQ_F_RANGE:
+        l->pred.has_range = true;
+        l->pred.range_min = f->min;
+        l->pred.range_max = f->max;
+        return KS_OK;
+    case KS_LQ_F_REGEXP:
+        return regexp_hints(h, f->text);
+    default:
+        return KS_OK;
+    }
+}
+
+ks_err ksi_lq_hints(struct ksi_lq_leaf *l, struct ks_arena *arena)
+{
+    struct hints h = {.arena = arena};
+    KS_TRY(collect(&h, l));
+    l->pred.tokens = h.tokens;
+    l->pred.token_count = h.count;
+    l->pred.literal = h.literal;
+    return KS_OK;
+}
