@@ -219,7 +219,7 @@ static ks_err format_steps(const struct ks_lq_pattern *p, struct ksi_lq_call *c,
 static ks_err format_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
 {
     const struct ks_lq_pattern *p = &m->pipe->u.format.pattern;
-    struct format_step *steps;
+    struct format_step *steps = NULL;
     struct ksi_lq_texts like;
     KS_TRY(format_steps(p, c, &steps, &like));
     struct ks_slice *out = ks_arena_zalloc(c->arena, like.count * sizeof *out);

@@ -150,7 +150,9 @@ static const struct unit *unit_prefix(struct ks_slice s, const struct unit *unit
     return best;
 }
 
-static bool parse_units(struct ks_slice s, const struct unit *units, size_t count, int64_t *ret)
+/* bare: the last number of several may lack its unit (1KB5). */
+static bool parse_units(struct ks_slice s, const struct unit *units, size_t count, bool bare,
+                        int64_t *ret)
 {
     bool neg = s.len && s.ptr[0] == '-';
     if (neg)
@@ -164,6 +166,10 @@ static bool parse_units(struct ks_slice s, const struct unit *units, size_t coun
         if (!n)
             return false;
         s = ks_slice_from(s, n);
+        if (bare && sum > 0 && !s.len) {
+            sum += v;
+            break;
+        }
         const struct unit *u = unit_prefix(s, units, count);
         if (!u)
             return false;
@@ -182,7 +188,7 @@ bool ks_lq_parse_duration(struct ks_slice s, int64_t *ret_ns)
         {"y", 365.0 * NS_DAY}, {"w", 7.0 * NS_DAY}, {"d", NS_DAY}, {"h", NS_HOUR},
         {"m", NS_MINUTE},      {"s", NS_SECOND},    {"ms", 1e6},   {"µs", 1e3},
         {"μs", 1e3},           {"us", 1e3},         {"ns", 1}};
-    return parse_units(s, units, sizeof units / sizeof *units, ret_ns);
+    return parse_units(s, units, sizeof units / sizeof *units, false, ret_ns);
 }
 
 bool ks_lq_parse_bytes(struct ks_slice s, int64_t *ret)
@@ -206,7 +212,7 @@ bool ks_lq_parse_bytes(struct ks_slice s, int64_t *ret)
                                         {"Ti", K * K * K * K},
                                         {"TiB", K * K * K * K}};
 #undef K
-    return parse_units(s, units, sizeof units / sizeof *units, ret);
+    return parse_units(s, units, sizeof units / sizeof *units, true, ret);
 }
 
 bool ks_lq_parse_ipv4(struct ks_slice s, uint32_t *ret)
@@ -380,7 +386,10 @@ bool ks_lq_parse_rfc3339(struct ks_slice s, int64_t *ret_ns)
         !fixed_digits(s, &pos, 2, &mi) || !one_char(s, &pos, ":") ||
         !fixed_digits(s, &pos, 2, &sec))
         return false;
-    if (mo < 1 || mo > 12 || d < 1 || d > 31 || h > 23 || mi > 59 || sec > 59)
+    static const unsigned char month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    bool leap = (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
+    if (mo < 1 || mo > 12 || d < 1 || d > month_days[mo - 1] + (unsigned)(mo == 2 && leap) ||
+        h > 23 || mi > 59 || sec > 59)
         return false;
     if (y < 1678 || y > 2261)
         return false;
@@ -470,7 +479,7 @@ size_t ks_lq_time_format(char out[40], int64_t ns)
 
 size_t ks_lq_f64_format(char *out, double v)
 {
-    return ks_f64_format(out, v);
+    return ks_f64_format_fixed(out, v);
 }
 
 size_t ks_lq_duration_format(char *out, int64_t ns)
@@ -478,8 +487,8 @@ size_t ks_lq_duration_format(char *out, int64_t ns)
     static const struct {
         int64_t size;
         const char *unit;
-    } units[] = {{7 * NS_DAY, "w"}, {NS_DAY, "d"},       {NS_HOUR, "h"}, {NS_MINUTE, "m"},
-                 {1000000, "ms"},   {1000, "\xc2\xb5s"}, {1, "ns"}};
+    } units[] = {{7 * NS_DAY, "w"}, {NS_DAY, "d"},   {NS_HOUR, "h"},      {NS_MINUTE, "m"},
+                 {NS_SECOND, "s"},  {1000000, "ms"}, {1000, "\xc2\xb5s"}, {1, "ns"}};
     size_t n = 0;
     uint64_t left = (uint64_t)ns;
     if (ns == 0) {
@@ -490,9 +499,9 @@ size_t ks_lq_duration_format(char *out, int64_t ns)
         out[n++] = '-';
         left = 0 - left;
     }
-    bool seconds = left >= NS_SECOND;
+    bool seconds = left >= NS_SECOND; /* 1m5.5s, but 1m5ms and 5ms500µs */
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
-        if (seconds && i == 4)
+        if (seconds && i == 4 && left >= NS_SECOND)
             break;
         uint64_t v = left / (uint64_t)units[i].size;
         if (v) {
@@ -502,8 +511,14 @@ size_t ks_lq_duration_format(char *out, int64_t ns)
             left -= v * (uint64_t)units[i].size;
         }
     }
-    if (seconds && left) {
-        n += ks_f64_format(out + n, (double)left / NS_SECOND);
+    if (left) {
+        n += ks_u64_format(out + n, left / NS_SECOND);
+        uint64_t frac = left % NS_SECOND;
+        if (frac) { /* nine digits without the zeros at the end */
+            out[n++] = '.';
+            for (uint64_t unit = NS_SECOND / 10; frac; frac %= unit, unit /= 10)
+                out[n++] = (char)('0' + frac / unit);
+        }
         out[n++] = 's';
     }
     return n;
