@@ -13,6 +13,7 @@
 struct ks_metadata_store;
 struct ks_exemplar_ring;
 struct ks_query_log;
+struct ks_trace_store;
 struct ks_result_cache;
 struct ks_logs;
 
@@ -55,6 +56,10 @@ struct ks_config {
             type_and_unit_labels;
     } promql;            /* strict PromQL's -enable-feature */
     bool strict_dialect; /* -search.dialect=promql: every query path answers as Prometheus */
+    /* traces */
+    bool jaeger_v1; /* the Jaeger listener answers as 1.52 */
+    bool trace_self_edges;
+    size_t max_traces_per_search;
     int64_t min_free_disk_bytes;
     size_t max_metadata_bytes, query_log_count;
     struct ks_log_config logs;
@@ -64,7 +69,9 @@ struct ks_app {
     struct ks_config cfg;
     struct ks_engine *engine;
     struct ks_logs *logs; /* NULL: none are kept */
+    struct ks_trace_store *traces;
     struct ks_http_server *server;
+    struct ks_http_server *more_servers[KS_LISTEN_COUNT]; /* of listeners with routes of their own */
     struct ks_metadata_store *metadata;
     struct ks_exemplar_ring *exemplars;
     struct ks_query_log *queries;

@@ -83,6 +83,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
         return NULL;
     ks_http_request_init(&c->req, s->opts.max_arena_bytes);
     c->req.app = s->opts.app;
+    c->req.listener = s->opts.listener;
     c->server = s;
     c->mhd = mhd;
     atomic_store(&c->refs, 1);

@@ -40,6 +40,16 @@ enum ks_http_method { KS_GET, KS_POST, KS_PUT, KS_DELETE, KS_HEAD, KS_OPTIONS, K
 #define KS_METHODS_READ ((1u << KS_GET) | (1u << KS_POST) | (1u << KS_HEAD))
 #define KS_METHODS_ANY  (~0u)
 
+/* Which set of listeners a request came by: some have routes of their own. */
+enum ks_listener {
+    KS_LISTEN_MAIN,
+    KS_LISTEN_OTLP,
+    KS_LISTEN_JAEGER,
+    KS_LISTEN_ZIPKIN,
+    KS_LISTEN_JAEGER_THRIFT,
+    KS_LISTEN_COUNT
+};
+
 struct ks_http_arg {
     struct ks_slice name, value;
     bool in_body; /* from a form body, not from the URL */
@@ -82,6 +92,7 @@ struct ks_http_request {
     bool strict;       /* Prometheus' dialect and words (see router.h) */
     bool cluster_form; /* /insert|select|delete/<tenant>/…: envelopes carry isPartial */
     enum ks_http_lane lane;
+    enum ks_listener listener;
     bool whole;            /* answers in one piece: on the network thread, once known to be short */
     size_t max_body_bytes; /* 0 = the server's default */
 
@@ -120,6 +131,7 @@ struct ks_http_opts {
      * req->scratch is NULL. */
     void (*handle)(struct ks_http_request *req);
     void *app;
+    enum ks_listener listener;
 };
 
 KS_NODISCARD ks_err ks_http_start(const struct ks_http_opts *opts, struct ks_http_server **ret);

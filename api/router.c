@@ -9,7 +9,8 @@
 #include "sys/clock.h"
 
 static const struct ks_route_table *const tables[] = {&ks_routes_ingest, &ks_routes_prom,
-                                                      &ks_routes_ops, &ks_routes_logs};
+                                                      &ks_routes_ops, &ks_routes_logs,
+                                                      &ks_routes_jaeger};
 #define TABLE_COUNT (sizeof tables / sizeof *tables)
 
 static KS_STAT(stat_requests_all, "vm_http_requests_all_total");
@@ -42,6 +43,20 @@ static bool pattern_match(const char *pattern, struct ks_slice text, struct ks_s
         }
     }
     return p == end;
+}
+
+/* By kind of listener; NULL: none of its own. */
+static const struct ks_route_table *const own_tables[KS_LISTEN_COUNT] = {
+    [KS_LISTEN_JAEGER] = &ks_routes_jaeger_listener,
+};
+
+static struct ks_route *find_own(const struct ks_route_table *t, struct ks_slice text,
+                                 struct ks_slice *ret_param)
+{
+    for (size_t i = 0; t && i < t->count; i++)
+        if (pattern_match(t->routes[i].pattern, text, ret_param))
+            return &t->routes[i];
+    return NULL;
 }
 
 /* Exact patterns win over ones that end in *. */
@@ -162,6 +177,8 @@ static bool match_path(struct ks_http_request *req)
     struct ks_slice rest = ks_slice_from(path, 1);
     if (!req->role)
         rest = strip_store(req, rest);
+    if ((req->route = find_own(own_tables[req->listener], rest, &req->param)))
+        return true;
     if ((req->route = find(KS_AREA_ROOT, rest, true, &req->param)))
         return true;
     static const struct {

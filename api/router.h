@@ -72,7 +72,10 @@ struct ks_route_table {
     size_t count;
 };
 /* Every handler family hands in one. */
-extern const struct ks_route_table ks_routes_ingest, ks_routes_prom, ks_routes_ops, ks_routes_logs;
+extern const struct ks_route_table ks_routes_ingest, ks_routes_prom, ks_routes_ops, ks_routes_logs,
+    ks_routes_jaeger;
+/* Routes of one kind of listener, tried before the others; area KS_AREA_ROOT. */
+extern const struct ks_route_table ks_routes_jaeger_listener;
 
 /* The server's two callbacks. */
 void ks_router_route(struct ks_http_request *req);

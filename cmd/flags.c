@@ -53,6 +53,29 @@ enum { SECRET = 1, IGNORED = 2 };
     F("storage.seriesIdleTimeout", DURATION, "1h", 0,                                              \
       "series without samples for this long leave memory at the next flush")                       \
     F("flushInterval", DURATION, "30m", 0, "the head is written to parts at least this often")     \
+    F("traces.maxTraces", INT, "100000", 0,                                                        \
+      "traces kept in memory per tenant; the oldest by first-seen id go")                          \
+    F("traces.maxBytes", BYTES, "0", 0,                                                            \
+      "memory of traces, all tenants; 0 = an eighth of the allowed memory, at least 64MiB")        \
+    F("traces.maxSpansPerTrace", INT, "50000", 0, "further spans of a trace are refused")          \
+    F("traces.maxTenants", INT, "10000", 0, "tenants with traces beyond which new ones wait")      \
+    F("traces.maxTracesPerSearch", INT, "1000", 0, "largest limit of a search")                    \
+    F("traces.keep", STRING, "", 0,                                                                \
+      "traces moved to a second ring instead of being lost: error, duration>1s, or both joined "   \
+      "by or")                                                                                     \
+    F("traces.maxKept", INT, "0", 0, "traces of the second ring; 0 = a tenth of maxTraces")        \
+    F("traces.wal", BOOL, "true", 0,                                                               \
+      "traces are written to the log and survive a restart; false: memory only, as in Jaeger")     \
+    F("traces.selfDependencies", BOOL, "false", 0,                                                 \
+      "dependencies count calls within one service too, as Jaeger 2 does")                         \
+    F("jaeger.profile", STRING, "2", 0,                                                            \
+      "answers of the Jaeger listener: as Jaeger 2 (2.20) or 1 (1.52)")                            \
+    F("otlp.httpListenAddr", LIST, "", 0, "extra addresses for OTLP over HTTP, usually :4318")     \
+    F("jaeger.httpListenAddr", LIST, "", 0,                                                        \
+      "addresses that answer as Jaeger's query service, usually :16686")                           \
+    F("zipkin.httpListenAddr", LIST, "", 0, "extra addresses for Zipkin, usually :9411")           \
+    F("jaegerThrift.httpListenAddr", LIST, "", 0,                                                  \
+      "extra addresses for Jaeger thrift over HTTP, usually :14268")                               \
     F("selfScrapeInterval", DURATION, "0s", 0,                                                     \
       "write the own /metrics as samples this often; 0 = off")                                     \
     F("selfScrapeInstance", STRING, "self", 0, "label instance of self-scraped samples")           \

@@ -14,7 +14,9 @@
 #include "cmd/commands.h"
 #include "cmd/flags.h"
 #include "cmd/logs.h"
+#include "cmd/traces.h"
 #include "engine/logs/log_store.h"
+#include "engine/traces/trace_store.h"
 #include "query/promql/promql.h"
 #include "query/rule_list.h"
 #include "sys/clock.h"
@@ -217,9 +219,9 @@ static ks_err open_with_rules(struct ks_engine_opts *o, struct ks_engine **ret)
     return err;
 }
 
-static ks_err open_engine(struct ks_pool *pool, struct ks_logs *logs, struct ks_engine **ret)
+static ks_err open_engine(struct ks_app *app, struct ks_pool *pool, struct ks_engine **ret)
 {
-    struct ks_signal signals[] = {ks_logs_signal(logs)};
+    struct ks_signal signals[2] = {ks_logs_signal(app->logs)};
     struct ks_engine_opts o = {
         .dir = ks_flag_str("storageDataPath"),
         .retention_ms = ks_flag_ms("retentionPeriod"),
@@ -251,6 +253,7 @@ static ks_err open_engine(struct ks_pool *pool, struct ks_logs *logs, struct ks_
         return ks_fail(KS_EINVAL, "-wal.segmentBytes=%s: want at least 256KiB",
                        ks_flag_str("wal.segmentBytes"));
     o.wal_segment_bytes &= ~(uint64_t)4095;
+    KS_TRY(ks_serve_traces_new(app, o.memory_bytes, &signals[1]));
     return open_with_rules(&o, ret);
 }
 
@@ -290,7 +293,8 @@ static ks_err start_http(struct ks_app *app, struct ks_arena *arena)
         workers("search.maxConcurrentRequests"), 4096, ks_flag_ms("search.maxQueueDuration"), 429};
     o.lanes[KS_LANE_EXPORT] = o.lanes[KS_LANE_SELECT];
     o.lanes[KS_LANE_OPS] = (struct ks_http_lane_opts){3, 256, 60000, 503};
-    return ks_http_start(&o, &app->server);
+    KS_TRY(ks_http_start(&o, &app->server));
+    return ks_serve_traces_listen(app, &o);
 }
 
 static void raise_file_limit(void)
@@ -309,6 +313,7 @@ static void shut_down(struct ks_app *app, struct ks_self_scrape *scrape)
     if (delay > 0)
         usleep((useconds_t)delay * 1000);
     ks_self_scrape_stop(scrape);
+    ks_serve_traces_stop(app, ks_flag_ms("http.maxGracefulShutdownDuration"));
     ks_http_stop(app->server, ks_flag_ms("http.maxGracefulShutdownDuration"));
     app->server = NULL;
 }
@@ -355,7 +360,7 @@ static int run(sigset_t *signals)
     ks_arena_init(&arena, 16 << 20);
     if (ks_pool_new("work", ks_cpu_count(), 1024, &pool) != KS_OK || ks_app_init(&app) != KS_OK ||
         ks_cmd_logs_new(&arena, &app.logs) != KS_OK ||
-        open_engine(pool, app.logs, &app.engine) != KS_OK)
+        open_engine(&app, pool, &app.engine) != KS_OK)
         status = complain("cannot start");
     else
         status = serve(&app, signals, &arena);
@@ -363,6 +368,7 @@ static int run(sigset_t *signals)
         status = complain("closing the data folder");
     ks_logs_free(app.logs);
     ks_app_done(&app);
+    ks_trace_store_free(app.traces);
     ks_pool_free(pool);
     ks_arena_done(&arena);
     if (!status)

@@ -99,6 +99,20 @@ static bool real(struct transcoder *t, double *ret)
     return number_text(t, &s) && ks_f64_parse(s, ret);
 }
 
+static bool enumeration(struct transcoder *t, const struct ks_otlp_field *f, uint64_t *ret)
+{
+    struct ks_json *j = &t->j;
+    struct ks_slice s;
+    ks_json_blanks(j);
+    const char *at = j->p;
+    if (j->p < j->end && *j->p == '"' && ks_json_string(j, &s))
+        for (*ret = 0; f->names && f->names[*ret]; ++*ret)
+            if (ks_slice_is(s, f->names[*ret]))
+                return true;
+    j->p = at;
+    return integer(t, ret);
+}
+
 static int digit(enum ks_otlp_type type, char c)
 {
     if (type == KS_OTLP_HEX)
@@ -173,6 +187,18 @@ static bool scalar(struct transcoder *t, const struct ks_otlp_field *f)
             return false;
         put_key(t->out, f, 1);
         ks_buf_u64(t->out, u);
+        return true;
+    case KS_OTLP_FIXED32:
+        if (!integer(t, &u) || u > UINT32_MAX)
+            return false;
+        put_key(t->out, f, 5);
+        ks_buf_u32(t->out, (uint32_t)u);
+        return true;
+    case KS_OTLP_ENUM:
+        if (!enumeration(t, f, &u))
+            return false;
+        put_key(t->out, f, 0);
+        ks_buf_varint(t->out, u);
         return true;
     case KS_OTLP_DOUBLE:
         if (!real(t, &d))
@@ -292,19 +318,19 @@ ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_messa
     }
 #define ONE(text, number, type)                                                                    \
     {                                                                                              \
-        text, number, KS_OTLP_##type, false, NULL                                                  \
+        text, number, KS_OTLP_##type, false, NULL, NULL                                                  \
     }
 #define MANY(text, number, type)                                                                   \
     {                                                                                              \
-        text, number, KS_OTLP_##type, true, NULL                                                   \
+        text, number, KS_OTLP_##type, true, NULL, NULL                                                   \
     }
 #define SUB(text, number, message)                                                                 \
     {                                                                                              \
-        text, number, KS_OTLP_MESSAGE, false, &message                                             \
+        text, number, KS_OTLP_MESSAGE, false, &message, NULL                                             \
     }
 #define SUBS(text, number, message)                                                                \
     {                                                                                              \
-        text, number, KS_OTLP_MESSAGE, true, &message                                              \
+        text, number, KS_OTLP_MESSAGE, true, &message, NULL                                              \
     }
 
 M(key_value);

@@ -16,6 +16,8 @@ enum ks_otlp_type {
     KS_OTLP_VARINT,  /* int64, uint64, uint32, enumerations given as numbers */
     KS_OTLP_SINT,    /* zigzag */
     KS_OTLP_FIXED64, /* fixed64 and sfixed64 */
+    KS_OTLP_FIXED32,
+    KS_OTLP_ENUM, /* a number, or one of names */
     KS_OTLP_DOUBLE,
     KS_OTLP_BASE64,
     KS_OTLP_HEX,
@@ -30,6 +32,7 @@ struct ks_otlp_field {
     enum ks_otlp_type type;
     bool repeated;
     const struct ks_otlp_message *message;
+    const char *const *names; /* ENUM: by number, ended by NULL */
 };
 struct ks_otlp_message {
     const char *name;

@@ -5,6 +5,7 @@
 #include "api/ingest/influx.h"
 #include "api/ingest/otlp_metrics.h"
 #include "api/ingest/remote_write.h"
+#include "api/otlp/otlp.h"
 #include "api/router.h"
 
 #define POST  ((1u << KS_POST) | (1u << KS_PUT))
@@ -50,6 +51,9 @@ static struct ks_route routes[] = {
            "opentelemetry", "the same"),
     INSERT("v1/metrics", POST, KS_ROUTE_HIDDEN, ks_otlp_metrics_handle, "opentelemetry",
            "the same"),
+    INSERT("opentelemetry/v1/traces", POST, 0, ks_otlp_traces_handle, "opentelemetry",
+           "OTLP traces, protobuf or JSON; extra_fields, ignore_fields"),
+    INSERT("v1/traces", POST, KS_ROUTE_HIDDEN, ks_otlp_traces_handle, "opentelemetry", "the same"),
     INSERT("influx/health", PROBE, 0, ks_influx_health_handle, "influx", "canned health answer"),
 };
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/jaeger/jaeger.h"
 #include "api/metadata.h"
 #include "api/ops/ops.h"
 #include "api/query_log.h"
@@ -257,6 +258,7 @@ ks_err ks_ops_metrics_text(struct ks_app *app, struct ks_buf *out)
     ks_ops_process_metrics(&b);
     ks_router_metrics(&b);
     engine_metrics(app, &b);
+    ks_traces_metrics(app, &b);
     result_metrics(app, &b);
     if (app->server)
         lane_metrics(app, &b);

@@ -240,8 +240,8 @@ void ks_base64(struct ks_buf *out, struct ks_slice bytes)
     const unsigned char *p = (const unsigned char *)bytes.ptr;
     for (size_t i = 0; i < bytes.len; i += 3) {
         size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
-        uint32_t v = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) |
-                     (n > 2 ? p[i + 2] : 0);
+        uint32_t v =
+            (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0);
         char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=',
                         n > 2 ? digits[v & 63] : '='};
         ks_buf_add(out, four, 4);
@@ -289,9 +289,8 @@ struct level {
 static void open_level(struct level *l, const struct ks_attr *a, struct ks_buf *out)
 {
     struct ks_attr e;
-    *l = (struct level){.it = ks_any_iter(a->text, a->type),
-                        .is_map = a->type == KS_ATTR_KVLIST,
-                        .first = true};
+    *l = (struct level){
+        .it = ks_any_iter(a->text, a->type), .is_map = a->type == KS_ATTR_KVLIST, .first = true};
     ks_buf_byte(out, l->is_map ? '{' : '[');
     if (!l->is_map)
         return;

@@ -81,9 +81,18 @@ void ks_batch_init(struct ks_batch *b)
 
 void ks_batch_done(struct ks_batch *b)
 {
-    void *all[] = {b->strings, b->shapes,        b->resources,         b->scopes,
-                   b->traces,  b->spans,         b->events,            b->links,
-                   b->keys,    b->values,        b->string_table.slots, b->shape_table.slots,
+    void *all[] = {b->strings,
+                   b->shapes,
+                   b->resources,
+                   b->scopes,
+                   b->traces,
+                   b->spans,
+                   b->events,
+                   b->links,
+                   b->keys,
+                   b->values,
+                   b->string_table.slots,
+                   b->shape_table.slots,
                    b->trace_table.slots};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ks_free(all[i]);
@@ -337,8 +346,8 @@ static void copy_process(struct ks_batch *b, const struct ks_span *s, struct ks_
     if (memo->scope != s->scope || !b->scopes_count) {
         struct ks_batch_set set = copy_attrs(b, KS_SET_PROCESS, &s->scope->attrs);
         memo->scope = s->scope;
-        memo->scope_at = ks_batch_add_scope(b, set, s->scope->name, s->scope->version,
-                                            s->scope->schema_url);
+        memo->scope_at =
+            ks_batch_add_scope(b, set, s->scope->name, s->scope->version, s->scope->schema_url);
     }
 }
 

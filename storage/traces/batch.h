@@ -28,7 +28,8 @@ enum {
 struct ks_batch_string {
     const char *ptr;
     uint32_t len;
-    uint32_t refs; /* uses in this batch, saturating: a text used once may stay out of dictionaries */
+    uint32_t
+        refs; /* uses in this batch, saturating: a text used once may stay out of dictionaries */
     uint64_t hash;
 };
 /* Keys and types of an attribute list: keys[first…], each string << 3 | type. */
@@ -100,14 +101,14 @@ struct ks_batch {
     uint64_t *values;
     size_t values_count, values_cap;
     struct ks_batch_table string_table, shape_table, trace_table;
-    uint64_t seed;        /* ks_trace_seed() */
-    uint64_t evicted_to;  /* traces below this number were gone when the batch came to the ring */
-    size_t bytes; /* estimate of the encoded size */
+    uint64_t seed;       /* ks_trace_seed() */
+    uint64_t evicted_to; /* traces below this number were gone when the batch came to the ring */
+    size_t bytes;        /* estimate of the encoded size */
     /* The list being built. */
     size_t open_key, open_value;
     enum ks_batch_kind open_kind;
     uint32_t predicted[3]; /* by kind, shape of the last list: its keys are likely to come again */
-    ks_err err;         /* sticky KS_ENOMEM */
+    ks_err err;            /* sticky KS_ENOMEM */
 };
 
 /* Seeds the hashes of texts, the same all over the process: the ring's dictionaries reuse them. */
@@ -158,8 +159,8 @@ void ks_batch_copy_span(struct ks_batch *b, const struct ks_span *s, struct ks_b
 
 /*
  * The log's form (docs/format/trace-log.md). encode appends; what only the ring knows stands at
- * *ret_seqs_at, 8 bytes each: evicted_to, then the seq of every trace (ks_batch_patch). decode reads hostile
- * bytes: KS_ECORRUPT. Decoded texts are borrowed from bytes.
+ * *ret_seqs_at, 8 bytes each: evicted_to, then the seq of every trace (ks_batch_patch). decode
+ * reads hostile bytes: KS_ECORRUPT. Decoded texts are borrowed from bytes.
  */
 KS_NODISCARD ks_err ks_batch_encode(const struct ks_batch *b, struct ks_buf *out,
                                     size_t *ret_seqs_at);

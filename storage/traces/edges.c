@@ -92,8 +92,8 @@ struct walk {
     size_t slot_cap;
 };
 
-static ks_err trace_edges(const struct ksi_gen *g, const struct ksi_slot *slot, struct walk *w,
-                          struct tally *t)
+static ks_err trace_edges(const struct ksi_gen *g, const struct ksi_slot *slot,
+                          struct ksi_filter *filter, struct walk *w, struct tally *t)
 {
     size_t n = 16;
     w->count = 0;
@@ -105,7 +105,10 @@ static ks_err trace_edges(const struct ksi_gen *g, const struct ksi_slot *slot, 
     for (uint32_t pos = slot->tail; pos != KSI_NONE;) {
         struct ksi_record r;
         ksi_record_read(g, pos, &r);
+        bool fits = !filter || ksi_filter_fits(filter, pos);
         pos = r.prev;
+        if (!fits)
+            continue;
         size_t at = ks_mix64(r.span_id) & (n - 1);
         while (w->slots[at] && w->spans[w->slots[at] - 1].span_id != r.span_id)
             at = (at + 1) & (n - 1);
@@ -153,7 +156,8 @@ static ks_err by_service(const struct ksi_gen *g, const struct tally *from, stru
     return err;
 }
 
-static ks_err compute(const struct ksi_gen *g, uint64_t first_live, struct ksi_edges **ret)
+static ks_err compute(const struct ksi_gen *g, uint64_t first_live, struct ksi_filter *filter,
+                      struct ksi_edges **ret)
 {
     struct tally resources = {0}, services = {0};
     struct walk w = {0};
@@ -161,7 +165,7 @@ static ks_err compute(const struct ksi_gen *g, uint64_t first_live, struct ksi_e
     size_t low = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
     for (size_t i = low; i < g->slot_count && err == KS_OK; i++)
         if (g->slots[i].spans)
-            err = trace_edges(g, &g->slots[i], &w, &resources);
+            err = trace_edges(g, &g->slots[i], filter, &w, &resources);
     if (err == KS_OK)
         err = by_service(g, &resources, &services);
     if (err == KS_OK) {
@@ -233,31 +237,63 @@ static ks_err sum_add(struct sum *s, struct ks_slice parent, struct ks_slice chi
     return KS_OK;
 }
 
-static ks_err add_gen(struct ksi_gen *g, uint64_t first_live, uint64_t min_ns, uint64_t max_ns,
-                      bool self, struct sum *s, struct ks_arena *arena)
+struct question {
+    uint64_t min_minute, max_minute;
+    const struct ks_trace_query *filter;
+    bool self;
+};
+
+static ks_err add_edges(const struct ksi_gen *g, const struct ksi_edges *edges,
+                        const struct question *q, struct sum *s, struct ks_arena *arena)
 {
-    ks_err err = KS_OK;
+    for (size_t i = 0; i < edges->count; i++) {
+        const struct edge *e = &edges->items[i];
+        if ((q->self || e->parent != e->child) && e->minute >= q->min_minute &&
+            e->minute <= q->max_minute)
+            KS_TRY(sum_add(s, g->resources[e->parent].service, g->resources[e->child].service,
+                           e->calls, arena));
+    }
+    return KS_OK;
+}
+
+/* What only spans that fit a filter make is not kept. */
+static ks_err filtered(struct ksi_gen *g, uint64_t first_live, const struct question *q,
+                       struct sum *s, struct ks_arena *arena)
+{
+    struct ksi_edges *edges = NULL;
+    struct ksi_filter *f;
+    KS_TRY(ksi_filter_new(q->filter, g, &f));
+    if (!f)
+        return KS_OK;
+    ks_err err = compute(g, first_live, f, &edges);
+    if (err == KS_OK)
+        err = add_edges(g, edges, q, s, arena);
+    ks_free(edges);
+    ksi_filter_free(f);
+    return err;
+}
+
+static ks_err kept(struct ksi_gen *g, uint64_t first_live, const struct question *q, struct sum *s,
+                   struct ks_arena *arena)
+{
+    if (!g->edges || g->edges->spans != g->spans || g->edges->first_live != first_live) {
+        struct ksi_edges *fresh = NULL;
+        KS_TRY(compute(g, first_live, NULL, &fresh));
+        ks_free(g->edges);
+        g->edges = fresh;
+    }
+    return add_edges(g, g->edges, q, s, arena);
+}
+
+static ks_err add_gen(struct ksi_gen *g, uint64_t first_live, const struct question *q,
+                      struct sum *s, struct ks_arena *arena)
+{
     if (first_live < g->first_seq)
         first_live = g->first_seq;
     pthread_mutex_lock(&g->edges_lock);
     pthread_rwlock_rdlock(&g->lock);
-    if (!g->edges || g->edges->spans != g->spans || g->edges->first_live != first_live) {
-        struct ksi_edges *fresh = NULL;
-        err = compute(g, first_live, &fresh);
-        if (err == KS_OK) {
-            ks_free(g->edges);
-            g->edges = fresh;
-        }
-    }
-    for (size_t i = 0; err == KS_OK && i < g->edges->count; i++) {
-        const struct edge *e = &g->edges->items[i];
-        struct ks_slice parent = g->resources[e->parent].service,
-                        child = g->resources[e->child].service;
-        if ((!self && e->parent == e->child) || e->minute < min_ns / MINUTE_NS ||
-            e->minute > max_ns / MINUTE_NS)
-            continue;
-        err = sum_add(s, parent, child, e->calls, arena);
-    }
+    ks_err err =
+        q->filter ? filtered(g, first_live, q, s, arena) : kept(g, first_live, q, s, arena);
     pthread_rwlock_unlock(&g->lock);
     pthread_mutex_unlock(&g->edges_lock);
     return err;
@@ -271,15 +307,16 @@ static int by_names(const void *a, const void *b)
 }
 
 ks_err ks_traces_edges(struct ks_traces *t, struct ks_tenant tenant, uint64_t min_start_ns,
-                       uint64_t max_start_ns, bool self, struct ks_arena *arena,
-                       struct ks_edge **ret, size_t *ret_count)
+                       uint64_t max_start_ns, const struct ks_trace_query *filter, bool self,
+                       struct ks_arena *arena, struct ks_edge **ret, size_t *ret_count)
 {
+    struct question q = {min_start_ns / MINUTE_NS, max_start_ns / MINUTE_NS, filter, self};
     struct ksi_view v;
     struct sum s = {0};
     KS_TRY(ksi_view_take(t, tenant, &v));
     ks_err err = KS_OK;
     for (size_t i = 0; i < v.count && err == KS_OK; i++)
-        err = add_gen(v.gens[i], v.first_live[i], min_start_ns, max_start_ns, self, &s, arena);
+        err = add_gen(v.gens[i], v.first_live[i], &q, &s, arena);
     ksi_view_release(&v);
     *ret_count = s.count;
     *ret = ks_arena_array(arena, s.count + 1, sizeof **ret);

@@ -51,9 +51,18 @@ void ksi_gen_unref(struct ksi_gen *g)
     chunks_free(&g->recs);
     for (unsigned i = 0; i < g->bloom_count; i++)
         ks_free(g->bloom[i].bits);
-    void *all[] = {g->slots,  g->dict,   g->dict_table,        g->keys,
-                   g->shapes, g->resources, g->scopes,         g->shape_table.slots,
-                   g->ops,    g->edges,  g->resource_table.slots, g->scope_table.slots};
+    void *all[] = {g->slots,
+                   g->dict,
+                   g->dict_table,
+                   g->keys,
+                   g->shapes,
+                   g->resources,
+                   g->scopes,
+                   g->shape_table.slots,
+                   g->ops,
+                   g->edges,
+                   g->resource_table.slots,
+                   g->scope_table.slots};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ks_free(all[i]);
     pthread_rwlock_destroy(&g->lock);
@@ -73,8 +82,8 @@ ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap, size_t need
 
 struct ksi_slot *ksi_gen_slot_add(struct ksi_gen *g, struct ks_trace_id id)
 {
-    if (ksi_gen_reserve(g, (void **)&g->slots, &g->slot_cap, g->slot_count + 1,
-                        sizeof *g->slots) != KS_OK)
+    if (ksi_gen_reserve(g, (void **)&g->slots, &g->slot_cap, g->slot_count + 1, sizeof *g->slots) !=
+        KS_OK)
         return NULL;
     struct ksi_slot *s = &g->slots[g->slot_count++];
     *s = (struct ksi_slot){.id = id, .min_start_ns = UINT64_MAX, .tail = KSI_NONE};
@@ -234,8 +243,8 @@ static bool bloom_layer(struct ksi_gen *g)
     if (!bits)
         return false;
     count_bytes(g, bytes);
-    g->bloom[g->bloom_count++] = (struct ksi_bloom){
-        bits, (uint32_t)bytes * 8 - 1, 0, (uint32_t)bytes * 8 / BLOOM_BITS};
+    g->bloom[g->bloom_count++] =
+        (struct ksi_bloom){bits, (uint32_t)bytes * 8 - 1, 0, (uint32_t)bytes * 8 / BLOOM_BITS};
     return true;
 }
 

@@ -165,7 +165,7 @@ KS_NODISCARD ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap
 /* --- gen_write.c --- */
 /* What a batch's numbers are in the generation at hand; reused from batch to batch. */
 struct ksi_mapping {
-    uint32_t *strings; /* dictionary number + 1; 0 not known, KSI_NONE inline */
+    uint32_t *strings;                     /* dictionary number + 1; 0 not known, KSI_NONE inline */
     uint32_t *shapes, *resources, *scopes; /* number + 1; 0 not known */
     size_t strings_cap, shapes_cap, resources_cap, scopes_cap;
     struct ks_buf record;
@@ -202,8 +202,8 @@ KS_NODISCARD ks_err ksi_span_view(const struct ksi_gen *g, const struct ksi_slot
                                   struct ks_arena *arena, struct ks_span *ret);
 KS_NODISCARD ks_err ksi_resource_view(const struct ksi_gen *g, uint32_t number,
                                       struct ks_arena *arena, struct ks_resource *ret);
-KS_NODISCARD ks_err ksi_scope_view(const struct ksi_gen *g, uint32_t number,
-                                   struct ks_arena *arena, struct ks_scope *ret);
+KS_NODISCARD ks_err ksi_scope_view(const struct ksi_gen *g, uint32_t number, struct ks_arena *arena,
+                                   struct ks_scope *ret);
 
 /* Raw reads of bytes this process wrote. */
 static inline uint64_t ksi_varint(const uint8_t **p)

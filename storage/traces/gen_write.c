@@ -177,7 +177,8 @@ static ks_err put_set(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_
     return KS_OK;
 }
 
-/* --- resources and scopes: their texts are all in the dictionary, so equal ones have equal bytes - */
+/* --- resources and scopes: their texts are all in the dictionary, so equal ones have equal bytes -
+ */
 static ks_err intern_set(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b,
                          const struct ks_batch_set *set)
 {
@@ -218,7 +219,7 @@ static ks_err process(struct ksi_gen *g, struct ksi_mapping *m, struct ksi_table
         return KS_ENOMEM;
     memcpy(to, bytes.ptr, bytes.len);
     *ret = (uint32_t)*count;
-    t->slots[i] = (uint32_t)++*count;
+    t->slots[i] = (uint32_t)++ * count;
     t->count++;
     return KS_OK;
 }
@@ -237,8 +238,8 @@ ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m, const struct k
     ks_buf_reset(&m->record);
     put_ref(g, m, b, r->schema_url);
     KS_TRY(put_set(g, m, b, &r->set));
-    KS_TRY(process(g, m, &g->resource_table, &g->resources, &g->resources_count,
-                   &g->resources_cap, ret));
+    KS_TRY(process(g, m, &g->resource_table, &g->resources, &g->resources_count, &g->resources_cap,
+                   ret));
     struct ksi_process *p = &g->resources[*ret];
     p->has_service = r->service != 0;
     if (r->service) {

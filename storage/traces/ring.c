@@ -139,7 +139,8 @@ ks_err ksi_tenant_get(struct ks_traces *t, struct ks_tenant id, struct ksi_tenan
     if (*ret)
         return KS_OK;
     if (t->tenant_count >= t->opts.max_tenants && !forget_one_tenant(t))
-        return ks_fail(KS_EAGAIN, "traces of %zu tenants are stored already; see -traces.maxTenants",
+        return ks_fail(KS_EAGAIN,
+                       "traces of %zu tenants are stored already; see -traces.maxTenants",
                        t->tenant_count);
     struct ksi_table *tab = &t->tenant_table;
     if (!tab->slots || (t->tenant_count + 1) * 2 > tab->mask + 1)
@@ -342,9 +343,9 @@ static void drop_first_gen(struct ks_traces *t, struct ksi_tenant *tn, struct ks
 /* --- eviction --- */
 static bool worth_keeping(const struct ks_traces *t, const struct ksi_slot *s)
 {
-    return s->spans && ((s->flags & KSI_SLOT_PINNED) ||
-                        (t->opts.keep_errors && (s->flags & KSI_SLOT_ERROR)) ||
-                        (t->opts.keep_duration_ns && s->max_duration_ns >= t->opts.keep_duration_ns));
+    return s->spans &&
+           ((s->flags & KSI_SLOT_PINNED) || (t->opts.keep_errors && (s->flags & KSI_SLOT_ERROR)) ||
+            (t->opts.keep_duration_ns && s->max_duration_ns >= t->opts.keep_duration_ns));
 }
 
 /* Copies up to a batch of spans from pos on; *pos moves to the next one. Newest first. */

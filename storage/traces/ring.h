@@ -77,9 +77,9 @@ enum ks_cond_scope {
 };
 enum ks_cond_field {
     KS_FIELD_NAME,
-    KS_FIELD_KIND,           /* value: server, client, … or the number */
-    KS_FIELD_STATUS,         /* value: unset, ok, error or the number */
-    KS_FIELD_ERROR,          /* value: true, false, unset */
+    KS_FIELD_KIND,   /* value: server, client, … or the number */
+    KS_FIELD_STATUS, /* value: unset, ok, error or the number */
+    KS_FIELD_ERROR,  /* value: true, false, unset */
     KS_FIELD_STATUS_MESSAGE,
     KS_FIELD_STATE,
     KS_FIELD_SCOPE_NAME,
@@ -92,15 +92,15 @@ struct ks_trace_cond {
     bool negate; /* no such value there: != */
 };
 struct ks_trace_query {
-    struct ks_slice service, operation; /* empty: any */
-    uint64_t min_start_ns, max_start_ns; /* of the span, inclusive */
-    bool by_end;                         /* the range is for the span's end instead */
+    struct ks_slice service, operation;        /* empty: any */
+    uint64_t min_start_ns, max_start_ns;       /* of the span, inclusive */
+    bool by_end;                               /* the range is for the span's end instead */
     uint64_t min_duration_ns, max_duration_ns; /* inclusive */
     const struct ks_trace_cond *conds;
     size_t cond_count;
-    size_t limit;         /* traces */
-    _Atomic int *cancel;  /* not NULL and nonzero: KS_ECANCELED */
-    int64_t deadline_us;  /* of ks_mono_us; 0: none */
+    size_t limit;        /* traces */
+    _Atomic int *cancel; /* not NULL and nonzero: KS_ECANCELED */
+    int64_t deadline_us; /* of ks_mono_us; 0: none */
 };
 /* Ids of matching traces, first seen last ones first. *ret_ids in the arena. */
 KS_NODISCARD ks_err ks_traces_search(struct ks_traces *t, struct ks_tenant tenant,
@@ -108,6 +108,13 @@ KS_NODISCARD ks_err ks_traces_search(struct ks_traces *t, struct ks_tenant tenan
                                      struct ks_trace_id **ret_ids, size_t *ret_count);
 /* Whether one span fits (service, operation, times, conditions). For filters on a single trace. */
 bool ks_trace_query_matches(const struct ks_trace_query *q, const struct ks_span *s);
+
+/* Calls fn for every span that fits q (its limit does not count), with what the span's head says.
+ */
+typedef ks_err (*ks_span_head_fn)(void *arg, struct ks_slice service, struct ks_slice name,
+                                  uint32_t kind);
+KS_NODISCARD ks_err ks_traces_heads(struct ks_traces *t, struct ks_tenant tenant,
+                                    const struct ks_trace_query *q, ks_span_head_fn fn, void *arg);
 
 /* Calls fn for every span of the tenant, oldest generation first; an error stops and is returned.
  * The span is valid during the call. */
@@ -132,10 +139,12 @@ struct ks_edge {
     struct ks_slice parent, child;
     uint64_t calls;
 };
-/* Calls between services by traces with a span that starts in (min, max). self: count calls within
- * one service too. Sorted by parent, child. */
+/* Calls between services by traces that began in [min, max], to the minute. filter: NULL, or what
+ * both spans of a call must fit. self: count calls within one service too. Sorted by parent, child.
+ */
 KS_NODISCARD ks_err ks_traces_edges(struct ks_traces *t, struct ks_tenant tenant,
-                                    uint64_t min_start_ns, uint64_t max_start_ns, bool self,
+                                    uint64_t min_start_ns, uint64_t max_start_ns,
+                                    const struct ks_trace_query *filter, bool self,
                                     struct ks_arena *arena, struct ks_edge **ret,
                                     size_t *ret_count);
 
@@ -144,8 +153,8 @@ void ks_traces_tenants(struct ks_traces *t, ks_traces_tenant_fn fn, void *arg);
 
 struct ks_traces_stats {
     uint64_t tenants, traces, kept_traces, spans, bytes, max_bytes, generations;
-    uint64_t spans_total, evicted_traces_total, evicted_by_bytes_total, kept_total, late_spans_total,
-        refused_spans_total, names_refused_total, pinned_total;
+    uint64_t spans_total, evicted_traces_total, evicted_by_bytes_total, kept_total,
+        late_spans_total, refused_spans_total, names_refused_total, pinned_total;
     uint64_t services, operations;
 };
 void ks_traces_get_stats(struct ks_traces *t, struct ks_traces_stats *ret);
@@ -161,6 +170,8 @@ struct ks_traces_dump {
     ks_err (*generation)(void *arg, struct ks_tenant tenant, bool kept, uint64_t first_seq,
                          uint64_t lsn, uint64_t base_ns);
     ks_err (*batch)(void *arg, struct ks_batch *b);
+    /* After the generation's batches, for each trace that is pinned; called under its lock. */
+    ks_err (*pin)(void *arg, struct ks_tenant tenant, struct ks_trace_id id);
 };
 KS_NODISCARD ks_err ks_traces_dump(struct ks_traces *t, const struct ks_traces_dump *d);
 /* The other way, on an empty store: generation by generation in the order of the dump. */

@@ -108,7 +108,8 @@ static ks_err load_generation(struct ks_traces *t, struct ksi_tenant *tn, bool k
                               uint64_t first_seq, uint64_t lsn, uint64_t base_ns)
 {
     struct ksi_ring *r = &tn->rings[kept ? KSI_KEPT : KSI_MAIN];
-    if (!first_seq || first_seq > UINT64_MAX / 2 || (r->gen_count && first_seq <= r->next_seq - 1) ||
+    if (!first_seq || first_seq > UINT64_MAX / 2 ||
+        (r->gen_count && first_seq <= r->next_seq - 1) ||
         (r->gen_count && first_seq - r->next_seq > r->max_traces + (uint64_t)r->slot_max))
         return ks_fail(KS_ECORRUPT, "generations of traces are out of order");
     if (r->gen_count) { /* traces without spans at the end of the one before */
@@ -260,6 +261,17 @@ static ks_err fill(struct dump *d, const struct ksi_gen *g, size_t *at)
     return KS_OK;
 }
 
+static ks_err dump_pins(struct dump *d, struct ksi_gen *g)
+{
+    ks_err err = KS_OK;
+    pthread_rwlock_rdlock(&g->lock);
+    for (size_t i = 0; i < g->slot_count && err == KS_OK; i++)
+        if (g->slots[i].flags & KSI_SLOT_PINNED)
+            err = d->d->pin(d->d->arg, d->tenant, g->slots[i].id);
+    pthread_rwlock_unlock(&g->lock);
+    return err;
+}
+
 static ks_err dump_gen(struct dump *d, struct ksi_gen *g, uint64_t first_live, uint64_t lsn)
 {
     size_t at = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
@@ -277,7 +289,7 @@ static ks_err dump_gen(struct dump *d, struct ksi_gen *g, uint64_t first_live, u
         KS_TRY(err);
         KS_TRY(dump_flush(d));
     }
-    return KS_OK;
+    return d->d->pin ? dump_pins(d, g) : KS_OK;
 }
 
 struct tenant_list {

@@ -1,4 +1,5 @@
-/* The store's insides: ring.c (writing, evicting), ring_load.c (replay, snapshots), ring_read.c, search.c, names.c, edges.c. */
+/* The store's insides: ring.c (writing, evicting), ring_load.c (replay, snapshots), ring_read.c,
+ * search.c, names.c, edges.c. */
 #ifndef KS_STORAGE_TRACES_RING_PRIV_H
 #define KS_STORAGE_TRACES_RING_PRIV_H
 
@@ -106,9 +107,15 @@ KS_NODISCARD ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_ring *r, u
                                       uint64_t base_ns);
 /* Stores the spans whose places are set. */
 KS_NODISCARD ks_err ksi_store(struct ks_traces *t, struct ksi_tenant *tn, struct ks_batch *b,
-                              struct ksi_place *places, uint64_t lsn,
-                              struct ks_traces_result *ret);
+                              struct ksi_place *places, uint64_t lsn, struct ks_traces_result *ret);
 void ksi_keep_bytes(struct ks_traces *t);
+
+/* A query in a generation under its lock: search.c. NULL in *ret: nothing there can fit. */
+struct ksi_filter;
+KS_NODISCARD ks_err ksi_filter_new(const struct ks_trace_query *q, const struct ksi_gen *g,
+                                   struct ksi_filter **ret);
+void ksi_filter_free(struct ksi_filter *f);
+bool ksi_filter_fits(struct ksi_filter *f, uint32_t pos);
 
 /* A list of generations with references, newest first, and the oldest live number. */
 struct ksi_view {

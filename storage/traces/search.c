@@ -206,8 +206,8 @@ static uint64_t resource_state(struct scan *s, uint32_t number)
     const struct ksi_process *r = &s->g->resources[number];
     const uint8_t *p = ksi_chunks_at(&s->g->text, r->pos);
     uint64_t state = IS_KNOWN;
-    if (!s->p->q->service.len || (r->service_hash == s->p->service_hash &&
-                                  ks_slice_eq(r->service, s->p->q->service)))
+    if (!s->p->q->service.len ||
+        (r->service_hash == s->p->service_hash && ks_slice_eq(r->service, s->p->q->service)))
         state |= FITS;
     ksi_skip_ref(&p);
     state |= list_finds(s, &p, KS_COND_RESOURCE);
@@ -436,4 +436,93 @@ ks_err ks_traces_search(struct ks_traces *t, struct ks_tenant tenant,
         memcpy(*ret_ids, found.ids, found.count * sizeof *found.ids);
     ks_free(found.ids);
     return err;
+}
+
+/* --- heads of all spans that fit --- */
+static ks_err heads_in_slot(struct scan *s, const struct ksi_slot *slot, ks_span_head_fn fn,
+                            void *arg)
+{
+    if (!slot_may_fit(s, slot))
+        return KS_OK;
+    for (uint32_t pos = slot->tail, prev; pos != KSI_NONE; pos = prev) {
+        struct ksi_record r;
+        if (!record_fits(s, pos, &prev))
+            continue;
+        ksi_record_read(s->g, pos, &r);
+        KS_TRY(fn(arg, s->g->resources[r.resource].service, r.name, r.kind));
+    }
+    return KS_OK;
+}
+
+static ks_err heads_in_gen(const struct plan *p, struct ksi_gen *g, uint64_t first_live,
+                           ks_span_head_fn fn, void *arg)
+{
+    struct scan s = {.p = p, .g = g};
+    size_t at = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
+    pthread_rwlock_rdlock(&g->lock);
+    bool may = gen_may_fit(&s);
+    ks_err err = may ? scan_init(&s) : KS_OK;
+    for (size_t n = 0; may && err == KS_OK && at < g->slot_count; at++) {
+        err = heads_in_slot(&s, &g->slots[at], fn, arg);
+        if (err != KS_OK || ++n % SLOTS_PER_LOCK)
+            continue;
+        pthread_rwlock_unlock(&g->lock);
+        err = canceled(p->q);
+        pthread_rwlock_rdlock(&g->lock);
+    }
+    pthread_rwlock_unlock(&g->lock);
+    ks_free(s.resources);
+    return err;
+}
+
+ks_err ks_traces_heads(struct ks_traces *t, struct ks_tenant tenant, const struct ks_trace_query *q,
+                       ks_span_head_fn fn, void *arg)
+{
+    struct plan p;
+    struct ksi_view v;
+    KS_TRY(make_plan(q, &p));
+    KS_TRY(ksi_view_take(t, tenant, &v));
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < v.count && err == KS_OK; i++)
+        err = heads_in_gen(&p, v.gens[i], v.first_live[i], fn, arg);
+    ksi_view_release(&v);
+    return err;
+}
+
+/* --- for others that walk a generation --- */
+struct ksi_filter {
+    struct plan plan;
+    struct scan scan;
+};
+
+ks_err ksi_filter_new(const struct ks_trace_query *q, const struct ksi_gen *g,
+                      struct ksi_filter **ret)
+{
+    struct ksi_filter *f = ks_zalloc(sizeof *f);
+    *ret = NULL;
+    if (!f)
+        return KS_ENOMEM;
+    ks_err err = make_plan(q, &f->plan);
+    f->scan = (struct scan){.p = &f->plan, .g = g};
+    bool may = err == KS_OK && gen_may_fit(&f->scan);
+    if (may)
+        err = scan_init(&f->scan);
+    if (may && err == KS_OK)
+        *ret = f;
+    else
+        ksi_filter_free(f);
+    return err;
+}
+
+void ksi_filter_free(struct ksi_filter *f)
+{
+    if (f)
+        ks_free(f->scan.resources);
+    ks_free(f);
+}
+
+bool ksi_filter_fits(struct ksi_filter *f, uint32_t pos)
+{
+    uint32_t prev;
+    return record_fits(&f->scan, pos, &prev);
 }

@@ -54,12 +54,12 @@ static inline struct model_span *ms_random(uint64_t *rng, struct ks_trace_id id)
                                        .service = m->resource_attrs[0].text,
                                        .has_service = true,
                                        .schema_url = KS_SLICE_LIT("")};
-    m->scope = (struct ks_scope){.name = KS_SLICE_LIT("lib"), .version = KS_SLICE_LIT("1"),
-                                 .schema_url = KS_SLICE_LIT("")};
-    m->attrs[0] = (struct ks_attr){.key = KS_SLICE_LIT("http.method"),
-                                   .type = KS_ATTR_STRING,
-                                   .text = ks_rng_below(rng, 2) ? KS_SLICE_LIT("GET")
-                                                                : KS_SLICE_LIT("POST")};
+    m->scope = (struct ks_scope){
+        .name = KS_SLICE_LIT("lib"), .version = KS_SLICE_LIT("1"), .schema_url = KS_SLICE_LIT("")};
+    m->attrs[0] =
+        (struct ks_attr){.key = KS_SLICE_LIT("http.method"),
+                         .type = KS_ATTR_STRING,
+                         .text = ks_rng_below(rng, 2) ? KS_SLICE_LIT("GET") : KS_SLICE_LIT("POST")};
     m->attrs[1] = (struct ks_attr){.key = KS_SLICE_LIT("code"),
                                    .type = KS_ATTR_INT,
                                    .number = (int64_t)ks_rng_below(rng, 600)};
@@ -95,17 +95,18 @@ static inline struct model_span *ms_random(uint64_t *rng, struct ks_trace_id id)
         m->event_attr = (struct ks_attr){.key = KS_SLICE_LIT("exception.type"),
                                          .type = KS_ATTR_STRING,
                                          .text = KS_SLICE_LIT("E")};
-        m->event = (struct ks_span_event){
-            start + 5, KS_SLICE_LIT("exception"), {&m->event_attr, 1, 1}};
+        m->event =
+            (struct ks_span_event){start + 5, KS_SLICE_LIT("exception"), {&m->event_attr, 1, 1}};
         s->events = &m->event;
         s->event_count = 1;
         s->dropped_events = (uint32_t)ks_rng_below(rng, 2);
     }
     if (!ks_rng_below(rng, 6)) {
-        m->link = (struct ks_span_link){.trace_id = {ks_rng_next(rng), 7},
-                                        .span_id = 9,
-                                        .state = KS_SLICE_LIT(""),
-                                        .attrs = {&m->event_attr, m->event_attr.key.len ? 1 : 0, 0}};
+        m->link =
+            (struct ks_span_link){.trace_id = {ks_rng_next(rng), 7},
+                                  .span_id = 9,
+                                  .state = KS_SLICE_LIT(""),
+                                  .attrs = {&m->event_attr, m->event_attr.key.len ? 1 : 0, 0}};
         s->links = &m->link;
         s->link_count = 1;
     }

@@ -236,7 +236,8 @@ static void check_searches(struct world *w, struct ks_traces *ring)
     ks_arena_init(&arena, 64 << 20);
     for (int round = 0; round < 20; round++) {
         struct ks_trace_cond conds[3];
-        struct ks_trace_query q = {.max_start_ns = UINT64_MAX, .limit = 1 + ks_rng_below(&w->rng, 40)};
+        struct ks_trace_query q = {.max_start_ns = UINT64_MAX,
+                                   .limit = 1 + ks_rng_below(&w->rng, 40)};
         q.conds = conds;
         q.cond_count = ks_rng_below(&w->rng, 4);
         for (size_t i = 0; i < q.cond_count; i++)
@@ -351,7 +352,7 @@ static ks_err dump_batch(void *arg, struct ks_batch *b)
 static struct ks_traces *through_snapshot(struct world *w, bool writes)
 {
     struct dumped d = {.w = w, .writes = writes, .needs = ks_traces_lsn(w->ring) + 1};
-    struct ks_traces_dump cb = {&d, dump_generation, dump_batch};
+    struct ks_traces_dump cb = {&d, dump_generation, dump_batch, NULL};
     struct ks_batch b;
     assert_int_equal(ks_traces_new(&w->opts, &d.to), KS_OK);
     assert_int_equal(ks_traces_dump(w->ring, &cb), KS_OK);

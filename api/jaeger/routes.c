@@ -1,0 +1,43 @@
+/* Where Jaeger's query API is reached. */
+#include "api/jaeger/jaeger.h"
+
+#define GET ((1u << KS_GET) | (1u << KS_HEAD))
+
+#define ROUTE(area, pattern, flags, handler, help)                                                 \
+    {                                                                                              \
+        area, pattern, GET, KS_LANE_SELECT, flags, KS_AUTH_BASIC, handler, NULL, help,             \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define VT(pattern, handler, help) ROUTE(KS_AREA_SELECT, pattern, 0, handler, help)
+#define OWN(pattern, handler)      ROUTE(KS_AREA_ROOT, pattern, KS_ROUTE_HIDDEN, handler, "")
+
+static struct ks_route routes[] = {
+    VT("jaeger/api/services", ks_jaeger_services, "traces: services, as VictoriaTraces answers"),
+    VT("jaeger/api/services/*", ks_jaeger_service_operations,
+       "traces: names of a service's operations (services/<name>/operations)"),
+    VT("jaeger/api/operations", ks_jaeger_operations,
+       "traces: operations of ?service= with their span kinds"),
+    VT("jaeger/api/traces", ks_jaeger_traces,
+       "traces: search by service, operation, tags, duration, time"),
+    VT("jaeger/api/traces/*", ks_jaeger_trace_by_id, "traces: one trace; 404 when it is not there"),
+    VT("jaeger/api/dependencies", ks_jaeger_dependencies, "traces: calls between services"),
+};
+const struct ks_route_table ks_routes_jaeger = {routes, sizeof routes / sizeof *routes};
+
+static ks_err no_such_api(struct ks_http_request *req)
+{
+    return ks_jaeger_fail(req, 404, "no such path");
+}
+
+static struct ks_route own[] = {
+    OWN("api/services", ks_jaeger_services),
+    OWN("api/services/*", ks_jaeger_service_operations),
+    OWN("api/operations", ks_jaeger_operations),
+    OWN("api/traces", ks_jaeger_traces),
+    OWN("api/traces/*", ks_jaeger_trace_by_id),
+    OWN("api/dependencies", ks_jaeger_dependencies),
+    OWN("api/*", no_such_api),
+};
+const struct ks_route_table ks_routes_jaeger_listener = {own, sizeof own / sizeof *own};

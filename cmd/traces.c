@@ -1,0 +1,115 @@
+#include "cmd/traces.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/num.h"
+#include "base/time.h"
+#include "cmd/flags.h"
+#include "engine/traces/trace_store.h"
+
+/* error, duration>1s, or both joined by "or". */
+static ks_err parse_keep(const char *text, struct ks_traces_opts *o)
+{
+    struct ks_slice s = ks_slice_trim(ks_slice_str(text));
+    while (s.len) {
+        size_t n = 0;
+        while (n < s.len && s.ptr[n] != ' ')
+            n++;
+        struct ks_slice word = ks_slice(s.ptr, n);
+        int64_t ms;
+        s = ks_slice_trim(ks_slice_from(s, n));
+        if (ks_slice_is(word, "error")) {
+            o->keep_errors = true;
+        } else if (ks_slice_has_prefix(word, KS_SLICE_LIT("duration>")) &&
+                   ks_duration_parse_ms(ks_slice_from(word, 9), &ms) == KS_OK && ms > 0) {
+            o->keep_duration_ns = (uint64_t)ms * 1000000;
+        } else {
+            return ks_fail(KS_EINVAL,
+                           "-traces.keep=%s: want error, duration>1s, or both joined by "
+                           "or",
+                           text);
+        }
+        if (s.len && !ks_slice_has_prefix(s, KS_SLICE_LIT("or ")))
+            return ks_fail(KS_EINVAL, "-traces.keep=%s: want \"or\" between conditions", text);
+        if (s.len)
+            s = ks_slice_trim(ks_slice_from(s, 2));
+    }
+    return KS_OK;
+}
+
+static ks_err number(const char *flag, int64_t max, uint32_t *ret)
+{
+    int64_t v = ks_flag_int(flag);
+    if (v < 1 || v > max)
+        return ks_fail(KS_EINVAL, "-%s=%lld: want 1 to %lld", flag, (long long)v, (long long)max);
+    *ret = (uint32_t)v;
+    return KS_OK;
+}
+
+ks_err ks_serve_traces_new(struct ks_app *app, uint64_t memory_bytes, struct ks_signal *ret)
+{
+    struct ks_trace_store_opts o = {.no_log = !ks_flag_bool("traces.wal")};
+    struct ks_traces_opts *r = &o.ring;
+    uint32_t max = 0;
+    KS_TRY(number("traces.maxTraces", 1 << 28, &r->max_traces));
+    KS_TRY(number("traces.maxSpansPerTrace", 1 << 28, &r->max_spans_per_trace));
+    KS_TRY(number("traces.maxTenants", 1 << 20, &r->max_tenants));
+    KS_TRY(number("traces.maxTracesPerSearch", 1 << 24, &max));
+    app->cfg.max_traces_per_search = max;
+    r->max_kept = (uint32_t)ks_flag_int("traces.maxKept");
+    KS_TRY(parse_keep(ks_flag_str("traces.keep"), r));
+    r->max_bytes = (uint64_t)ks_flag_int("traces.maxBytes");
+    if (!r->max_bytes) /* an eighth of what the engine may use, at least 64 MiB */
+        r->max_bytes = memory_bytes / 8 > 64 << 20 ? memory_bytes / 8 : 64 << 20;
+    app->cfg.trace_self_edges = ks_flag_bool("traces.selfDependencies");
+    const char *profile = ks_flag_str("jaeger.profile");
+    if (strcmp(profile, "1") != 0 && strcmp(profile, "2") != 0)
+        return ks_fail(KS_EINVAL, "-jaeger.profile=%s: want 1 (as 1.52) or 2 (as 2.20)", profile);
+    app->cfg.jaeger_v1 = profile[0] == '1';
+    KS_TRY(ks_trace_store_new(&o, &app->traces));
+    *ret = ks_trace_store_signal(app->traces);
+    return KS_OK;
+}
+
+static const struct {
+    enum ks_listener listener;
+    const char *flag, *name;
+} listeners[] = {
+    {KS_LISTEN_OTLP, "otlp.httpListenAddr", "OTLP"},
+    {KS_LISTEN_JAEGER, "jaeger.httpListenAddr", "Jaeger"},
+    {KS_LISTEN_ZIPKIN, "zipkin.httpListenAddr", "Zipkin"},
+    {KS_LISTEN_JAEGER_THRIFT, "jaegerThrift.httpListenAddr", "Jaeger thrift"},
+};
+enum { LISTENERS = sizeof listeners / sizeof *listeners };
+
+ks_err ks_serve_traces_listen(struct ks_app *app, const struct ks_http_opts *opts)
+{
+    for (size_t i = 0; i < LISTENERS; i++) {
+        const char *const *addrs;
+        struct ks_http_opts o = *opts;
+        o.addr_count = ks_flag_list(listeners[i].flag, &addrs);
+        if (!o.addr_count || !addrs[0][0])
+            continue;
+        o.addrs = addrs;
+        o.addr_roles = NULL;
+        o.io_threads = 1;
+        o.path_prefix = NULL;
+        o.listener = listeners[i].listener;
+        KS_TRY(ks_http_start(&o, &app->more_servers[o.listener]));
+        for (size_t k = 0; k < o.addr_count; k++)
+            printf("listening for %s on http://%s/\n", listeners[i].name,
+                   ks_http_addr(app->more_servers[o.listener], k));
+    }
+    return KS_OK;
+}
+
+void ks_serve_traces_stop(struct ks_app *app, int64_t grace_ms)
+{
+    for (size_t i = 0; i < KS_LISTEN_COUNT; i++) {
+        if (app->more_servers[i])
+            ks_http_stop(app->more_servers[i], grace_ms);
+        app->more_servers[i] = NULL;
+    }
+}

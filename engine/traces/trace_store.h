@@ -1,0 +1,56 @@
+/*
+ * Traces that outlive the process: the ring of storage/traces on the engine's log.
+ *
+ * A write is in the log before it is in the ring, and acknowledged when the log has it on disk
+ * (ks_trace_store_commit). A flush writes the whole ring to <data>/traces/ring.snap
+ * (docs/format/trace-snapshot.md); a start loads that and replays the log behind it. Without the
+ * log (-traces.wal=false) a restart begins with an empty ring, as Jaeger's memory store does.
+ *
+ * Any thread may write and read. The signal's callbacks are the engine's to call.
+ */
+#ifndef KS_ENGINE_TRACE_STORE_H
+#define KS_ENGINE_TRACE_STORE_H
+
+#include "engine/signal.h"
+#include "storage/traces/ring.h"
+
+struct ks_trace_store;
+
+struct ks_trace_store_opts {
+    struct ks_traces_opts ring;
+    bool no_log;
+};
+
+/* Made before the engine, given to it as a signal, freed after it. */
+KS_NODISCARD ks_err ks_trace_store_new(const struct ks_trace_store_opts *opts,
+                                       struct ks_trace_store **ret);
+struct ks_signal ks_trace_store_signal(struct ks_trace_store *s);
+void ks_trace_store_free(struct ks_trace_store *s);
+
+/* For reading. */
+struct ks_traces *ks_trace_store_ring(struct ks_trace_store *s);
+
+/*
+ * Stores a batch. scratch is for its encoding. *lsn becomes the position to commit, if the log has
+ * it. Errors: KS_EREADONLY the disk is full, KS_ELIMIT the batch does not fit a frame, KS_EAGAIN
+ * too many tenants, KS_ECLOSED, KS_ENOMEM.
+ */
+KS_NODISCARD ks_err ks_trace_store_write(struct ks_trace_store *s, struct ks_batch *b,
+                                         struct ks_buf *scratch, ks_lsn *lsn,
+                                         struct ks_traces_result *ret);
+/* Returns when everything up to lsn is durable by the log's policy; 0 returns at once. */
+KS_NODISCARD ks_err ks_trace_store_commit(struct ks_trace_store *s, ks_lsn lsn);
+
+/*
+ * Pins a trace: it goes to the second ring instead of being evicted. For whoever stores a reference
+ * to it (an exemplar, a log row at error level). False: not known, or the log does not take it.
+ */
+bool ks_trace_pin(struct ks_trace_store *s, struct ks_tenant tenant, struct ks_trace_id id);
+
+struct ks_trace_store_stats {
+    struct ks_traces_stats ring;
+    uint64_t snapshots_total, snapshot_bytes, snapshot_ms, load_ms, replayed_total, damaged_total;
+};
+void ks_trace_store_get_stats(struct ks_trace_store *s, struct ks_trace_store_stats *ret);
+
+#endif
