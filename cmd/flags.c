@@ -272,6 +272,58 @@ enum { SECRET = 1, IGNORED = 2 };
       "an identical batch of log rows sent again within this time is stored once; 0 = off")        \
     F("logs.memoryBytes", BYTES, "0", 0, "memory for log rows not on disk yet; 0 = by itself")     \
     F("logs.flushInterval", DURATION, "5m", 0, "log rows reach parts at least this often")         \
+    F("syslog.listenAddr.tcp", LIST, "", 0,                                                        \
+      "addresses to take syslog on over TCP; repeat for more")                                     \
+    F("syslog.listenAddr.udp", LIST, "", 0,                                                        \
+      "addresses to take syslog on over UDP; repeat for more")                                     \
+    F("syslog.listenAddr.unix", LIST, "", 0,                                                       \
+      "unix sockets to take syslog on; a path behind dgram: takes datagrams; repeat for more")     \
+    F("syslog.streamFields.tcp", LIST, "", 0,                                                      \
+      "stream fields of syslog rows as [\"a\",\"b\"], per listener of -syslog.listenAddr.tcp")     \
+    F("syslog.streamFields.udp", LIST, "", 0,                                                      \
+      "stream fields of syslog rows as [\"a\",\"b\"], per listener of -syslog.listenAddr.udp")     \
+    F("syslog.streamFields.unix", LIST, "", 0,                                                     \
+      "stream fields of syslog rows as [\"a\",\"b\"], per listener of -syslog.listenAddr.unix")    \
+    F("syslog.ignoreFields.tcp", LIST, "", 0, "fields of syslog rows to leave out, likewise")      \
+    F("syslog.ignoreFields.udp", LIST, "", 0, "fields of syslog rows to leave out, likewise")      \
+    F("syslog.ignoreFields.unix", LIST, "", 0, "fields of syslog rows to leave out, likewise")     \
+    F("syslog.decolorizeFields.tcp", LIST, "", 0,                                                  \
+      "fields of syslog rows to strip of colours, likewise")                                       \
+    F("syslog.decolorizeFields.udp", LIST, "", 0,                                                  \
+      "fields of syslog rows to strip of colours, likewise")                                       \
+    F("syslog.decolorizeFields.unix", LIST, "", 0,                                                 \
+      "fields of syslog rows to strip of colours, likewise")                                       \
+    F("syslog.extraFields.tcp", LIST, "", 0,                                                       \
+      "fields to add to syslog rows as {\"a\":\"b\"}, likewise")                                   \
+    F("syslog.extraFields.udp", LIST, "", 0,                                                       \
+      "fields to add to syslog rows as {\"a\":\"b\"}, likewise")                                   \
+    F("syslog.extraFields.unix", LIST, "", 0,                                                      \
+      "fields to add to syslog rows as {\"a\":\"b\"}, likewise")                                   \
+    F("syslog.tenantID.tcp", LIST, "", 0, "tenant of syslog rows, likewise")                       \
+    F("syslog.tenantID.udp", LIST, "", 0, "tenant of syslog rows, likewise")                       \
+    F("syslog.tenantID.unix", LIST, "", 0, "tenant of syslog rows, likewise")                      \
+    F("syslog.compressMethod.tcp", LIST, "", 0,                                                    \
+      "packing of syslog messages: none, gzip, deflate, zstd (datagrams only), likewise")          \
+    F("syslog.compressMethod.udp", LIST, "", 0,                                                    \
+      "packing of syslog messages: none, gzip, deflate, zstd (datagrams only), likewise")          \
+    F("syslog.compressMethod.unix", LIST, "", 0,                                                   \
+      "packing of syslog messages: none, gzip, deflate, zstd (datagrams only), likewise")          \
+    F("syslog.useLocalTimestamp.tcp", LIST, "", 0,                                                 \
+      "the time of arrival is the rows' time, likewise")                                           \
+    F("syslog.useLocalTimestamp.udp", LIST, "", 0,                                                 \
+      "the time of arrival is the rows' time, likewise")                                           \
+    F("syslog.useLocalTimestamp.unix", LIST, "", 0,                                                \
+      "the time of arrival is the rows' time, likewise")                                           \
+    F("syslog.useRemoteIP.tcp", LIST, "", 0, "add field remote_ip, likewise")                      \
+    F("syslog.useRemoteIP.udp", LIST, "", 0, "add field remote_ip, likewise")                      \
+    F("syslog.useRemoteIP.unix", LIST, "", 0, "add field remote_ip, likewise")                     \
+    F("syslog.store.tcp", LIST, "", 0, "log store of syslog rows, likewise")                       \
+    F("syslog.store.udp", LIST, "", 0, "log store of syslog rows, likewise")                       \
+    F("syslog.store.unix", LIST, "", 0, "log store of syslog rows, likewise")                      \
+    F("syslog.timezone", STRING, "Local", 0, "zone of RFC 3164 times: Local or UTC")               \
+    F("syslog.tls", LIST, "", IGNORED, "")                                                         \
+    F("syslog.tlsCertFile", LIST, "", IGNORED, "")                                                 \
+    F("syslog.tlsKeyFile", LIST, "", IGNORED, "")                                                  \
     F("insert.maxLineSizeBytes", BYTES, "256KiB", 0,                                               \
       "longest line of logs; longer ones are skipped")                                             \
     F("insert.maxFieldsPerLine", INT, "1000", 0,                                                   \

@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include "api/app.h"
+#include "api/logs/syslog_server.h"
 #include "api/ops/self_scrape.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/commands.h"
 #include "cmd/flags.h"
 #include "cmd/logs.h"
+#include "cmd/syslog.h"
 #include "cmd/traces.h"
 #include "engine/logs/log_store.h"
 #include "engine/traces/trace_store.h"
@@ -321,9 +323,16 @@ static void shut_down(struct ks_app *app, struct ks_self_scrape *scrape)
 /* Serves until a signal comes. The engine is open. */
 static int serve(struct ks_app *app, sigset_t *signals, struct ks_arena *arena)
 {
+    struct ks_syslog_server *syslog = NULL;
+    struct ks_self_scrape *scrape = NULL;
     if (start_http(app, arena) != KS_OK)
         return complain("");
-    struct ks_self_scrape *scrape = NULL;
+    if (ks_cmd_syslog_start(app, arena, &syslog) != KS_OK) {
+        complain("");
+        ks_http_stop(app->server, 0);
+        app->server = NULL;
+        return 1;
+    }
     ks_err err = KS_OK;
     if (ks_flag_ms("selfScrapeInterval") > 0)
         err = ks_self_scrape_start(app, ks_flag_ms("selfScrapeInterval"),
@@ -333,12 +342,15 @@ static int serve(struct ks_app *app, sigset_t *signals, struct ks_arena *arena)
         complain("self-scrape");
     for (size_t i = 0; ks_http_addr(app->server, i)[0]; i++)
         printf("listening on http://%s/\n", ks_http_addr(app->server, i));
+    for (size_t i = 0; ks_syslog_addr(syslog, i)[0]; i++)
+        printf("listening for syslog on %s\n", ks_syslog_addr(syslog, i));
     fflush(stdout);
     ks_log(KS_LOG_INFO, "cmd", "started version=%s addr=%s data=%s", KS_VERSION,
            ks_http_addr(app->server, 0), app->cfg.storage_path);
     int sig = 0;
     sigwait(signals, &sig);
     ks_log(KS_LOG_INFO, "cmd", "stopping signal=%d", sig);
+    ks_syslog_stop(syslog);
     shut_down(app, scrape);
     return 0;
 }

@@ -2,7 +2,7 @@
 
 #include "base/time.h"
 
-/* Bytes up to the first `stop` outside of quotes and braces; text.len when there is none. */
+/* Bytes up to the first `stop` outside of quotes, braces and brackets; text.len when there is none. */
 static size_t until(struct ks_slice text, char stop)
 {
     int depth = 0;
@@ -18,9 +18,9 @@ static size_t until(struct ks_slice text, char stop)
         }
         if (c == '"' || c == '\'' || c == '`')
             quote = c;
-        else if (c == '{')
+        else if (c == '{' || c == '[')
             depth++;
-        else if (c == '}')
+        else if (c == '}' || c == ']')
             depth -= depth > 0;
         else if (c == stop && !depth)
             return i;

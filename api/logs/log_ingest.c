@@ -141,30 +141,43 @@ static void count_written(struct ks_log_ingest *in, const struct ks_log_write_re
         ks_stat_add(&stat_duplicate, in->batch->row_count);
 }
 
-ks_err ks_log_flush(struct ks_log_ingest *in)
+static void count_rows(struct ks_log_ingest *in)
+{
+    ks_stat_add(&in->protocol->rows, in->out.rows - in->counted_rows);
+    ks_stat_add(&in->protocol->bytes, in->row_bytes);
+    in->counted_rows = in->out.rows;
+    in->row_bytes = 0;
+}
+
+ks_err ks_log_write_held(struct ks_log_ingest *in)
 {
     struct ks_log_write_result r = {0};
-    if (!in->store)
-        return KS_OK;
-    if (in->batch->row_count) {
-        ks_err err = ks_log_store_write(in->store, in->batch, &r);
-        if (err != KS_OK) {
-            ks_log_batch_reset(in->batch);
-            in->stream_known = false;
-            return err;
-        }
-        count_written(in, &r);
-    }
+    if (in->batch->row_count)
+        KS_TRY(ks_log_store_write(in->store, in->batch, &r));
+    count_written(in, &r);
+    count_rows(in);
     ks_log_batch_reset(in->batch);
     in->stream_known = false;
     return KS_OK;
 }
 
+ks_err ks_log_flush(struct ks_log_ingest *in)
+{
+    if (!in->store)
+        return KS_OK;
+    ks_err err = ks_log_write_held(in);
+    if (err != KS_OK) {
+        ks_log_batch_reset(in->batch);
+        in->stream_known = false;
+    }
+    return err;
+}
+
 ks_err ks_log_ingest_end(struct ks_log_ingest *in)
 {
-    ks_stat_add(&in->protocol->rows, in->out.rows);
-    ks_stat_add(&in->protocol->bytes, in->row_bytes);
-    return ks_log_flush(in);
+    ks_err err = ks_log_flush(in);
+    count_rows(in);
+    return err;
 }
 
 ks_err ks_log_ingest_end_with(struct ks_log_ingest *in, ks_err err)
@@ -522,8 +535,9 @@ ks_err ks_log_row(struct ks_log_ingest *in, int64_t time_ns, size_t tag_count)
     else if (!s.has_msg && in->default_msg.len)
         fields[n++] = (struct ks_log_field){KS_SLICE_LIT("_msg"), in->default_msg};
     KS_TRY(ks_log_batch_row(in->batch, in->stream, time_ns, fields, n));
-    if (KS_LIKELY(in->batch->bytes < FLUSH_BYTES && in->batch->row_count < FLUSH_ROWS &&
-                  in->arena->used_bytes < FLUSH_ARENA_BYTES))
+    if (KS_LIKELY(in->hold ||
+                  (in->batch->bytes < FLUSH_BYTES && in->batch->row_count < FLUSH_ROWS &&
+                   in->arena->used_bytes < FLUSH_ARENA_BYTES)))
         return KS_OK;
     return ks_log_flush(in);
 }

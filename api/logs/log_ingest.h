@@ -67,6 +67,7 @@ struct ks_log_ingest {
     const char *source; /* of debug lines */
     struct ks_slice default_msg;
     size_t max_fields;
+    bool hold;         /* no writing by ks_log_row(): what rows point into must stay */
     bool accept_dates; /* a time may be a date alone */
     /* the row in the making */
     struct ks_log_field *fields;
@@ -76,7 +77,7 @@ struct ks_log_ingest {
     bool stream_known;
     size_t stream_tags; /* given to ks_log_row() then */
     uint32_t stream;
-    uint64_t row_bytes;
+    uint64_t row_bytes, counted_rows;
     struct ks_log_outcome out;
 };
 
@@ -95,6 +96,8 @@ KS_NODISCARD ks_err ks_log_ingest_end(struct ks_log_ingest *in);
  */
 KS_NODISCARD ks_err ks_log_ingest_end_with(struct ks_log_ingest *in, ks_err err);
 KS_NODISCARD ks_err ks_log_flush(struct ks_log_ingest *in);
+/* The same, but after an error the rows are still there, to try again. */
+KS_NODISCARD ks_err ks_log_write_held(struct ks_log_ingest *in);
 
 /* The decompressed body. KS_EUNSUPPORTED names an unknown encoding. */
 KS_NODISCARD ks_err ks_log_body(struct ks_http_request *req, size_t limit, struct ks_slice *ret);
