@@ -170,6 +170,7 @@ ks_err ksi_intern_name(struct ksi_intern *x, struct ks_slice name, uint32_t *ret
         return KS_ENOMEM;
     x->names[id] =
         (struct ksi_name){.text = text, .len = (uint32_t)name.len, .hash = hash, .used = true};
+    x->names[id].dropped = x->names[id].changed = ++x->stamp;
     if (id == x->name_count)
         x->name_count++;
     x->name_live++;
@@ -285,6 +286,7 @@ void ksi_intern_drop(struct ksi_intern *x, uint32_t id)
     struct ksi_name *n = &x->names[p->name];
     table_remove(x, &x->pair_table, pair_hash_of, id);
     uint32_t last = n->pairs[--n->pair_count];
+    n->dropped = ++x->stamp;
     n->pairs[p->name_slot] = last;
     ksi_pair(x, last)->name_slot = p->name_slot;
     text_free(x, p->value, p->value_len);

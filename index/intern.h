@@ -26,6 +26,8 @@ struct ksi_name {
     size_t pair_count, pair_cap;
     uint32_t pending;
     bool used;
+    /* Stamps: when a pair was last dropped (or the name made), when its pairs' postings changed. */
+    uint64_t dropped, changed;
 };
 
 struct ksi_table { /* open addressing over ids; KSI_NO_ID is empty */
@@ -47,7 +49,8 @@ struct ksi_intern {
     void *slab_free[KSI_SLAB_CLASSES]; /* class k: texts of 8 (k+1) bytes */
     void *slab_chunks;
     char *slab_pos, *slab_end;
-    size_t bytes; /* all heap but postings */
+    size_t bytes;   /* all heap but postings */
+    uint64_t stamp; /* the last given */
 };
 
 static inline struct ksi_pair *ksi_pair(const struct ksi_intern *x, uint32_t id)
@@ -61,6 +64,12 @@ static inline struct ks_slice ksi_pair_value(const struct ksi_pair *p)
 static inline struct ks_slice ksi_name_text(const struct ksi_name *n)
 {
     return ks_slice(n->text, n->len);
+}
+
+/* The postings of a pair of the name have changed. */
+static inline void ksi_intern_touch(struct ksi_intern *x, uint32_t name)
+{
+    x->names[name].changed = ++x->stamp;
 }
 
 void ksi_intern_init(struct ksi_intern *x);

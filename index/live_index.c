@@ -19,6 +19,7 @@ ks_err ks_live_index_new(struct ks_live_index **ret)
     pthread_rwlockattr_destroy(&attr);
     ksi_intern_init(&x->words);
     ksi_intern_init(&x->tenants);
+    ksi_live_matches_init(&x->matches);
     ks_buf_init(&x->batch.scratch, KS_BUF_UNLIMITED);
     *ret = x;
     return KS_OK;
@@ -32,6 +33,7 @@ void ks_live_index_free(struct ks_live_index *x)
     ksi_intern_done(&x->words);
     ksi_intern_done(&x->tenants);
     ksi_live_batch_done(&x->batch);
+    ksi_live_matches_done(&x->matches);
     pthread_rwlock_destroy(&x->lock);
     ks_free(x);
 }

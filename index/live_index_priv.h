@@ -9,6 +9,7 @@
 #include "index/intern.h"
 #include "index/live_blocks.h"
 #include "index/live_index.h"
+#include "index/live_matches.h"
 
 /* One series of a batch on its way in or out. */
 struct ksi_live_item {
@@ -46,6 +47,7 @@ struct ks_live_index {
     struct ksi_intern words;   /* names and pairs */
     struct ksi_intern tenants; /* "names" of 8 bytes: account, project */
     struct ksi_blocks blocks;
+    struct ksi_live_matches matches;
     uint64_t series_count;
     struct ksi_live_batch batch; /* under the write lock */
     /* Postings' bytes are counted by walking; done anew when the index changed by 1/16. Relaxed: a

@@ -91,9 +91,8 @@ static ks_err gather_values(const struct ks_live_index *x, uint32_t name,
         }
         return KS_OK;
     }
+    KS_ASSERT(m->re->shape != KS_REGEX_SCAN);
     for (size_t i = 0; i < n->pair_count; i++) {
-        if (i + 8 < n->pair_count)
-            __builtin_prefetch(ksi_pair(&x->words, n->pairs[i + 8]));
         const struct ksi_pair *p = ksi_pair(&x->words, n->pairs[i]);
         if (ks_regex_match(m->re, ksi_pair_value(p)))
             KS_TRY(gather_add(g, &p->rows));
@@ -101,11 +100,30 @@ static ks_err gather_values(const struct ks_live_index *x, uint32_t name,
     return KS_OK;
 }
 
+ks_err ksi_unite_pairs(const struct ksi_intern *words, const uint32_t *pairs, size_t count,
+                       struct ksi_set *ret)
+{
+    struct gather g = {0};
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < count && err == KS_OK; i++) {
+        if (i + 8 < count)
+            __builtin_prefetch(ksi_pair(words, pairs[i + 8]));
+        err = gather_add(&g, &ksi_pair(words, pairs[i])->rows);
+    }
+    if (err == KS_OK)
+        err = gather_finish(&g, ret);
+    ks_free(g.bitmaps);
+    ks_free(g.sids);
+    return err;
+}
+
 static ks_err live_in(void *self, const struct ks_cmatcher *m, struct ksi_set *ret)
 {
-    const struct ks_live_index *x = self;
+    struct ks_live_index *x = self;
     struct gather g = {0};
     uint32_t name = ksi_find_name(&x->words, m->name);
+    if (name != KSI_NO_ID && m->re && m->re->shape == KS_REGEX_SCAN)
+        return ksi_live_matches_rows(&x->matches, &x->words, name, m->re, ret);
     ks_err err = name == KSI_NO_ID ? KS_OK : gather_values(x, name, m, &g);
     if (err == KS_OK)
         err = gather_finish(&g, ret);

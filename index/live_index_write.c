@@ -341,6 +341,8 @@ static ks_err add_locked(struct ks_live_index *x, const struct ks_live_add *adds
     commit_blocks(x);
     commit_runs(x, false);
     commit_runs(x, true);
+    for (size_t i = 0; i < b->names.count; i++)
+        ksi_intern_touch(&x->words, b->names.v[i]);
     commit_tenants(x);
     clear_pending(x);
     x->series_count += count;
@@ -366,6 +368,7 @@ static void forget(struct ks_live_index *x, const struct ksi_live_item *it)
         struct ksi_pair *p = ksi_pair(&x->words, id);
         ksi_postings_remove(&x->words.names[p->name].rows, it->sid);
         ksi_postings_remove(&p->rows, it->sid);
+        ksi_intern_touch(&x->words, p->name);
         if (p->rows.count == 0)
             ksi_intern_drop(&x->words, id);
     }
