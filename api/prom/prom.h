@@ -72,6 +72,8 @@ ks_err ks_prom_exemplars(struct ks_http_request *req);
 ks_err ks_prom_status_tsdb(struct ks_http_request *req);
 ks_err ks_prom_format_query(struct ks_http_request *req);
 ks_err ks_prom_parse_query(struct ks_http_request *req);
+ks_err ks_prom_expand_with_exprs(struct ks_http_request *req);
+ks_err ks_prom_prettify_query(struct ks_http_request *req);
 ks_err ks_prom_delete_series(struct ks_http_request *req);
 ks_err ks_prom_tenants(struct ks_http_request *req);
 

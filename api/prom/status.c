@@ -376,6 +376,13 @@ static bool strict(const struct ks_http_request *req)
     return req->strict || ks_slice_is(ks_http_arg(req, "dialect"), "promql");
 }
 
+/* Prometheus names the argument that is wrong. */
+static ks_err named(const struct ks_http_request *req, ks_err err)
+{
+    return err == KS_EPARSE && strict(req) ? ks_fail_context(err, "invalid parameter \"query\"")
+                                           : err;
+}
+
 ks_err ks_prom_format_query(struct ks_http_request *req)
 {
     struct ks_buf text;
@@ -389,15 +396,77 @@ ks_err ks_prom_format_query(struct ks_http_request *req)
         ks_buf_byte(&req->resp.body, '}');
     }
     ks_buf_done(&text);
-    return err;
+    return named(req, err);
 }
 
 ks_err ks_prom_parse_query(struct ks_http_request *req)
 {
     req->resp.content_type = "application/json";
     ks_buf_str(&req->resp.body, "{\"status\":\"success\",\"data\":");
-    KS_TRY(ks_promql_ast_json(ks_http_arg(req, "query"), KS_PROMQL_STRICT, &req->resp.body));
+    KS_TRY(named(req, ks_promql_ast_json(ks_http_arg(req, "query"),
+                                         strict(req) ? KS_PROMQL_STRICT : KS_METRICSQL,
+                                         &req->resp.body)));
     ks_buf_byte(&req->resp.body, '}');
+    return KS_OK;
+}
+
+/* VictoriaMetrics' answers to a query text, spaces and all; errors too come with status 200. */
+static void text_answer(struct ks_http_request *req, ks_err err, const struct ks_buf *text,
+                        const char *ok, const char *failed)
+{
+    struct ks_buf *out = &req->resp.body;
+    req->resp.content_type = "application/json";
+    ks_buf_str(out, err == KS_OK ? ok : failed);
+    ks_buf_json_str(out, err == KS_OK ? ks_buf_view(text) : ks_slice_str(ks_err_text()));
+    ks_buf_byte(out, '}');
+}
+
+static void html_text(struct ks_buf *out, struct ks_slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        const char *e = s.ptr[i] == '<' ? "&lt;" : s.ptr[i] == '&' ? "&amp;" : NULL;
+        if (e)
+            ks_buf_str(out, e);
+        else
+            ks_buf_byte(out, (uint8_t)s.ptr[i]);
+    }
+}
+
+ks_err ks_prom_expand_with_exprs(struct ks_http_request *req)
+{
+    struct ks_buf text, *out = &req->resp.body;
+    struct ks_slice query = ks_http_arg(req, "query");
+    ks_buf_init(&text, 1 << 20);
+    ks_err err = query.len ? ks_promql_expand(query, &text)
+                           : ks_fail(KS_EINVAL, "query string cannot be empty");
+    if (ks_slice_is(ks_http_arg(req, "format"), "json")) {
+        text_answer(req, err, &text,
+                    "{\"status\": \"success\",\"expr\":", "{\"status\": \"error\",\"error\":");
+    } else {
+        req->resp.content_type = "text/html; charset=utf-8";
+        ks_buf_str(out, "<html><head><title>Expand WITH expressions</title></head><body><form "
+                        "method=\"get\"><p>MetricsQL query with optional WITH expressions:</p>"
+                        "<textarea name=\"query\" style=\"height: 15em; width: 90%\">");
+        html_text(out, query);
+        ks_buf_str(out,
+                   "</textarea><br/><input type=\"submit\" value=\"Expand\"/><p>The query as "
+                   "it is evaluated:</p><textarea style=\"height: 5em; width: 90%\" readonly>");
+        html_text(out,
+                  err != KS_OK && query.len ? ks_slice_str(ks_err_text()) : ks_buf_view(&text));
+        ks_buf_str(out, "</textarea></form></body></html>");
+    }
+    ks_buf_done(&text);
+    return KS_OK;
+}
+
+ks_err ks_prom_prettify_query(struct ks_http_request *req)
+{
+    struct ks_buf text;
+    ks_buf_init(&text, 1 << 20);
+    ks_err err = ks_promql_format(ks_http_arg(req, "query"), KS_METRICSQL, true, &text);
+    text_answer(req, err, &text,
+                "{\"status\": \"success\", \"query\": ", "{\"status\": \"error\", \"msg\": ");
+    ks_buf_done(&text);
     return KS_OK;
 }
 

@@ -13,13 +13,13 @@ static ks_err with_tree(struct ks_slice query, enum ks_dialect dialect, int what
                                         .experimental_functions = true,
                                         .duration_expressions = true,
                                         .extended_range_selectors = true,
-                                        .no_fold = true};
+                                        .no_fold = what != 3};
     struct ks_arena arena;
     struct ks_expr *e;
     ks_arena_init(&arena, FORMAT_ARENA_MAX);
     ks_err err = ks_promql_parse(query, &opts, &arena, &e);
     if (err == KS_OK) {
-        if (what == 0)
+        if (what == 0 || what == 3)
             ks_promql_print(e, dialect, out);
         else if (what == 1)
             ks_promql_print_pretty(e, dialect, out);
@@ -40,4 +40,9 @@ ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pre
 ks_err ks_promql_ast_json(struct ks_slice query, enum ks_dialect dialect, struct ks_buf *out)
 {
     return with_tree(query, dialect, 2, out);
+}
+
+ks_err ks_promql_expand(struct ks_slice query, struct ks_buf *out)
+{
+    return with_tree(query, KS_METRICSQL, 3, out);
 }

@@ -5,7 +5,8 @@
 #include "query/promql/lexer.h"
 #include "query/promql/print_priv.h"
 
-enum { MQL_WIDTH = 80, STRICT_WIDTH = 100 };
+/* A number claims more room than its digits take. */
+enum { MQL_WIDTH = 80, STRICT_WIDTH = 100, NUMBER_ROOM = 512 };
 
 static void indent(unsigned level, struct ks_buf *out)
 {
@@ -21,14 +22,14 @@ static void mql(const struct ks_expr *e, unsigned level, bool parens, struct ks_
 static bool mql_one_line(const struct ks_expr *e, unsigned level, bool parens, struct ks_buf *out)
 {
     struct ks_buf line;
-    ks_buf_init(&line, MQL_WIDTH);
+    ks_buf_init(&line, MQL_WIDTH + NUMBER_ROOM);
     indent(level, &line);
     if (parens)
         ks_buf_byte(&line, '(');
     ksi_print_mql(e, &line);
     if (parens)
         ks_buf_byte(&line, ')');
-    bool fits = line.err == KS_OK;
+    bool fits = line.err == KS_OK && line.len <= MQL_WIDTH;
     if (fits)
         ks_buf_slice(out, ks_buf_view(&line));
     ks_buf_done(&line);
@@ -72,10 +73,10 @@ static void mql_filters(const struct ks_selector *s, size_t skip, unsigned level
                         struct ks_buf *out)
 {
     struct ks_buf line;
-    ks_buf_init(&line, MQL_WIDTH);
+    ks_buf_init(&line, MQL_WIDTH + NUMBER_ROOM);
     indent(level, &line);
     ksi_mql_matchers(s, skip, &line);
-    bool fits = line.err == KS_OK;
+    bool fits = line.err == KS_OK && line.len <= MQL_WIDTH;
     if (fits)
         ks_buf_slice(out, ks_buf_view(&line));
     ks_buf_done(&line);
@@ -165,9 +166,9 @@ static void strict(const struct ks_expr *e, unsigned level, struct ks_buf *out);
 static bool strict_one_line(const struct ks_expr *e, unsigned level, struct ks_buf *out)
 {
     struct ks_buf line;
-    ks_buf_init(&line, STRICT_WIDTH);
+    ks_buf_init(&line, STRICT_WIDTH + NUMBER_ROOM);
     ksi_print_strict(e, &line);
-    bool fits = line.err == KS_OK;
+    bool fits = line.err == KS_OK && line.len <= STRICT_WIDTH;
     if (fits) {
         indent(level, out);
         ks_buf_slice(out, ks_buf_view(&line));

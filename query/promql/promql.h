@@ -111,6 +111,9 @@ KS_NODISCARD ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_are
 /* Canonical and pretty text; the AST as Prometheus' parse_query JSON. */
 KS_NODISCARD ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pretty,
                                      struct ks_buf *out);
+/* MetricsQL as it is evaluated: templates expanded, constants folded, filters common to both sides of
+ * an operator on both. */
+KS_NODISCARD ks_err ks_promql_expand(struct ks_slice query, struct ks_buf *out);
 KS_NODISCARD ks_err ks_promql_ast_json(struct ks_slice query, enum ks_dialect dialect,
                                        struct ks_buf *out);
 
