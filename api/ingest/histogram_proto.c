@@ -226,3 +226,71 @@ ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_arena *arena,
     *ret_time_ms = m.time_ms;
     return KS_OK;
 }
+
+/* --- writing --- */
+
+static void put_f64(struct ks_buf *out, unsigned field, double v)
+{
+    ks_buf_varint(out, FIXED64(field));
+    ks_buf_u64(out, ks_f64_bits(v));
+}
+
+static void put_varint(struct ks_buf *out, unsigned field, uint64_t v)
+{
+    ks_buf_varint(out, VARINT(field));
+    ks_buf_varint(out, v);
+}
+
+/* Spans are field `first`, deltas the next one, counts the one behind. */
+static void put_side(struct ks_buf *out, const struct ks_histogram *h,
+                     const struct ks_histogram_side *s, unsigned first)
+{
+    uint8_t room[2 * (KS_VARINT_MAX + 1)];
+    for (uint32_t i = 0; i < s->span_count; i++) {
+        uint8_t *p = room;
+        *p++ = (uint8_t)VARINT(1);
+        p += ks_varint_put(p, (uint32_t)ks_zigzag(s->spans[i].offset));
+        *p++ = (uint8_t)VARINT(2);
+        p += ks_varint_put(p, s->spans[i].length);
+        ks_buf_varint(out, BYTES(first));
+        ks_buf_lp(out, ks_slice(room, (size_t)(p - room)));
+    }
+    if (!s->bucket_count)
+        return;
+    ks_buf_varint(out, BYTES(first + 1 + h->is_float));
+    size_t len = 8 * (size_t)s->bucket_count;
+    if (!h->is_float) {
+        len = 0;
+        for (uint32_t i = 0; i < s->bucket_count; i++)
+            len += ks_varint_put(room, ks_zigzag(s->deltas[i]));
+    }
+    ks_buf_varint(out, len);
+    for (uint32_t i = 0; i < s->bucket_count; i++) {
+        if (h->is_float)
+            ks_buf_u64(out, (uint64_t)s->deltas[i]);
+        else
+            ks_buf_zigzag(out, s->deltas[i]);
+    }
+}
+
+void ks_histogram_put_proto(const struct ks_histogram *h, int64_t time_ms, struct ks_buf *out)
+{
+    if (h->is_float) {
+        put_f64(out, 2, h->count.f);
+        put_f64(out, 7, h->zero_count.f);
+    } else {
+        put_varint(out, 1, h->count.u);
+        put_varint(out, 6, h->zero_count.u);
+    }
+    put_f64(out, 3, h->sum);
+    put_varint(out, 4, (uint32_t)ks_zigzag(h->schema));
+    put_f64(out, 5, h->zero_threshold);
+    put_side(out, h, &h->negative, 8);
+    put_side(out, h, &h->positive, 11);
+    put_varint(out, 14, h->hint);
+    put_varint(out, 15, (uint64_t)time_ms);
+    if (!h->custom_count)
+        return;
+    ks_buf_varint(out, BYTES(16));
+    ks_buf_lp(out, ks_slice((const char *)h->custom_values, 8 * (size_t)h->custom_count));
+}

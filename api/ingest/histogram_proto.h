@@ -6,6 +6,7 @@
 #ifndef KS_API_INGEST_HISTOGRAM_PROTO_H
 #define KS_API_INGEST_HISTOGRAM_PROTO_H
 
+#include "base/buf.h"
 #include "base/histogram.h"
 #include "base/slice.h"
 
@@ -15,5 +16,8 @@
  */
 KS_NODISCARD ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_arena *arena,
                                             struct ks_histogram *ret, int64_t *ret_time_ms);
+
+/* The same message back, for remote read; errors are in out. What from_proto reads is identical. */
+void ks_histogram_put_proto(const struct ks_histogram *h, int64_t time_ms, struct ks_buf *out);
 
 #endif

@@ -1,6 +1,7 @@
 #include "api/prom/remote_read.h"
 
 #include "api/compress.h"
+#include "api/ingest/histogram_proto.h"
 #include "api/prom/sink.h"
 #include "api/prom/xor_chunk.h"
 #include "base/num.h"
@@ -71,13 +72,11 @@ ks_err ks_read_request_parse(struct ks_slice protobuf, struct ks_arena *arena,
     for (size_t i = 0; i < r->n_queries; i++)
         KS_TRY(query_of(r->queries[i], arena, &ret->queries[i]));
     /* The first of the list that is known; no list means samples. */
+    ret->samples = r->n_accepted_response_types == 0;
     for (size_t i = 0; i < r->n_accepted_response_types; i++) {
         int type = (int)r->accepted_response_types[i];
-        if (type != KS_READ__RESPONSE_TYPE__SAMPLES &&
-            type != KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS)
-            continue;
-        ret->streamed = type == KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS;
-        break;
+        ret->streamed |= type == KS_READ__RESPONSE_TYPE__STREAMED_XOR_CHUNKS && !ret->samples;
+        ret->samples |= type == KS_READ__RESPONSE_TYPE__SAMPLES;
     }
     return KS_OK;
 }
@@ -145,7 +144,8 @@ static void put_labels(struct ks_buf *out, struct ks_slice labels, const struct 
 }
 
 void ks_read_put_series(struct ks_buf *out, struct ks_slice labels, const struct ks_tenant *tenant,
-                        const int64_t *times, const double *values, size_t n)
+                        const int64_t *times, const double *values, size_t n,
+                        const struct ks_histogram_run *histograms)
 {
     size_t series = begin_field(out, 0x0a);
     put_labels(out, labels, tenant);
@@ -161,6 +161,11 @@ void ks_read_put_series(struct ks_buf *out, struct ks_slice labels, const struct
         *p++ = 0x10;
         p += ks_varint_put(p, (uint64_t)times[i]);
         out->len += (size_t)(p - start);
+    }
+    for (size_t i = 0; histograms && i < histograms->count; i++) {
+        size_t one = begin_field(out, 0x22);
+        ks_histogram_put_proto(&histograms->items[i], histograms->times[i], out);
+        end_field(out, one);
     }
     end_field(out, series);
 }
@@ -212,10 +217,10 @@ struct reader {
 };
 
 static ks_err put(struct reader *x, struct ks_slice labels, const struct ks_tenant *tenant,
-                  const struct ks_samples *s, size_t query)
+                  const struct ks_samples *s, const struct ks_histogram_run *h, size_t query)
 {
     if (!x->streamed) {
-        ks_read_put_series(&x->message, labels, tenant, s->times, s->values, s->count);
+        ks_read_put_series(&x->message, labels, tenant, s->times, s->values, s->count, h);
         if (ks_buf_status(&x->message) == KS_ETOOBIG)
             return ks_fail(KS_ELIMIT,
                            "the answer exceeds -search.maxMemoryPerQuery (%zu bytes); read less at "
@@ -233,45 +238,101 @@ static ks_err put(struct reader *x, struct ks_slice labels, const struct ks_tena
     return KS_OK;
 }
 
-static ks_err read_query(struct reader *x, const struct ks_read_query *q, size_t index)
+static ks_err select_query(struct reader *x, const struct ks_read_query *q,
+                           struct ks_series_set **ret)
 {
     struct ks_http_request *req = x->ctx.req;
     struct ks_select_opts sel = {.min_ms = q->start_ms, .max_ms = q->end_ms, .ctx = &x->ctx.read};
-    struct ks_series_set *set;
-    struct ks_samples samples = {0};
     if (!req->multitenant) {
         sel.tenants = &req->tenant;
         sel.tenant_count = 1;
     }
     KS_TRY(ks_prom_and_filters(&x->ctx, &q->selector, 1, &sel));
-    KS_TRY(ks_engine_select(x->ctx.app->engine, &sel, &set));
-    ks_err err = KS_OK;
-    for (size_t i = 0; i < ks_series_set_count(set) && err == KS_OK; i++) {
-        struct ks_tenant t = ks_series_set_tenant(set, i);
-        struct ks_slice labels;
-        err = ks_read_ctx_check(&x->ctx.read);
-        if (err == KS_OK)
-            err = ks_series_read(set, i, q->start_ms, q->end_ms, &samples);
-        if (err == KS_OK && samples.count)
-            err = ks_series_set_labels(set, i, &labels);
-        if (err == KS_OK && samples.count)
-            err = put(x, labels, req->multitenant ? &t : NULL, &samples, index);
+    return ks_engine_select(x->ctx.app->engine, &sel, ret);
+}
+
+static ks_err read_series(struct reader *x, const struct ks_read_query *q, size_t index,
+                          struct ks_series_set *set, size_t i, struct ks_samples *samples,
+                          struct ks_arena *arena)
+{
+    struct ks_tenant t = ks_series_set_tenant(set, i);
+    struct ks_histogram_run h = {0};
+    struct ks_slice labels;
+    KS_TRY(ks_read_ctx_check(&x->ctx.read));
+    KS_TRY(ks_series_read(set, i, q->start_ms, q->end_ms, samples));
+    if (!x->streamed && ks_series_has_histograms(set, i)) {
+        ks_arena_reset(arena);
+        KS_TRY(ks_series_read_histograms(set, i, q->start_ms, q->end_ms, arena, &h));
     }
+    if (!samples->count && !h.count)
+        return KS_OK;
+    KS_TRY(ks_series_set_labels(set, i, &labels));
+    return put(x, labels, x->ctx.req->multitenant ? &t : NULL, samples, &h, index);
+}
+
+static ks_err read_query(struct reader *x, const struct ks_read_query *q, size_t index,
+                         struct ks_series_set *set)
+{
+    struct ks_samples samples = {0};
+    struct ks_arena arena;
+    ks_err err = KS_OK;
+    ks_arena_init(&arena, x->message.max);
+    for (size_t i = 0; i < ks_series_set_count(set) && err == KS_OK; i++)
+        err = read_series(x, q, index, set, i, &samples, &arena);
+    ks_arena_done(&arena);
     ks_samples_done(&samples);
-    ks_series_set_free(set);
     return err;
 }
 
-static ks_err read_all(struct reader *x, const struct ks_read_request *r)
+static bool any_histograms(const struct ks_series_set *set)
+{
+    bool any = false;
+    for (size_t i = 0; i < ks_series_set_count(set) && !any; i++)
+        any = ks_series_has_histograms(set, i);
+    return any;
+}
+
+/* All queries are selected before the first is answered: what they find decides the form. */
+static ks_err select_all(struct reader *x, const struct ks_read_request *r,
+                         struct ks_series_set **sets)
+{
+    bool histograms = false;
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->queries[i].start_ms > r->queries[i].end_ms)
+            continue;
+        KS_TRY(select_query(x, &r->queries[i], &sets[i]));
+        histograms |= any_histograms(sets[i]);
+    }
+    x->streamed = r->streamed && !(histograms && r->samples);
+    return KS_OK;
+}
+
+static ks_err read_all(struct reader *x, const struct ks_read_request *r,
+                       struct ks_series_set *const *sets)
 {
     for (size_t i = 0; i < r->count; i++) {
         size_t result = x->streamed ? 0 : begin_field(&x->message, 0x0a);
-        if (r->queries[i].start_ms <= r->queries[i].end_ms)
-            KS_TRY(read_query(x, &r->queries[i], i));
+        if (sets[i])
+            KS_TRY(read_query(x, &r->queries[i], i, sets[i]));
         if (!x->streamed)
             end_field(&x->message, result);
     }
     return ks_buf_status(&x->message);
+}
+
+static ks_err answer(struct reader *x, const struct ks_read_request *r,
+                     struct ks_series_set *const *sets)
+{
+    struct ks_http_request *req = x->ctx.req;
+    req->resp.content_type =
+        x->streamed ? "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+                    : "application/x-protobuf";
+    req->resp.precompressed = true;
+    KS_TRY(read_all(x, r, sets));
+    if (x->streamed)
+        return ks_sink_drain(&x->sink, true);
+    ks_http_add_header(req, "Content-Encoding", KS_SLICE_LIT("snappy"));
+    return ks_compress(KS_ENC_SNAPPY, ks_buf_view(&x->message), &req->resp.body);
 }
 
 ks_err ks_prom_remote_read(struct ks_http_request *req)
@@ -289,19 +350,16 @@ ks_err ks_prom_remote_read(struct ks_http_request *req)
         err = ks_read_request_parse(ks_buf_view(&body), &req->arena, &r);
     ks_buf_done(&body); /* the request is in the arena: protobuf-c copies */
     KS_TRY(err);
-    x.streamed = r.streamed;
+    struct ks_series_set **sets = ks_arena_zalloc(&req->arena, (r.count + 1) * sizeof(*sets));
+    if (!sets)
+        return ks_arena_err(&req->arena);
     ks_buf_init(&x.message, cfg->max_memory_per_query_bytes ? cfg->max_memory_per_query_bytes
                                                             : KS_BUF_UNLIMITED);
-    req->resp.content_type =
-        x.streamed ? "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
-                   : "application/x-protobuf";
-    req->resp.precompressed = true;
-    err = read_all(&x, &r);
-    if (err == KS_OK && !x.streamed) {
-        ks_http_add_header(req, "Content-Encoding", KS_SLICE_LIT("snappy"));
-        err = ks_compress(KS_ENC_SNAPPY, ks_buf_view(&x.message), &req->resp.body);
-    }
+    err = select_all(&x, &r, sets);
+    if (err == KS_OK)
+        err = answer(&x, &r, sets);
+    for (size_t i = 0; i < r.count; i++)
+        ks_series_set_free(sets[i]);
     ks_buf_done(&x.message);
-    KS_TRY(err);
-    return x.streamed ? ks_sink_drain(&x.sink, true) : KS_OK;
+    return err;
 }

@@ -133,7 +133,7 @@ def main():
                                   f"--web.listen-address=127.0.0.1:{pport}"],
                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     prom, ours = f"http://127.0.0.1:{pport}", f"http://127.0.0.1:{port}/prometheus-strict"
-    busy = 0
+    busy, reader = 0, None
 
     def poke():
         nonlocal busy
@@ -164,8 +164,19 @@ def main():
         urllib.request.urlopen(f"http://127.0.0.1:{port}/internal/force_flush", timeout=30).read()
         urllib.request.urlopen(f"http://127.0.0.1:{port}/internal/force_merge", timeout=30).read()
         round_of("parts and head")
+        with open(f"{tmp}/reader.yml", "w") as f:
+            f.write(f"remote_read:\n- url: http://127.0.0.1:{port}/api/v1/read\n  read_recent: true\n")
+        rport = free_port()
+        reader = subprocess.Popen([PROM, f"--config.file={tmp}/reader.yml", f"--storage.tsdb.path={tmp}/reader",
+                                   "--enable-feature=promql-experimental-functions", f"--web.listen-address=127.0.0.1:{rport}"],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("the reading prometheus", 30, lambda: urllib.request.urlopen(f"http://127.0.0.1:{rport}/-/ready", timeout=2).status == 200)
+        at = int(time.time()) - 4
+        n = sum(compare(f"http://127.0.0.1:{rport}", ours, "query", e, time=at) for e in EXPRESSIONS)
+        assert n
+        print(f"through remote read: {n} instant points equal")
     finally:
-        for p in (server, prom_proc):
+        for p in filter(None, (server, prom_proc, reader)):
             p.kill()
             p.wait()
         shutil.rmtree(tmp, ignore_errors=True)

@@ -127,9 +127,34 @@ static void test_hostile(void **state)
     ks_arena_done(&a);
 }
 
+/* What is written reads back as it was. */
+static void test_written(void **state)
+{
+    uint64_t seed = 77;
+    for (uint32_t i = 0; i < 400; i++) {
+        struct ks_arena a;
+        struct ks_buf b;
+        struct ks_histogram got;
+        int64_t time_ms;
+        ks_arena_init(&a, 1 << 24);
+        ks_buf_init(&b, 1 << 24);
+        struct ks_histogram h =
+            i % 2 ? shape_wild(&a, &seed) : shape_counter(&a, 4 + i % 40, i, i % 4 == 0);
+        if (ks_histogram_is_stale(&h))
+            h = ks_histogram_stale(h.is_float);
+        ks_histogram_put_proto(&h, 1795268000000 + i, &b);
+        assert_int_equal(ks_buf_status(&b), KS_OK);
+        assert_int_equal(ks_histogram_from_proto(ks_buf_view(&b), &a, &got, &time_ms), KS_OK);
+        assert_true(ks_histogram_identical(&h, &got));
+        assert_int_equal(time_ms, 1795268000000 + i);
+        ks_buf_done(&b);
+        ks_arena_done(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
-                                       cmocka_unit_test(test_hostile)};
+                                       cmocka_unit_test(test_hostile), cmocka_unit_test(test_written)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -164,7 +164,7 @@ static void test_series(void **state)
         size_t n = random_samples(times, values, MAX), at = 0;
         const struct ks_tenant *who = round % 2 ? &tenant : NULL;
         ks_buf_reset(&out);
-        ks_read_put_series(&out, some_labels(&labels), who, times, values, n);
+        ks_read_put_series(&out, some_labels(&labels), who, times, values, n, NULL);
         KsRead__QueryResult *q = ks_read__query_result__unpack(NULL, out.len, (uint8_t *)out.ptr);
         assert_non_null(q);
         assert_int_equal(q->n_timeseries, 1);
