@@ -7,7 +7,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *b, struct ks_write_result *ret)
+ks_err __wrap_ks_engine_write(struct ks_engine *e, struct ks_write_batch *b,
+                              struct ks_write_result *ret);
+ks_err __wrap_ks_engine_write(struct ks_engine *e, struct ks_write_batch *b,
+                              struct ks_write_result *ret)
 {
     for (size_t i = 0; i < b->series_count; i++) {
         struct ks_labels l = {0};

@@ -22,7 +22,10 @@
 static struct ks_buf got;
 static ks_err answer = KS_OK;
 
-ks_err ks_engine_write(struct ks_engine *e, struct ks_write_batch *b, struct ks_write_result *ret)
+ks_err __wrap_ks_engine_write(struct ks_engine *e, struct ks_write_batch *b,
+                              struct ks_write_result *ret);
+ks_err __wrap_ks_engine_write(struct ks_engine *e, struct ks_write_batch *b,
+                              struct ks_write_result *ret)
 {
     for (size_t i = 0; i < b->series_count; i++) {
         struct ks_labels l = {0};
