@@ -145,7 +145,4 @@ void ks_log_skip(struct ks_log_ingest *in, const char *what, uint64_t number);
 /* {"stored":…} for answers that say more than nothing; only when something was left out. */
 void ks_log_report(const struct ks_log_ingest *in, struct ks_buf *out);
 
-/* vl_* lines of the stores and of reasons not in the table of metrics. */
-void ks_log_ingest_metrics(struct ks_buf *out);
-
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/jaeger/jaeger.h"
+#include "api/logs/log_metrics.h"
 #include "api/metadata.h"
 #include "api/ops/ops.h"
 #include "api/query_log.h"
@@ -259,6 +260,7 @@ ks_err ks_ops_metrics_text(struct ks_app *app, struct ks_buf *out)
     ks_router_metrics(&b);
     engine_metrics(app, &b);
     ks_traces_metrics(app, &b);
+    ks_log_metrics(app, &b);
     result_metrics(app, &b);
     if (app->server)
         lane_metrics(app, &b);
