@@ -22,6 +22,7 @@ struct record {
 };
 
 int load_gen(int argc, char **argv);
+int load_genlogs(int argc, char **argv); /* bodies are plain JSON lines, samples are lines */
 int load_send(int argc, char **argv);
 int load_query(int argc, char **argv);
 int load_tiny(int argc, char **argv);

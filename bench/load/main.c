@@ -71,11 +71,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int, char **);
-    } commands[] = {{"gen", load_gen},
-                    {"send", load_send},
-                    {"query", load_query},
-                    {"tiny", load_tiny},
-                    {"parts", load_parts}};
+    } commands[] = {{"gen", load_gen},     {"genlogs", load_genlogs}, {"send", load_send},
+                    {"query", load_query}, {"tiny", load_tiny},       {"parts", load_parts}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 2, argv + 2);

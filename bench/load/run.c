@@ -38,7 +38,7 @@ static void *need(void *p)
 
 struct sender {
     struct addr addr;
-    const char *path;
+    const char *path, *headers;
     const struct record **records;
     size_t count;
     _Atomic size_t next;
@@ -51,10 +51,8 @@ static void send_one(struct sender *s, struct conn *c, size_t i)
     const struct record *r = s->records[i];
     char head[512];
     int n = snprintf(head, sizeof head,
-                     "POST %s HTTP/1.1\r\nHost: %s:%d\r\nContent-Type: "
-                     "application/x-protobuf\r\nContent-Encoding: snappy\r\n"
-                     "X-Prometheus-Remote-Write-Version: 0.1.0\r\nContent-Length: %u\r\n\r\n",
-                     s->path, s->addr.host, s->addr.port, r->bytes);
+                     "POST %s HTTP/1.1\r\nHost: %s:%d\r\n%sContent-Length: %u\r\n\r\n", s->path,
+                     s->addr.host, s->addr.port, s->headers, r->bytes);
     for (int attempt = 0; attempt < 200; attempt++) {
         double begin = now_us();
         int status = conn_call(c, head, (size_t)n, r + 1, r->bytes);
@@ -112,7 +110,12 @@ static void load_records(struct sender *s, const char *path, uint32_t from, uint
 int load_send(int argc, char **argv)
 {
     struct sender s = {.addr = parse_addr(arg_str(argc, argv, "addr", NULL)),
-                       .path = arg_str(argc, argv, "path", "/api/v1/write")};
+                       .path = arg_str(argc, argv, "path", "/api/v1/write"),
+                       .headers =
+                           "Content-Type: application/x-protobuf\r\nContent-Encoding: snappy\r\n"
+                           "X-Prometheus-Remote-Write-Version: 0.1.0\r\n"};
+    if (arg_num(argc, argv, "plain", 0) != 0)
+        s.headers = "Content-Type: application/stream+json\r\n";
     load_records(&s, arg_str(argc, argv, "file", NULL), (uint32_t)arg_num(argc, argv, "from", 0),
                  (uint32_t)arg_num(argc, argv, "to", 4e9));
     int pid = (int)arg_num(argc, argv, "pid", 0), conns = (int)arg_num(argc, argv, "conns", 2);
