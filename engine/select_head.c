@@ -93,8 +93,8 @@ static ks_err add_open(struct ks_series_set *s, uint32_t series, const struct ks
     size_t bytes = ks_gorilla_bytes(&x->g);
     struct {
         struct ks_chunk_meta meta;
-        struct ks_gorilla g; /* the bytes follow */
-    } *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes);
+        struct ks_gorilla g; /* the bytes follow, and some to spare */
+    } *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes + KS_GORILLA_SLACK);
     if (!copy)
         return ks_arena_err(&s->arena);
     /* The first time is only known after decoding; a chunk never begins more than a day before its

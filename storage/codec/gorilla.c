@@ -16,6 +16,7 @@
 
 #include "base/bytes.h"
 #include "storage/codec/bits_priv.h"
+#include "storage/codec/pack_priv.h"
 #include "storage/codec/xor_priv.h"
 
 #define FIRST_BITS  128 /* the first sample is stored raw */
@@ -195,18 +196,11 @@ static size_t fill_run_range(struct cursor *k, size_t run, double v, const struc
     return run - skip - over;
 }
 
-/*
- * Decodes n samples from the stream, or those of a range among them, up to the first behind it;
- * *ret_written: how many were stored. Returns how many were decoded before the first malformed
- * token.
- */
-static inline __attribute__((always_inline)) size_t decode_stream(struct cursor *c, size_t n,
-                                                                  const struct range *range,
-                                                                  int64_t *ts, double *values,
-                                                                  size_t *ret_written)
+/* Decodes up to n samples from the stream; returns how many before the first malformed token. */
+static size_t decode_stream(struct cursor *c, size_t n, int64_t *ts, double *values)
 {
     struct cursor k = *c; /* in registers */
-    size_t i = 0, at = 0;
+    size_t i = 0;
     while (i < n) {
         uint64_t x = ksi_peek_bits(k.buf, k.len, k.pos);
         if ((x & 3) != 3) {
@@ -224,21 +218,107 @@ static inline __attribute__((always_inline)) size_t decode_stream(struct cursor 
             if (KS_UNLIKELY(run > n - i))
                 break;
             k.pos += 5 + bits;
-            double v = ks_f64_from_bits(k.bits);
+            fill_run(&k, run, ks_f64_from_bits(k.bits), ts + i, values + i);
             i += run;
-            if (range) {
-                at += fill_run_range(&k, run, v, range, ts + at, values + at);
-            } else {
-                fill_run(&k, run, v, ts + at, values + at);
-                at += run;
-            }
             continue;
         }
-        if (range && (int64_t)k.ts > range->max_ms)
+        ts[i] = (int64_t)k.ts;
+        values[i] = ks_f64_from_bits(k.bits);
+        i++;
+    }
+    *c = k;
+    return i;
+}
+
+/* --- a range of a chunk of our own ---
+ *
+ * Tokens need not be checked, and bytes behind the end can be read. */
+
+static inline uint64_t peek(const uint8_t *buf, size_t pos)
+{
+    return ks_le64(buf + (pos >> 3)) >> (pos & 7);
+}
+
+static inline uint64_t low_bits(uint64_t x, unsigned n) /* n 0..63 */
+{
+    return x & (((uint64_t)1 << n) - 1);
+}
+
+/*
+ * The rest of a token that begins another delta; *ret_x: the stream behind it, 30 bits at least. How
+ * long a token is decides where the next one lies: sizes are guessed by branches, so that the chain
+ * from token to token does not wait for its loads.
+ */
+static inline __attribute__((always_inline)) void own_delta(struct cursor *k, uint64_t x,
+                                                            uint64_t *ret_x)
+{
+    uint64_t z;
+    if (KS_LIKELY(!(x & 3 << 3))) {
+        z = low_bits(x >> 5, 6);
+        *ret_x = x >> 11;
+        k->pos += 11;
+    } else if (!(x & 2 << 3)) {
+        z = low_bits(x >> 5, 12);
+        *ret_x = x >> 17;
+        k->pos += 17;
+    } else if (!(x & 1 << 3)) {
+        z = low_bits(x >> 5, 20);
+        *ret_x = x >> 25;
+        k->pos += 25;
+    } else {
+        z = ksi_get_bits(k->buf, SIZE_MAX, k->pos + 5, 64);
+        k->pos += 69;
+        *ret_x = peek(k->buf, k->pos);
+    }
+    k->delta += (uint64_t)ks_unzigzag(z);
+}
+
+/* Decodes the next n samples, up to the first behind the range; *ret_written: how many of the range
+ * were stored. Returns how many were decoded. */
+static KSI_CLONES size_t decode_range(struct cursor *c, size_t n, const struct range *range,
+                                      int64_t *ts, double *values, size_t *ret_written)
+{
+    struct cursor k = *c; /* in registers */
+    const int64_t min_ms = range->min_ms, max_ms = range->max_ms;
+    size_t i = 0, at = 0;
+    while (i < n) {
+        uint64_t x = peek(k.buf, k.pos);
+        bool same = false, fresh;
+        if ((x & 3) != 3) {
+            fresh = x & 1;
+            k.pos += 1 + fresh;
+            x >>= 2;
+        } else if (x & 4) {
+            own_delta(&k, x, &x);
+            same = !(x & 1);
+            fresh = x & 2;
+            k.pos += 2 - same;
+            x >>= 2;
+        } else {
+            unsigned bits = run_bits[x >> 3 & 3];
+            size_t run = (x >> 5 & ksi_mask(bits)) + 1;
+            k.pos += 5 + bits;
+            i += run;
+            at += fill_run_range(&k, run, ks_f64_from_bits(k.bits), range, ts + at, values + at);
+            continue;
+        }
+        k.ts += k.delta;
+        if (!same) {
+            unsigned lead = x & 63, sig = (x >> 6 & 63) + 1;
+            k.lead = fresh ? lead : k.lead;
+            k.sig = fresh ? sig : k.sig;
+            k.pos += fresh ? KSI_XOR_WINDOW_BITS : 0;
+            uint64_t v = peek(k.buf, k.pos);
+            if (KS_UNLIKELY(k.sig > 57))
+                v = low_bits(v, 32) | peek(k.buf, k.pos + 32) << 32;
+            k.bits ^= v << (64 - k.sig) >> k.lead;
+            k.pos += k.sig;
+        }
+        if ((int64_t)k.ts > max_ms)
             break;
         ts[at] = (int64_t)k.ts;
         values[at] = ks_f64_from_bits(k.bits);
-        at += !range || (int64_t)k.ts >= range->min_ms;
+        at += (int64_t)k.ts >= min_ms;
         i++;
     }
     *c = k;
@@ -257,11 +337,11 @@ static void begin(const uint8_t *buf, size_t len, struct cursor *c)
 static bool decode_all(const struct ks_gorilla *g, const uint8_t *buf, size_t len, int64_t *ts,
                        double *values, struct cursor *c)
 {
-    size_t stored = (size_t)g->count - g->run, written;
+    size_t stored = (size_t)g->count - g->run;
     begin(buf, len, c);
     ts[0] = (int64_t)c->ts;
     values[0] = ks_f64_from_bits(c->bits);
-    if (decode_stream(c, stored - 1, NULL, ts + 1, values + 1, &written) != stored - 1)
+    if (decode_stream(c, stored - 1, ts + 1, values + 1) != stored - 1)
         return false;
     fill_run(c, g->run, values[stored - 1], ts + stored, values + stored);
     return c->pos == g->bit_len;
@@ -291,9 +371,9 @@ size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const uint8_t *buf, i
     ret_ts[0] = (int64_t)c.ts;
     ret_values[0] = ks_f64_from_bits(c.bits);
     at = (int64_t)c.ts >= min_ms;
-    size_t n = decode_stream(&c, stored - 1, &range, ret_ts + at, ret_values + at, &written);
+    size_t n = decode_range(&c, stored - 1, &range, ret_ts + at, ret_values + at, &written);
     at += written;
-    KS_ASSERT(n == stored - 1 || (int64_t)c.ts > max_ms);
+    KS_ASSERT(n == stored - 1 ? c.pos == g->bit_len : (int64_t)c.ts > max_ms);
     if (n == stored - 1 && (int64_t)c.ts <= max_ms)
         at += fill_run_range(&c, g->run, ks_f64_from_bits(c.bits), &range, ret_ts + at,
                              ret_values + at);

@@ -59,16 +59,17 @@ size_t ks_gorilla_decode(const struct ks_gorilla *g, const uint8_t *buf, int64_t
 /*
  * Those of [min_ms, max_ms] alone; what lies before is passed over, what lies behind is not looked
  * at. The arrays have room for g->count all the same (what is passed over may be written first).
- * Returns how many there are.
+ * KS_GORILLA_SLACK bytes behind the chunk's can be read. Returns how many there are.
  */
+#define KS_GORILLA_SLACK 16
 size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const uint8_t *buf, int64_t min_ms,
                                int64_t max_ms, int64_t *ret_ts, double *ret_values);
 
 /*
- * ks_gorilla_decode for bytes of a file. `bytes` is exactly the chunk's ks_gorilla_bytes(); reads no byte
- * behind it. Beyond well-formed tokens, timestamps must ascend and the end of the stream must agree
- * with the state, so an accepted chunk can be appended to. Errors: KS_ECORRUPT (the arrays' content
- * is then unspecified).
+ * ks_gorilla_decode for bytes of a file. `bytes` is exactly the chunk's ks_gorilla_bytes(); reads
+ * no byte behind it. Beyond well-formed tokens, timestamps must ascend and the end of the stream
+ * must agree with the state, so an accepted chunk can be appended to. Errors: KS_ECORRUPT (the
+ * arrays' content is then unspecified).
  */
 KS_NODISCARD ks_err ks_gorilla_decode_checked(const struct ks_gorilla *g, struct ks_slice bytes,
                                               int64_t *ret_ts, double *ret_values);
