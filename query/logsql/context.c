@@ -107,7 +107,9 @@ static ks_err gather_block(struct ksi_lq_worker *w, void *scan, size_t i, struct
         return ks_arena_err(&w->arena);
     ks_lq_bits_fill(bits, w->view.row_count);
     KS_TRY(src->select(w->block, bits, &any));
-    if (!any)
+    w->view.selected = bits;
+    KS_TRY(ksi_lq_cond_eval_view(w->run->extra_cond, &w->view, bits));
+    if (!any || !ksi_lq_bits_any(bits, w->view.row_count))
         return KS_OK;
     struct ks_lq_rows rows, *copy = ks_arena_alloc(&g->arena, sizeof *copy);
     if (!copy)

@@ -88,24 +88,29 @@ static int64_t shift(int64_t t, int64_t by)
     return r;
 }
 
-/* Filter of the query and of the options that hold for it and its subqueries. */
+/* Filter of the query, of the request, and of the options that hold for subqueries, too. */
 static ks_err whole_filter(struct ksi_lq_run *run, const struct ks_lq_filter **ret)
 {
-    const struct ks_lq_query *q = run->x.query;
-    const struct ks_lq_filter *g = run->global_filter;
-    *ret = q->filter;
-    if (!g)
-        return KS_OK;
+    const struct ks_lq_filter *all[] = {run->req->extra, run->global_filter, run->x.query->filter};
+    size_t n = 0;
     struct ks_lq_filter *and = ks_arena_zalloc(&run->arena, sizeof *and);
-    struct ks_lq_filter **kids = ks_arena_array(&run->arena, 2, sizeof *kids);
+    struct ks_lq_filter **kids = ks_arena_array(&run->arena, 64, sizeof *kids);
     if (!and || !kids)
         return ks_arena_err(&run->arena);
-    kids[0] = (struct ks_lq_filter *)(uintptr_t)g;
-    kids[1] = (struct ks_lq_filter *)(uintptr_t)q->filter;
+    for (size_t i = 0; i < 3; i++) {
+        if (!all[i] || all[i]->kind == KS_LQ_F_ALL)
+            continue;
+        /* the parts of an AND list stand for themselves: time and streams are split off below */
+        bool flat = all[i]->kind == KS_LQ_F_AND && all[i]->kid_count <= 16;
+        for (size_t k = 0; flat && k < all[i]->kid_count; k++)
+            kids[n++] = all[i]->kids[k];
+        if (!flat)
+            kids[n++] = (struct ks_lq_filter *)(uintptr_t)all[i];
+    }
     and->kind = KS_LQ_F_AND;
     and->kids = kids;
-    and->kid_count = 2;
-    *ret = and;
+    and->kid_count = n;
+    *ret = n ? and : NULL;
     return KS_OK;
 }
 
@@ -145,6 +150,7 @@ static ks_err plan(struct ksi_lq_run *run)
     run->x.max_ns = shift(run->scan_max_ns, -off);
     KS_TRY(ksi_lq_split_stream(rest, &run->arena, &stream, &rest));
     KS_TRY(ksi_lq_cond_make(&run->arena, rest, &run->cond));
+    KS_TRY(ksi_lq_cond_make(&run->arena, run->req->extra, &run->extra_cond));
     if (stream)
         KS_TRY(ksi_lq_cond_make(&run->arena, stream, &run->stream_cond));
     /* the resolved copy is ours */
@@ -330,6 +336,7 @@ ks_err ks_lq_run(const struct ks_lq_request *req, struct ks_lq_stage *sink,
         gate_free(&gate.s);
     ks_lq_cond_done(run.cond);
     ks_lq_cond_done(run.stream_cond);
+    ks_lq_cond_done(run.extra_cond);
     ks_arena_done(&run.arena);
     pthread_mutex_destroy(&run.lock);
     return err;

@@ -200,6 +200,9 @@ struct ks_lq_request {
     unsigned workers;        /* 0 = threads of the pool + 1 */
     struct ks_read_ctx *ctx; /* may be NULL */
     uint64_t memory_max;     /* 0 = none */
+    /* Holds for every row read on behalf of the query, also by its subqueries and stream_context:
+     * what an access proxy imposes. NULL: none. */
+    const struct ks_lq_filter *extra;
     /* Fields nobody may see nor ask for: `hidden_fields_filters`. */
     struct ks_lq_fields hidden;
     /*

@@ -17,6 +17,7 @@ struct ksi_lq_run {
     int64_t scan_min_ns, scan_max_ns; /* time_offset applied */
     struct ksi_lq_need need;
     struct ks_lq_cond *cond, *stream_cond;
+    struct ks_lq_cond *extra_cond;            /* of the request's extra alone: for stream_context */
     const struct ks_lq_filter *global_filter; /* of options, also for subqueries */
     struct ks_lq_stage **stages;              /* of the pipes, then newest, then the gate */
     size_t stage_count;

@@ -4,6 +4,7 @@
  * set to the last nanosecond that may match.
  */
 #include "base/time.h"
+#include "query/logsql/parser.h"
 #include "query/logsql/parser_priv.h"
 #include "query/logsql/value.h"
 
@@ -214,6 +215,11 @@ ks_err ksi_lq_time_literal(struct ks_slice s, int64_t now_ns, int64_t *ret_min, 
     return KS_OK;
 bad:
     return ks_fail(KS_EPARSE, "\"%.*s\" is no time", KS_SLICE_ARG(s));
+}
+
+ks_err ks_lq_parse_time(struct ks_slice text, int64_t now_ns, int64_t *ret_min, int64_t *ret_max)
+{
+    return ksi_lq_time_literal(text, now_ns, ret_min, ret_max);
 }
 
 /* --- the filter --- */
