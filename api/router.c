@@ -10,7 +10,7 @@
 
 static const struct ks_route_table *const tables[] = {&ks_routes_ingest, &ks_routes_prom,
                                                       &ks_routes_ops, &ks_routes_logs,
-                                                      &ks_routes_jaeger};
+                                                      &ks_routes_jaeger, &ks_routes_vlogs};
 #define TABLE_COUNT (sizeof tables / sizeof *tables)
 
 static KS_STAT(stat_requests_all, "vm_http_requests_all_total");

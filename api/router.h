@@ -73,7 +73,7 @@ struct ks_route_table {
 };
 /* Every handler family hands in one. */
 extern const struct ks_route_table ks_routes_ingest, ks_routes_prom, ks_routes_ops, ks_routes_logs,
-    ks_routes_jaeger;
+    ks_routes_jaeger, ks_routes_vlogs;
 /* Routes of one kind of listener, tried before the others; area KS_AREA_ROOT. */
 extern const struct ks_route_table ks_routes_jaeger_listener;
 
