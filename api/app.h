@@ -14,6 +14,7 @@ struct ks_metadata_store;
 struct ks_exemplar_ring;
 struct ks_query_log;
 struct ks_trace_store;
+struct ks_grpc_server;
 struct ks_result_cache;
 struct ks_logs;
 
@@ -71,6 +72,7 @@ struct ks_app {
     struct ks_logs *logs; /* NULL: none are kept */
     struct ks_trace_store *traces;
     struct ks_http_server *server;
+    struct ks_grpc_server *otlp_grpc, *jaeger_grpc; /* NULL: not asked for */
     struct ks_http_server *more_servers[KS_LISTEN_COUNT]; /* of listeners with routes of their own */
     struct ks_metadata_store *metadata;
     struct ks_exemplar_ring *exemplars;

@@ -381,6 +381,13 @@ static void describe(int fd, char out[80])
     snprintf(out, 80, fmt, any ? "127.0.0.1" : host, port);
 }
 
+ks_err ksi_http_listen(const char *addr, int *ret_fd, char ret_name[80])
+{
+    KS_TRY(open_socket(addr, ret_fd));
+    describe(*ret_fd, ret_name);
+    return KS_OK;
+}
+
 static void log_mhd(void *cls, const char *fmt, va_list ap)
 {
     char text[512];

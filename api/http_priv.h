@@ -107,4 +107,7 @@ uint64_t ksi_short_key(const struct ksi_conn *c);
 bool ksi_is_short(struct ks_http_server *s, uint64_t key);
 void ksi_short_learn(struct ks_http_server *s, uint64_t key, int64_t us);
 
+/* A listening socket and how it is bound; for other servers of this folder. */
+KS_NODISCARD ks_err ksi_http_listen(const char *addr, int *ret_fd, char ret_name[80]);
+
 #endif

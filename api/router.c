@@ -48,6 +48,7 @@ static bool pattern_match(const char *pattern, struct ks_slice text, struct ks_s
 /* By kind of listener; NULL: none of its own. */
 static const struct ks_route_table *const own_tables[KS_LISTEN_COUNT] = {
     [KS_LISTEN_JAEGER] = &ks_routes_jaeger_listener,
+    [KS_LISTEN_JAEGER_THRIFT] = &ks_routes_thrift_listener,
 };
 
 static struct ks_route *find_own(const struct ks_route_table *t, struct ks_slice text,
@@ -259,11 +260,10 @@ static size_t base64_decode(struct ks_slice in, char *out, size_t max)
     return n;
 }
 
-static bool basic_ok(const struct ks_http_request *req, const struct ks_config *cfg)
+bool ks_router_basic_ok(struct ks_slice h, const struct ks_config *cfg)
 {
     if (!cfg->http_auth_username[0])
         return true;
-    struct ks_slice h = ks_http_header(req, "Authorization");
     if (h.len < 6 || strncasecmp(h.ptr, "Basic ", 6) != 0)
         return false;
     char plain[512], want[512];
@@ -280,7 +280,7 @@ static bool authorised(const struct ks_http_request *req)
     if (k == KS_AUTH_OPEN)
         return true;
     const char *key = cfg->auth_keys[k];
-    return key && key[0] ? equal_secret(ks_http_arg(req, "authKey"), key) : basic_ok(req, cfg);
+    return key && key[0] ? equal_secret(ks_http_arg(req, "authKey"), key) : ks_router_basic_ok(ks_http_header(req, "Authorization"), cfg);
 }
 
 /* --- running --- */

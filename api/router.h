@@ -75,7 +75,7 @@ struct ks_route_table {
 extern const struct ks_route_table ks_routes_ingest, ks_routes_prom, ks_routes_ops, ks_routes_logs,
     ks_routes_jaeger, ks_routes_vlogs;
 /* Routes of one kind of listener, tried before the others; area KS_AREA_ROOT. */
-extern const struct ks_route_table ks_routes_jaeger_listener;
+extern const struct ks_route_table ks_routes_jaeger_listener, ks_routes_thrift_listener;
 
 /* The server's two callbacks. */
 void ks_router_route(struct ks_http_request *req);
@@ -86,6 +86,10 @@ bool ks_router_match(struct ks_http_request *req);
 
 /* Answers with an error in the route's form. */
 void ks_router_fail(struct ks_http_request *req, ks_err err, const char *text);
+
+/* Whether a header Authorization has -httpAuth.*'s user and password; true when there is none. */
+struct ks_config;
+bool ks_router_basic_ok(struct ks_slice header, const struct ks_config *cfg);
 
 /* Markdown table of all routes. */
 void ks_router_print(struct ks_buf *out);

@@ -71,6 +71,7 @@ enum { SECRET = 1, IGNORED = 2 };
     F("jaeger.profile", STRING, "2", 0,                                                            \
       "answers of the Jaeger listener: as Jaeger 2 (2.20) or 1 (1.52)")                            \
     F("otlp.httpListenAddr", LIST, "", 0, "extra addresses for OTLP over HTTP, usually :4318")     \
+    F("otlp.grpcListenAddr", LIST, "", 0, "addresses for OTLP over gRPC, usually :4317")            \
     F("jaeger.httpListenAddr", LIST, "", 0,                                                        \
       "addresses that answer as Jaeger's query service, usually :16686")                           \
     F("zipkin.httpListenAddr", LIST, "", 0, "extra addresses for Zipkin, usually :9411")           \

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/grpc.h"
+#include "api/otlp/grpc_methods.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/time.h"
@@ -84,6 +86,31 @@ static const struct {
 };
 enum { LISTENERS = sizeof listeners / sizeof *listeners };
 
+static bool basic_ok(void *app, struct ks_slice value)
+{
+    return ks_router_basic_ok(value, &((struct ks_app *)app)->cfg);
+}
+
+static ks_err grpc_listen(struct ks_app *app, const char *flag, const char *name,
+                          const struct ks_grpc_method *methods, size_t count,
+                          struct ks_grpc_server **ret)
+{
+    const char *const *addrs;
+    struct ks_grpc_opts o = {.methods = methods,
+                             .method_count = count,
+                             .max_message_bytes = app->cfg.otlp_max_request_bytes,
+                             .authorised = basic_ok,
+                             .app = app};
+    o.addr_count = ks_flag_list(flag, &addrs);
+    if (!o.addr_count || !addrs[0][0])
+        return KS_OK;
+    o.addrs = addrs;
+    KS_TRY(ks_grpc_start(&o, ret));
+    for (size_t k = 0; k < o.addr_count; k++)
+        printf("listening for %s over gRPC on %s\n", name, ks_grpc_addr(*ret, k));
+    return KS_OK;
+}
+
 ks_err ks_serve_traces_listen(struct ks_app *app, const struct ks_http_opts *opts)
 {
     for (size_t i = 0; i < LISTENERS; i++) {
@@ -102,11 +129,15 @@ ks_err ks_serve_traces_listen(struct ks_app *app, const struct ks_http_opts *opt
             printf("listening for %s on http://%s/\n", listeners[i].name,
                    ks_http_addr(app->more_servers[o.listener], k));
     }
-    return KS_OK;
+    return grpc_listen(app, "otlp.grpcListenAddr", "OTLP", ks_grpc_otlp_methods,
+                       ks_grpc_otlp_method_count, &app->otlp_grpc);
 }
 
 void ks_serve_traces_stop(struct ks_app *app, int64_t grace_ms)
 {
+    ks_grpc_stop(app->otlp_grpc, grace_ms);
+    ks_grpc_stop(app->jaeger_grpc, grace_ms);
+    app->otlp_grpc = app->jaeger_grpc = NULL;
     for (size_t i = 0; i < KS_LISTEN_COUNT; i++) {
         if (app->more_servers[i])
             ks_http_stop(app->more_servers[i], grace_ms);

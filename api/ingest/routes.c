@@ -6,6 +6,7 @@
 #include "api/ingest/otlp_metrics.h"
 #include "api/ingest/remote_write.h"
 #include "api/otlp/otlp.h"
+#include "api/otlp/traces_zipkin.h"
 #include "api/router.h"
 
 #define POST  ((1u << KS_POST) | (1u << KS_PUT))
@@ -54,6 +55,10 @@ static struct ks_route routes[] = {
     INSERT("opentelemetry/v1/traces", POST, 0, ks_otlp_traces_handle, "opentelemetry",
            "OTLP traces, protobuf or JSON; extra_fields, ignore_fields"),
     INSERT("v1/traces", POST, KS_ROUTE_HIDDEN, ks_otlp_traces_handle, "opentelemetry", "the same"),
+    INSERT("zipkin/api/v2/spans", POST, 0, ks_zipkin_handle, "zipkin", "Zipkin v2 JSON spans"),
+    INSERT("api/v2/spans", POST, KS_ROUTE_HIDDEN, ks_zipkin_handle, "zipkin", "the same"),
+    INSERT("jaeger/api/traces", POST, KS_ROUTE_CLUSTER_ONLY, ks_jaeger_thrift_handle, "jaeger",
+           "Jaeger spans, thrift over HTTP"),
     INSERT("influx/health", PROBE, 0, ks_influx_health_handle, "influx", "canned health answer"),
 };
 

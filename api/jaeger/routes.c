@@ -1,5 +1,6 @@
 /* Where Jaeger's query API is reached. */
 #include "api/jaeger/jaeger.h"
+#include "api/otlp/traces_zipkin.h"
 
 #define GET ((1u << KS_GET) | (1u << KS_HEAD))
 
@@ -41,3 +42,18 @@ static struct ks_route own[] = {
     OWN("api/*", no_such_api),
 };
 const struct ks_route_table ks_routes_jaeger_listener = {own, sizeof own / sizeof *own};
+
+/* The collector's one path on its thrift port. */
+static struct ks_route thrift[] = {
+    {KS_AREA_ROOT,
+     "api/traces",
+     1u << KS_POST,
+     KS_LANE_INSERT,
+     KS_ROUTE_HIDDEN | KS_ROUTE_NO_FORM,
+     KS_AUTH_BASIC,
+     ks_jaeger_thrift_handle,
+     "jaeger",
+     "",
+     {0}},
+};
+const struct ks_route_table ks_routes_thrift_listener = {thrift, sizeof thrift / sizeof *thrift};

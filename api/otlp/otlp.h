@@ -7,6 +7,9 @@
 
 ks_err ks_otlp_traces_handle(struct ks_http_request *req);
 
+/* The body as sent or unpacked, at most limit bytes; borrowed from req and its scratch. */
+KS_NODISCARD ks_err ks_otlp_body(struct ks_http_request *req, size_t limit, struct ks_slice *ret);
+
 /* The codes of google.rpc.Status, which gRPC and OTLP's HTTP errors share. */
 enum ks_grpc_code {
     KS_GRPC_OK = 0,

@@ -77,7 +77,7 @@ static ks_err add_extra(struct ks_span_sink *s, struct ks_slice name, struct ks_
     return KS_OK;
 }
 
-static ks_err extra_list(struct ks_span_sink *s, struct ks_slice text)
+ks_err ks_span_sink_extra_fields(struct ks_span_sink *s, struct ks_slice text)
 {
     while (text.len) {
         const char *comma = memchr(text.ptr, ',', text.len);
@@ -129,12 +129,12 @@ ks_err ks_span_sink_begin(struct ks_span_sink *s, struct ks_http_request *req)
     /* All that are given count: a proxy's argument beside a client's header. */
     for (size_t i = 0; i < req->arg_count; i++) {
         if (ks_slice_is(req->args[i].name, "extra_fields"))
-            KS_TRY(extra_list(s, req->args[i].value));
+            KS_TRY(ks_span_sink_extra_fields(s, req->args[i].value));
         if (ks_slice_is(req->args[i].name, "ignore_fields"))
             KS_TRY(ignore_list(s, req->args[i].value));
     }
     KS_TRY(ignore_list(s, ks_http_header(req, "VL-Ignore-Fields")));
-    return extra_list(s, ks_http_header(req, "VL-Extra-Fields"));
+    return ks_span_sink_extra_fields(s, ks_http_header(req, "VL-Extra-Fields"));
 }
 
 bool ks_span_sink_drops(const struct ks_span_sink *s, bool resource, struct ks_slice key)

@@ -38,6 +38,8 @@ struct ks_span_sink {
 KS_NODISCARD ks_err ks_span_sink_begin(struct ks_span_sink *s, struct ks_http_request *req);
 void ks_span_sink_begin_plain(struct ks_span_sink *s, struct ks_trace_store *store,
                               struct ks_tenant tenant);
+/* name=value,… as extra_fields has them. */
+KS_NODISCARD ks_err ks_span_sink_extra_fields(struct ks_span_sink *s, struct ks_slice text);
 /* Room for a span of about so many bytes. */
 KS_NODISCARD ks_err ks_span_sink_room(struct ks_span_sink *s, size_t span_bytes);
 void ks_span_sink_reject(struct ks_span_sink *s, uint64_t spans, const char *fmt, ...)

@@ -19,7 +19,7 @@ static bool type_is(struct ks_slice type, const char *want)
 }
 
 /* The body as sent or unpacked, at most the limit. */
-static ks_err body_of(struct ks_http_request *req, size_t limit, struct ks_slice *ret)
+ks_err ks_otlp_body(struct ks_http_request *req, size_t limit, struct ks_slice *ret)
 {
     enum ks_encoding enc = ks_encoding_of(ks_http_header(req, "Content-Encoding"));
     *ret = req->body;
@@ -53,7 +53,7 @@ static ks_err store(struct ks_http_request *req, bool json, struct ks_span_sink 
     struct ks_slice body;
     KS_TRY(ks_trace_tenant(req, &req->tenant));
     KS_TRY(ks_span_sink_begin(s, req));
-    KS_TRY(body_of(req, limit, &body));
+    KS_TRY(ks_otlp_body(req, limit, &body));
     if (json)
         return decode_json(s, body, &req->arena, limit);
     KS_TRY(ks_otlp_traces_decode(s, body));
