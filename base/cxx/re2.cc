@@ -13,6 +13,33 @@ struct ks_re {
     }
 };
 
+// Go reads (?<name>…) since 1.22, this RE2 only (?P<name>…): the P is put in.
+static std::string go_names(const char *pattern, size_t len)
+{
+    std::string out;
+    bool in_class = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = pattern[i];
+        out += c;
+        if (c == '\\' && i + 1 < len) {
+            out += pattern[++i];
+        } else if (in_class) {
+            in_class = c != ']';
+        } else if (c == '[') {
+            in_class = true;
+            if (i + 1 < len && pattern[i + 1] == '^')
+                out += pattern[++i];
+            if (i + 1 < len && pattern[i + 1] == ']') // the first one is a member
+                out += pattern[++i];
+        } else if (c == '(' && i + 3 < len && pattern[i + 1] == '?' && pattern[i + 2] == '<' &&
+                   pattern[i + 3] != '=' && pattern[i + 3] != '!') {
+            out += "?P";
+            i++;
+        }
+    }
+    return out;
+}
+
 extern "C" struct ks_re *ks_re_new(const char *pattern, size_t len, int flags, char *err,
                                    size_t err_size)
 {
@@ -24,7 +51,7 @@ extern "C" struct ks_re *ks_re_new(const char *pattern, size_t len, int flags, c
     if (flags & KS_RE_LATIN1)
         o.set_encoding(re2::RE2::Options::EncodingLatin1);
     try {
-        ks_re *r = new ks_re(re2::StringPiece(pattern, len), o);
+        ks_re *r = new ks_re(go_names(pattern, len), o);
         if (!r->re.ok()) {
             if (err_size) {
                 size_t n = r->re.error().copy(err, err_size - 1);

@@ -121,6 +121,26 @@ ks_err ksi_lq_args(const struct ks_lq_fields *f, const struct ks_lq_rows *rows,
     return KS_OK;
 }
 
+void ksi_lq_args_by_name(struct ksi_lq_args *a)
+{
+    for (size_t i = 1; i < a->count; i++) { /* few, and mostly in order */
+        for (size_t k = i; k > 0 && ks_slice_cmp(a->names[k - 1], a->names[k]) > 0; k--) {
+            struct ksi_lq_texts t = a->texts[k];
+            const struct ks_lq_col *col = a->cols[k];
+            struct ks_slice name = a->names[k];
+            bool matched = a->matched[k];
+            a->texts[k] = a->texts[k - 1];
+            a->cols[k] = a->cols[k - 1];
+            a->names[k] = a->names[k - 1];
+            a->matched[k] = a->matched[k - 1];
+            a->texts[k - 1] = t;
+            a->cols[k - 1] = col;
+            a->names[k - 1] = name;
+            a->matched[k - 1] = matched;
+        }
+    }
+}
+
 void ksi_lq_row_json(const struct ksi_lq_args *args, uint32_t row, struct ks_buf *out)
 {
     bool any = false;

@@ -84,6 +84,8 @@ static inline uint32_t ksi_lq_group(const struct ksi_lq_update *u, uint32_t row)
 {
     return u->group_of ? u->group_of[row] : u->single;
 }
+/* JSON objects have their names in order. */
+void ksi_lq_args_by_name(struct ksi_lq_args *a);
 /* {"name":"value",…} of one row, without empty values. */
 void ksi_lq_row_json(const struct ksi_lq_args *args, uint32_t row, struct ks_buf *out);
 

@@ -215,6 +215,7 @@ static ks_err row_any_update(const struct ksi_lq_agg *a, struct ksi_lq_states *s
     struct extreme_state *states = (struct extreme_state *)(void *)st->data;
     struct ksi_lq_args args;
     KS_TRY(ksi_lq_args(&a->func->args, u->rows, u->arena, &args));
+    ksi_lq_args_by_name(&args);
     for (uint32_t r = 0; r < u->rows->row_count; r++) {
         struct extreme_state *s = &states[ksi_lq_group(u, r)];
         if (s->has || !ksi_lq_on(u, r))
@@ -240,6 +241,8 @@ static ks_err row_update(const struct ksi_lq_agg *a, struct ksi_lq_states *st,
     KS_TRY(ksi_lq_texts_named(u->rows, a->func->args.items[0].name, u->arena, &by));
     KS_TRY(keys_of(&by, u->arena, &keys));
     KS_TRY(ksi_lq_args(&rest, u->rows, u->arena, &args));
+    if (json)
+        ksi_lq_args_by_name(&args);
     /* The batch's winners first, so that a row is printed once per group and batch. */
     winner = ks_arena_array(u->arena, st->count + 1u, sizeof *winner);
     if (!winner)

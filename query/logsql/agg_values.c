@@ -300,6 +300,7 @@ static ks_err json_values_update(const struct ksi_lq_agg *a, struct ksi_lq_state
     for (size_t i = 0; i < keys; i++)
         KS_TRY(ksi_lq_texts_named(u->rows, a->func->sort.items[i].name, u->arena, &by[i]));
     KS_TRY(ksi_lq_args(&a->func->args, u->rows, u->arena, &args));
+    ksi_lq_args_by_name(&args);
     ks_buf_init(&b, KS_BUF_UNLIMITED);
     for (uint32_t r = 0; r < u->rows->row_count && err == KS_OK; r++) {
         struct list_state *s = &states[ksi_lq_group(u, r)];

@@ -57,10 +57,8 @@ static double bucket_number(const struct ks_lq_by *by, double v)
     while (scale < 1e15 &&
            (size * scale != floor(size * scale) || by->offset * scale != floor(by->offset * scale)))
         scale *= 10;
-    double n = floor((v - by->offset) / size);
-    if ((n + 1) * size + by->offset <= v) /* division rounded down over the edge */
-        n++;
-    return (n * round(size * scale) + round(by->offset * scale)) / scale;
+    double units = round(size * scale), offset = round(by->offset * scale);
+    return (floor((v * scale - offset) / units) * units + offset) / scale;
 }
 
 static ks_err take(struct ks_arena *arena, const char *text, size_t len, struct ks_slice *ret)

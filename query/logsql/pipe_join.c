@@ -38,9 +38,9 @@ static ks_err collect_charge(struct collector *c)
                      ksi_lq_grouper_bytes(&c->keys) + (c->first_cap + c->last_cap) * 4;
     if (bytes < c->charged + CHARGE_STEP)
         return KS_OK;
-    uint64_t more = bytes - c->charged;
+    KS_TRY(ks_lq_charge(c->head.x, bytes - c->charged));
     c->charged = bytes;
-    return ks_lq_charge(c->head.x, more);
+    return KS_OK;
 }
 
 static ks_err collect_push(struct ks_lq_stage *stage, unsigned worker,

@@ -38,9 +38,9 @@ static ks_err describe_charge(struct describe *d, struct worker *w)
                      ksi_keymap_bytes(&w->names);
     if (bytes < w->charged + CHARGE_STEP)
         return KS_OK;
-    uint64_t more = bytes - w->charged;
+    KS_TRY(ks_lq_charge(d->head.x, bytes - w->charged));
     w->charged = bytes;
-    return ks_lq_charge(d->head.x, more);
+    return KS_OK;
 }
 
 static ks_err field_of(struct worker *w, struct ks_slice name, struct field **ret)

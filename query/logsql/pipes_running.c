@@ -42,9 +42,9 @@ static ks_err running_charge(struct running *s)
         bytes += ksi_lq_states_bytes(&s->states[i]);
     if (bytes < s->charged + CHARGE_STEP)
         return KS_OK;
-    uint64_t more = bytes - s->charged;
+    KS_TRY(ks_lq_charge(s->head.x, bytes - s->charged));
     s->charged = bytes;
-    return ks_lq_charge(s->head.x, more);
+    return KS_OK;
 }
 
 /* The functions see the rows of one batch. */

@@ -174,9 +174,9 @@ static ks_err charge(struct sort *s, struct worker *w)
     }
     if (bytes < w->charged + CHARGE_STEP)
         return KS_OK;
-    uint64_t more = bytes - w->charged;
+    KS_TRY(ks_lq_charge(s->head.x, bytes - w->charged));
     w->charged = bytes;
-    return ks_lq_charge(s->head.x, more);
+    return KS_OK;
 }
 
 static ks_err grow_bars(struct worker *w)

@@ -30,9 +30,9 @@ static ks_err charge(struct stats *s, struct worker *w)
         bytes += ksi_lq_states_bytes(&w->states[i]);
     if (bytes < w->charged + CHARGE_STEP)
         return KS_OK;
-    uint64_t more = bytes - w->charged;
+    KS_TRY(ks_lq_charge(s->head.x, bytes - w->charged));
     w->charged = bytes;
-    return ks_lq_charge(s->head.x, more);
+    return KS_OK;
 }
 
 /* The rows a condition picks; *ret NULL: all of them. */

@@ -33,9 +33,9 @@ static ks_err counter_charge(struct counter *c, struct worker *w)
     uint64_t bytes = ksi_lq_grouper_bytes(&w->groups) + w->hits_cap * sizeof *w->hits;
     if (bytes < w->charged + CHARGE_STEP)
         return KS_OK;
-    uint64_t more = bytes - w->charged;
+    KS_TRY(ks_lq_charge(c->head.x, bytes - w->charged));
     w->charged = bytes;
-    return ks_lq_charge(c->head.x, more);
+    return KS_OK;
 }
 
 static ks_err grow_hits(struct worker *w)

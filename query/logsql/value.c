@@ -83,7 +83,11 @@ bool ks_lq_parse_float(struct ks_slice s, double *ret)
     if (!is_digit(u.ptr[0]) && u.ptr[0] != '.' && (u.ptr[0] | 0x20) != 'i' &&
         (u.ptr[0] | 0x20) != 'n')
         return false;
-    return ks_f64_parse(s, ret);
+    double v;
+    if (!ks_f64_parse(s, &v) || (!isfinite(v) && (is_digit(u.ptr[0]) || u.ptr[0] == '.')))
+        return false; /* 1e400 is no number */
+    *ret = v;
+    return true;
 }
 
 bool ks_lq_parse_u64(struct ks_slice s, uint64_t *ret)
