@@ -84,8 +84,8 @@ bool ks_lq_parse_float(struct ks_slice s, double *ret)
         (u.ptr[0] | 0x20) != 'n')
         return false;
     double v;
-    if (!ks_f64_parse(s, &v) || (!isfinite(v) && (is_digit(u.ptr[0]) || u.ptr[0] == '.')))
-        return false; /* 1e400 is no number */
+    if (!ks_f64_parse(s, &v) || (!isfinite(v) && u.len != 3))
+        return false; /* 1e400 and Infinity are no numbers; inf and nan are */
     *ret = v;
     return true;
 }
