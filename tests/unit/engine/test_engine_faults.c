@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine_util.h"
+#include "histogram_shapes.h"
 #include "sys/clock.h"
 #include "sys/rand.h"
 #include "sys/simdisk.h"
@@ -84,6 +85,28 @@ static double value_of(uint32_t series, uint32_t slot)
     return series % 2 ? slot * 0.125 : (double)(ks_mix64(series * 1000 + slot) >> 12);
 }
 
+/* These series have native histograms; the value is their sum. */
+static bool has_histograms(uint32_t s)
+{
+    return s % 4 == 2;
+}
+
+/* Made before anything fails. */
+static const struct ks_histogram *histogram_of(uint32_t series, uint32_t slot)
+{
+    static struct ks_histogram made[SERIES][SLOTS];
+    static struct ks_arena arena;
+    if (!arena.cap_bytes) {
+        ks_arena_init(&arena, 1 << 28);
+        for (uint32_t s = 0; s < SERIES; s++)
+            for (uint32_t i = 0; i < SLOTS; i++) {
+                made[s][i] = shape_counter(&arena, 6 + i / 50, i, s > 4);
+                made[s][i].sum = value_of(s, i);
+            }
+    }
+    return &made[series][slot];
+}
+
 static void name_of(uint32_t s, char out[64])
 {
     snprintf(out, 64, "m%u{job=\"j\",instance=\"i%u\"}", s % 3, s);
@@ -114,7 +137,11 @@ static ks_err step_write(struct world *w, uint32_t slots)
         for (uint32_t slot = 0; slot < SLOTS; slot++) {
             if (!in[s][slot] || w->cells[s][slot] == ACKED)
                 continue;
-            tw_add(&t, name, start_ms + (int64_t)slot * STEP_MS, value_of(s, slot));
+            int64_t ts = start_ms + (int64_t)slot * STEP_MS;
+            if (has_histograms(s))
+                tw_add_histogram(&t, name, ts, histogram_of(s, slot));
+            else
+                tw_add(&t, name, ts, value_of(s, slot));
             w->cells[s][slot] = TRIED;
         }
     }
@@ -206,6 +233,27 @@ static unsigned workload(struct world *w)
 
 /* --- checking --- */
 
+/* Of histograms the sums; each must be whole. */
+static size_t read_series(struct world *w, uint32_t s, int64_t *ts, double *v)
+{
+    char name[64];
+    struct ks_arena a;
+    int64_t end_ms = start_ms + (int64_t)SLOTS * STEP_MS;
+    name_of(s, name);
+    if (!has_histograms(s))
+        return t_read(w->e, name, start_ms, end_ms, ts, v, SLOTS + 8);
+    ks_arena_init(&a, 1 << 28);
+    struct ks_histogram_run r = t_read_histograms(w->e, name, start_ms, end_ms, &a);
+    for (size_t i = 0; i < r.count; i++) {
+        ts[i] = r.times[i];
+        v[i] = r.items[i].sum;
+        assert_true(ks_histogram_identical(
+            &r.items[i], histogram_of(s, (uint32_t)((ts[i] - start_ms) / STEP_MS))));
+    }
+    ks_arena_done(&a);
+    return r.count;
+}
+
 static void check(struct world *w, const char *when)
 {
     static int64_t ts[SLOTS + 8];
@@ -213,9 +261,7 @@ static void check(struct world *w, const char *when)
     char name[64];
     for (uint32_t s = 0; s < SERIES; s++) {
         name_of(s, name);
-        size_t n = t_read(w->e, name, start_ms, start_ms + (int64_t)SLOTS * STEP_MS, ts, v,
-                          SLOTS + 8),
-               at = 0;
+        size_t n = read_series(w, s, ts, v), at = 0;
         for (uint32_t slot = 0; slot < SLOTS; slot++) {
             bool here = at < n && ts[at] == start_ms + (int64_t)slot * STEP_MS;
             if ((here && (!w->cells[s][slot] || v[at] != value_of(s, slot))) ||
@@ -322,6 +368,7 @@ static void test_memory_fails(void **state)
 
 int main(void)
 {
+    (void)histogram_of(0, 0);
     ks_log_set_level(KS_LOG_ERROR + 1);
     start_ms = ks_now_ms() / STEP_MS * STEP_MS - 2 * KS_MS_DAY;
     const struct CMUnitTest tests[] = {
