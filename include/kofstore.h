@@ -210,7 +210,8 @@ int kofstore_result_next(kofstore_result *r);
 int kofstore_result_labels(const kofstore_result *r, const kofstore_label **ret, size_t *ret_count);
 void kofstore_result_tenant(const kofstore_result *r, uint32_t *account, uint32_t *project);
 /* Steps to the next point of the series at hand: KOFSTORE_OK or KOFSTORE_DONE. Grid points without
- * a value are left out. */
+ * a value are left out, and those that are native histograms: histogram_count() and the like make
+ * numbers of them. */
 int kofstore_result_point(kofstore_result *r, int64_t *time_ms, double *value);
 void kofstore_result_free(kofstore_result *r);
 

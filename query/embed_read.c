@@ -312,9 +312,17 @@ void kofstore_result_tenant(const kofstore_result *r, uint32_t *account, uint32_
     *project = r->tenant.project;
 }
 
+/* Grids have holes; native histograms have no place here. */
+static bool is_number(const kofstore_result *r, size_t i)
+{
+    double v = r->values[i];
+    return (r->times || ks_f64_bits(v) != KS_ABSENT_BITS) &&
+           (r->set || !ks_promql_histogram(&r->q, v));
+}
+
 int kofstore_result_point(kofstore_result *r, int64_t *time_ms, double *value)
 {
-    while (r->point < r->count && !r->times && ks_f64_bits(r->values[r->point]) == KS_ABSENT_BITS)
+    while (r->point < r->count && !is_number(r, r->point))
         r->point++;
     if (r->point >= r->count)
         return KOFSTORE_DONE;

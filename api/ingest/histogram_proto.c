@@ -1,6 +1,8 @@
 #include "api/ingest/histogram_proto.h"
 
 #include "api/ingest/remote_write_priv.h"
+#include "base/num.h"
+#include "storage/traces/any_value.h"
 
 #define VARINT(n)  ((uint64_t)(n) << 3)
 #define FIXED64(n) ((uint64_t)(n) << 3 | 1)
@@ -293,4 +295,24 @@ void ks_histogram_put_proto(const struct ks_histogram *h, int64_t time_ms, struc
         return;
     ks_buf_varint(out, BYTES(16));
     ks_buf_lp(out, ks_slice((const char *)h->custom_values, 8 * (size_t)h->custom_count));
+}
+
+void ks_histograms_put_json(const struct ks_histogram *h, const int64_t *times_ms, size_t n,
+                            struct ks_buf *scratch, struct ks_buf *out)
+{
+    ks_buf_str(out, "\"histograms\":[");
+    for (size_t i = 0; i < n; i++) {
+        ks_buf_reset(scratch);
+        ks_histogram_put_proto(&h[i], times_ms[i], scratch);
+        ks_buf_str(out, i ? ",\"" : "\"");
+        ks_base64(out, ks_buf_view(scratch));
+        ks_buf_byte(out, '"');
+    }
+    ks_buf_str(out, "],\"timestamps\":[");
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            ks_buf_byte(out, ',');
+        ks_buf_i64_dec(out, times_ms[i]);
+    }
+    ks_buf_byte(out, ']');
 }

@@ -20,4 +20,9 @@ KS_NODISCARD ks_err ks_histogram_from_proto(struct ks_slice message, struct ks_a
 /* The same message back, for remote read; errors are in out. What from_proto reads is identical. */
 void ks_histogram_put_proto(const struct ks_histogram *h, int64_t time_ms, struct ks_buf *out);
 
+/* The messages of histograms[0..n) in base64 and their times, as lines of JSON export carry them:
+ * "histograms":["…"],"timestamps":[…]. scratch is overwritten. */
+void ks_histograms_put_json(const struct ks_histogram *h, const int64_t *times_ms, size_t n,
+                            struct ks_buf *scratch, struct ks_buf *out);
+
 #endif

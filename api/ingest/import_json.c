@@ -3,8 +3,10 @@
 #include <stdio.h>
 
 #include "api/app.h"
+#include "api/ingest/histogram_proto.h"
 #include "api/ingest/import.h"
 #include "api/ingest/json_reader.h"
+#include "base/base64.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/stats.h"
@@ -18,6 +20,7 @@ struct line {
     struct ks_label labels[LABELS_MAX];
     size_t label_count;
     const char *values, *timestamps; /* just behind their '[' */
+    const char *histograms;          /* likewise: remote write's messages in base64 */
 };
 
 static bool metric(struct ks_json *j, struct line *l)
@@ -51,7 +54,7 @@ static bool array(struct ks_json *j, const char **ret)
 static const char *parse_line(struct ks_json *j, struct line *l)
 {
     l->label_count = 0;
-    l->values = l->timestamps = NULL;
+    l->values = l->timestamps = l->histograms = NULL;
     if (!ks_json_expect(j, '{'))
         return "want a JSON object";
     if (ks_json_expect(j, '}'))
@@ -63,6 +66,7 @@ static const char *parse_line(struct ks_json *j, struct line *l)
         bool ok = ks_slice_is(key, "metric")       ? metric(j, l)
                   : ks_slice_is(key, "values")     ? array(j, &l->values)
                   : ks_slice_is(key, "timestamps") ? array(j, &l->timestamps)
+                  : ks_slice_is(key, "histograms") ? array(j, &l->histograms)
                                                    : ks_json_skip(j);
         if (!ok)
             return ks_slice_is(key, "metric") ? "malformed \"metric\"" : "malformed value";
@@ -181,18 +185,65 @@ static ks_err samples(struct ks_ingest *in, const struct line *l, const char *en
     return KS_OK;
 }
 
+static ks_err one_histogram(struct ks_ingest *in, struct ks_slice base64, struct ks_buf *message,
+                            const char **ret_wrong)
+{
+    struct ks_histogram h;
+    int64_t time_ms;
+    ks_buf_reset(message);
+    if (!ks_base64_decode(base64, message)) {
+        *ret_wrong = "malformed base64 in \"histograms\"";
+        return KS_OK;
+    }
+    ks_err err = ks_histogram_from_proto(ks_buf_view(message), in->arena, &h, &time_ms);
+    if (err == KS_OK)
+        err = ks_ingest_histogram(in, time_ms, &h);
+    if (err != KS_EPARSE && err != KS_EINVAL && err != KS_ELIMIT)
+        return err;
+    *ret_wrong = "a native histogram that is malformed or not valid";
+    return in->arena->err;
+}
+
+/* Times are those of the messages. Histograms of a line that turns out bad are taken back. */
+static ks_err histograms(struct ks_ingest *in, const struct line *l, const char *end,
+                         const char **ret_wrong)
+{
+    struct ks_json j = {l->histograms, end, in->arena};
+    struct ks_write_batch *b = in->batch;
+    size_t before = b->histogram_count;
+    struct ks_buf message;
+    ks_err err = KS_OK;
+    *ret_wrong = NULL;
+    if (ks_json_expect(&j, ']'))
+        return KS_OK;
+    ks_buf_init(&message, 1 << 20);
+    do {
+        struct ks_slice s;
+        if (ks_json_string(&j, &s))
+            err = one_histogram(in, s, &message, ret_wrong);
+        else
+            *ret_wrong = "want strings in \"histograms\"";
+    } while (err == KS_OK && !*ret_wrong && ks_json_expect(&j, ','));
+    if (*ret_wrong)
+        b->histogram_count = before;
+    ks_buf_done(&message);
+    return err;
+}
+
 static ks_err import_line(struct ks_ingest *in, struct ks_slice text, struct line *l,
                           const char **ret_wrong)
 {
     struct ks_json j = {text.ptr, text.ptr + text.len, in->arena};
     *ret_wrong = parse_line(&j, l);
-    if (!*ret_wrong && (!l->values || !l->timestamps))
+    if (!*ret_wrong && !l->histograms && (!l->values || !l->timestamps))
         *ret_wrong = l->values ? "missing \"timestamps\"" : "missing \"values\"";
     if (*ret_wrong)
         return KS_OK;
     struct ks_slice raw;
     KS_TRY(ks_raw_labels_make(in->arena, l->labels, l->label_count, &raw));
     KS_TRY(ks_ingest_series(in, raw));
+    if (l->histograms)
+        return histograms(in, l, text.ptr + text.len, ret_wrong);
     return samples(in, l, text.ptr + text.len, ret_wrong);
 }
 

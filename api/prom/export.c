@@ -3,12 +3,13 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "api/ingest/histogram_proto.h"
 #include "api/prom/prom.h"
 #include "api/prom/sink.h"
 #include "base/num.h"
 
 /* Lines stay well under what importers read (KOF: 16 MiB). */
-enum { ROWS_PER_LINE = 100000 };
+enum { ROWS_PER_LINE = 100000, HISTOGRAMS_PER_LINE = 1000 };
 
 /* JSON has no NaN and no infinities: null and strings, as the import side reads them. */
 static void json_value(struct ks_buf *out, double v)
@@ -126,6 +127,7 @@ struct export
     struct ks_prom_ctx ctx;
     struct ks_sink sink;
     enum format format;
+    bool histograms; /* jsonl: native ones too */
     size_t rows_per_line;
     size_t written; /* series */
 };
@@ -160,6 +162,39 @@ static ks_err export_series(struct export *x, struct ks_slice labels,
     return KS_OK;
 }
 
+/* Lines of their own, of remote write's messages: exact, and read back by the import. */
+static ks_err export_histograms(struct export *x, struct ks_series_set *set, size_t i,
+                                int64_t start, int64_t end, const struct ks_tenant *tenant)
+{
+    struct ks_arena arena;
+    struct ks_histogram_run r = {0};
+    struct ks_slice labels;
+    struct ks_buf scratch, *out = x->sink.out;
+    ks_arena_init(&arena, x->ctx.app->cfg.max_memory_per_query_bytes
+                              ? x->ctx.app->cfg.max_memory_per_query_bytes
+                              : (size_t)1 << 30);
+    ks_buf_init(&scratch, 1 << 20);
+    ks_err err = ks_series_read_histograms(set, i, start, end, &arena, &r);
+    if (err == KS_OK && r.count)
+        err = ks_series_set_labels(set, i, &labels);
+    for (size_t k = 0; k < r.count && err == KS_OK;) {
+        size_t n = r.count - k < x->rows_per_line ? r.count - k : x->rows_per_line;
+        n = n < HISTOGRAMS_PER_LINE ? n : HISTOGRAMS_PER_LINE;
+        ks_buf_str(out, "{\"metric\":");
+        ks_prom_json_labels(out, labels, tenant);
+        ks_buf_byte(out, ',');
+        ks_histograms_put_json(r.items + k, r.times + k, n, &scratch, out);
+        ks_buf_str(out, "}\n");
+        k += n;
+        err = ks_buf_status(&scratch);
+        if (err == KS_OK)
+            err = ks_sink_drain(&x->sink, false);
+    }
+    ks_buf_done(&scratch);
+    ks_arena_done(&arena);
+    return err;
+}
+
 static ks_err export_set(struct export *x, struct ks_series_set *set, int64_t start, int64_t end)
 {
     struct ks_samples samples = {0};
@@ -174,6 +209,8 @@ static ks_err export_set(struct export *x, struct ks_series_set *set, int64_t st
             err = ks_series_set_labels(set, i, &labels);
         if (err == KS_OK && samples.count)
             err = export_series(x, labels, x->ctx.req->multitenant ? &t : NULL, &samples);
+        if (err == KS_OK && x->histograms && ks_series_has_histograms(set, i))
+            err = export_histograms(x, set, i, start, end, x->ctx.req->multitenant ? &t : NULL);
     }
     ks_samples_done(&samples);
     return err;
@@ -200,6 +237,7 @@ ks_err ks_prom_export(struct ks_http_request *req)
     KS_TRY(format_of(req, &x.format));
     KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_export_duration_ms, &x.ctx));
     KS_TRY(ks_http_arg_i64(req, "max_rows_per_line", ROWS_PER_LINE, &rows));
+    x.histograms = x.format == JSONL && ks_http_arg_bool(req, "native_histograms");
     x.rows_per_line = rows > 0 ? (size_t)rows : ROWS_PER_LINE;
     x.ctx.read.max_series = x.ctx.app->cfg.max_export_series;
     KS_TRY(ks_http_arg_time_ms(req, "start", 0, &start));
