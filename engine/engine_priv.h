@@ -143,6 +143,7 @@ KS_NODISCARD ks_err ksi_signals_tick(struct ks_engine *e);
 KS_NODISCARD ks_err ksi_signals_merge(struct ks_engine *e);
 KS_NODISCARD ks_err ksi_signals_snapshot(struct ks_engine *e, const char *dir);
 void ksi_signals_stop(struct ks_engine *e);
+void ksi_signals_close(struct ks_engine *e);
 /* Lets go of the log nobody needs any more. Under commit_lock. */
 void ksi_release_log(struct ks_engine *e);
 

@@ -184,6 +184,7 @@ static void release(struct ks_engine *e)
     ks_free((void *)e->drop_epochs);
     ksi_l1_done(&e->l1);
     ks_live_index_free(e->live);
+    ksi_signals_close(e);
     ksi_parts_done(&e->parts);
     ksi_ident_cache_done(&e->idents);
     ks_cache_free(e->cache);

@@ -124,6 +124,13 @@ void ksi_signals_stop(struct ks_engine *e)
             e->signals[i].stop(e->signals[i].self);
 }
 
+void ksi_signals_close(struct ks_engine *e)
+{
+    for (size_t i = 0; i < e->signal_count; i++)
+        if (e->signals[i].close)
+            e->signals[i].close(e->signals[i].self);
+}
+
 void ksi_release_log(struct ks_engine *e)
 {
     ks_lsn lowest = e->checkpoint_lsn;

@@ -51,6 +51,9 @@ struct ks_signal {
     /* Ends threads of the signal's own: called once when the engine closes, before the last flush,
      * also when opening failed after start(). May be NULL */
     void (*stop)(void *self);
+    /* Lets go of all that came from the engine (parts read through its cache): called once, the
+     * last of all, also when opening failed after load(). May be NULL */
+    void (*close)(void *self);
 };
 
 /* What a signal uses of the engine. The log is there from start() on. */

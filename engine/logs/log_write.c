@@ -195,13 +195,14 @@ static uint64_t count_streams(struct ks_log_store *s, const struct ksi_frame *f)
 }
 
 /* Under lock. */
-static void link_frame(struct ks_log_store *s, struct ksi_segment *seg, struct ksi_frame *f,
-                       uint64_t grown)
+static void link_frame(struct ks_log_store *s, struct ksi_segment *seg, struct ksi_frame *f)
 {
+    uint64_t bytes = ksi_segment_bytes(seg);
     ksi_segment_link(seg, f);
     s->arrival += f->row_count;
     atomic_fetch_add(&s->memory_rows, f->row_count);
-    atomic_fetch_add(&s->memory_bytes, grown);
+    atomic_fetch_add(&s->memory_bytes, bytes - seg->accounted);
+    seg->accounted = bytes;
 }
 
 /* One frame into log and memory. */
@@ -212,15 +213,12 @@ static ks_err append(struct ks_log_store *s, struct ks_slice record, ks_lsn *ret
     struct ksi_frame *f = NULL;
     pthread_mutex_lock(&s->lock);
     ks_err err = open_segment(s, &seg);
-    uint64_t before = err == KS_OK ? ksi_segment_bytes(seg) : 0;
-    if (err == KS_OK && seg->row_count == 0)
-        before = 0;
     if (err == KS_OK)
         err = ksi_segment_prepare(seg, record, false, &f);
     if (err == KS_OK)
         err = ks_wal_append(s->logs->wal, KS_REC_LOG_ROWS, 0, record, ret_lsn);
     if (err == KS_OK) {
-        link_frame(s, seg, f, ksi_segment_bytes(seg) - before);
+        link_frame(s, seg, f);
         res->stored += f->row_count;
         res->streams_created += count_streams(s, f);
         pthread_cond_broadcast(&s->arrived);
@@ -236,9 +234,8 @@ ks_err ksi_log_replay(struct ks_log_store *s, const struct ks_wal_record *rec)
     if (rec->lsn < atomic_load(&s->cut))
         return KS_OK;
     KS_TRY(open_segment(s, &seg));
-    uint64_t before = seg->row_count ? ksi_segment_bytes(seg) : 0;
     KS_TRY(ksi_segment_prepare(seg, rec->payload, true, &f));
-    link_frame(s, seg, f, ksi_segment_bytes(seg) - before);
+    link_frame(s, seg, f);
     (void)count_streams(s, f);
     if (f->has_batch_hash && s->opts.dedup_window_ms)
         KS_TRY(dedup_note(s, f->batch_hash, ks_now_ms()));

@@ -17,7 +17,7 @@
 #include "sys/clock.h"
 
 enum {
-    MEMORY_DEFAULT = 1 << 30,
+    MEMORY_DEFAULT = 64 << 20,
     ROOM_WAIT_MS = 3000,
     RETIRED_MS = 15000,
     RETIRED_SHARE = 8, /* of the budget may be held for live tail */
@@ -350,6 +350,32 @@ static void stop(void *self)
     }
 }
 
+/* The store is empty afterwards; the object may be freed or opened again. */
+static void store_close(struct ks_log_store *s)
+{
+    struct ksi_lpart_list *none;
+    for (size_t i = 0; i < s->seg_count; i++)
+        ksi_segment_unref(s->segs[i]);
+    for (size_t i = 0; i < s->retired_count; i++)
+        ksi_segment_unref(s->retired[i]);
+    s->seg_count = s->retired_count = 0;
+    atomic_store(&s->memory_rows, 0);
+    atomic_store(&s->memory_bytes, 0);
+    ksi_lparts_unpin(s->list);
+    s->list = ksi_lparts_new_list(0, &none) == KS_OK ? none : NULL;
+    ks_manifest_done(&s->manifest);
+    atomic_store(&s->cut, 0);
+}
+
+static void close_all(void *self)
+{
+    struct ks_logs *l = self;
+    for (size_t i = 0; i < l->store_count; i++)
+        store_close(&l->stores[i]);
+    l->e = NULL;
+    l->wal = NULL;
+}
+
 static ks_lsn needs(void *self)
 {
     struct ks_logs *l = self;
@@ -440,5 +466,6 @@ struct ks_signal ks_logs_signal(struct ks_logs *l)
                               .tick = tick,
                               .merge = merge,
                               .snapshot = snapshot,
-                              .stop = stop};
+                              .stop = stop,
+                              .close = close_all};
 }

@@ -58,7 +58,6 @@ struct ks_log_store {
     struct ksi_dedup dedup;
     struct ksi_lpart_list *list;
     int64_t last_flush_mono_ms;
-    struct ksi_lpart_list *next_list; /* under commit_lock */
 
     pthread_mutex_t commit_lock;
     struct ks_manifest manifest;  /* shard_count 1; cuts[0] is the durable cut */
@@ -135,6 +134,13 @@ KS_NODISCARD ks_err ksi_scan_judge(struct ks_log_scan *scan, const struct ks_log
 /* A scan over what is on disk alone. */
 KS_NODISCARD ks_err ksi_scan_parts(struct ks_log_store *s, const struct ks_log_scan_opts *opts,
                                    struct ks_log_scan **ret);
+
+/* Stream i of a part. */
+static inline struct ks_log_stream ksi_lpart_stream(const struct ksi_lpart *p, size_t i)
+{
+    const struct ks_lpart_stream *s = ks_lpart_stream(p->p, i);
+    return (struct ks_log_stream){s->tenant, s->tags, p->ids[i]};
+}
 
 /* engine/logs/mem_block.c: a block over a view of a segment */
 struct ksi_mem_block {

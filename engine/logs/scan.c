@@ -171,6 +171,56 @@ static int newest_first(const void *a, const void *b)
     return (x->index > y->index) - (x->index < y->index);
 }
 
+/* Which streams of a part the scan wants; NULL: it does not choose. */
+static ks_err wanted_streams(struct ks_log_scan *s, const struct ksi_lpart *p, uint8_t **ret)
+{
+    *ret = NULL;
+    if (!s->opts.tenants && !s->opts.stream)
+        return KS_OK;
+    size_t n = ks_lpart_stream_count(p->p);
+    uint8_t *want = ks_alloc(n + 1);
+    ks_err err = want ? KS_OK : KS_ENOMEM;
+    for (size_t i = 0; i < n && err == KS_OK; i++) {
+        struct ksi_verdict v = {0};
+        struct ks_log_stream stream = ksi_lpart_stream(p, i);
+        err = ksi_scan_judge(s, &stream, &v);
+        want[i] = v.allowed;
+    }
+    if (err == KS_OK)
+        *ret = want;
+    else
+        ks_free(want);
+    return err;
+}
+
+static ks_err add_part(struct ks_log_scan *s, uint32_t number)
+{
+    const struct ksi_lpart *p = s->list->views[number].part;
+    uint8_t *want;
+    if (!in_range(s, p->min_ns, p->max_ns))
+        return KS_OK;
+    KS_TRY(ks_read_ctx_check(s->opts.ctx));
+    KS_TRY(wanted_streams(s, p, &want));
+    ks_err err = KS_OK;
+    size_t n = ks_lpart_block_count(p->p);
+    for (size_t i = 0; i < n && err == KS_OK; i++) {
+        const struct ks_lpart_block *b = ks_lpart_block(p->p, i);
+        bool any = !want;
+        for (uint32_t k = b->first_stream; !any && k <= b->last_stream; k++)
+            any = want[k];
+        if (any && in_range(s, b->min_ns, b->max_ns))
+            err = add_block(s, (struct ksi_scan_block){.part = number,
+                                                       .index = (uint32_t)i,
+                                                       .min_ns = b->min_ns,
+                                                       .max_ns = b->max_ns,
+                                                       .rows = b->rows,
+                                                       .bytes = b->text_bytes,
+                                                       .end = b->rows});
+    }
+    ks_free(want);
+    return err;
+}
+
 /* Memory and the list of parts at one moment. */
 static ks_err pin(struct ks_log_scan *s, bool memory)
 {
@@ -194,6 +244,8 @@ static ks_err scan_make(struct ks_log_store *st, const struct ks_log_scan_opts *
     struct ks_log_scan *s;
     KS_TRY(scan_new(st, opts, &s));
     ks_err err = pin(s, memory);
+    for (size_t i = 0; err == KS_OK && i < s->list->count; i++)
+        err = add_part(s, (uint32_t)i);
     if (err != KS_OK) {
         ks_log_scan_free(s);
         return err;

@@ -18,6 +18,7 @@ struct ksi_segment {
     uint64_t first_arrival; /* position of its first row */
     uint64_t text_bytes;    /* of the frames' rows */
     int64_t min_ns, max_ns;
+    uint64_t accounted; /* bytes its store counts for it */
     int64_t retired_ms; /* when its rows reached the disk, by the monotonic clock */
 };
 

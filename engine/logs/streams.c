@@ -95,6 +95,15 @@ static ks_err collect(struct streams *t, struct ks_log_scan *scan)
     for (size_t i = 0; i < scan->block_count; i++)
         if (scan->blocks[i].part == KSI_NO_PART)
             KS_TRY(add_segment(t, scan, i));
+    for (size_t i = 0; i < scan->list->count; i++) {
+        const struct ksi_lpart *p = scan->list->views[i].part;
+        if (p->min_ns > scan->opts.max_ns || p->max_ns < scan->opts.min_ns)
+            continue;
+        for (size_t k = 0; k < ks_lpart_stream_count(p->p); k++) {
+            struct ks_log_stream s = ksi_lpart_stream(p, k);
+            KS_TRY(streams_add(t, &s, ks_lpart_stream(p->p, k)->rows));
+        }
+    }
     return KS_OK;
 }
 
@@ -173,6 +182,30 @@ static void add_memory(struct ks_log_store *s, struct ks_log_store_stats *r)
     }
 }
 
+static void add_parts(struct ks_log_store *s, struct ks_log_store_stats *r)
+{
+    struct ksi_lpart_list *l = ksi_log_pin(s);
+    int64_t *days = ks_alloc_array(l->count + 1, sizeof *days);
+    for (size_t i = 0; i < l->count; i++) {
+        const struct ksi_lpart *p = l->views[i].part;
+        r->part_rows += p->rows;
+        r->part_count++;
+        r->block_count += ks_lpart_block_count(p->p);
+        r->text_bytes += ks_lpart_text_bytes(p->p);
+        r->index_bytes += ks_lpart_index_bytes(p->p);
+        r->data_bytes += p->bytes - ks_lpart_index_bytes(p->p);
+        r->min_ns = p->min_ns < r->min_ns ? p->min_ns : r->min_ns;
+        r->max_ns = p->max_ns > r->max_ns ? p->max_ns : r->max_ns;
+        bool seen = false;
+        for (size_t k = 0; days && k < r->day_count && !seen; k++)
+            seen = days[k] == p->day;
+        if (days && !seen)
+            days[r->day_count++] = p->day;
+    }
+    ks_free(days);
+    ksi_lparts_unpin(l);
+}
+
 void ks_log_store_get_stats(struct ks_log_store *s, struct ks_log_store_stats *ret)
 {
     struct ks_log_store_stats r = {.min_ns = INT64_MAX, .max_ns = INT64_MIN};
@@ -190,5 +223,6 @@ void ks_log_store_get_stats(struct ks_log_store *s, struct ks_log_store_stats *r
     pthread_mutex_lock(&s->lock);
     add_memory(s, &r);
     pthread_mutex_unlock(&s->lock);
+    add_parts(s, &r);
     *ret = r;
 }

@@ -26,6 +26,13 @@ struct ks_log_pred {
     const struct ks_slice *tokens;
     size_t token_count;
     struct ks_slice literal; /* every matching value contains it; "" none */
+    /*
+     * What the literal says beyond that, so that a template can answer for all its rows. substring:
+     * a value matches if and only if it contains the literal. phrase: if and only if it contains it
+     * and, where the literal begins (ends) with a token character, the character before (behind) it
+     * is none.
+     */
+    bool substring, phrase;
     /* The only values that match are these (exact, in(…)); NULL: not known. */
     const struct ks_slice *exact;
     size_t exact_count;

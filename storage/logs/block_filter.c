@@ -1,0 +1,347 @@
+/*
+ * Filtering a column with as little reading as the hints allow: the bloom filter first, then what
+ * the encoding knows (constant, dictionary, range of numbers, template), then the text of the rows
+ * that are left. Hints never say yes on their own, but for templates whose text holds the literal.
+ */
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "storage/logs/block_read_priv.h"
+#include "storage/logs/token.h"
+
+enum { EXACT_NUMBERS = 64 };
+
+/* --- tokens --- */
+
+static bool all_digits(struct ks_slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!ks_is_digit(s.ptr[i]))
+            return false;
+    return true;
+}
+
+/* Variables have a digit in every token but those of UUIDs. */
+static bool may_be_in_variable(struct ks_slice token)
+{
+    if (ks_has_digit(token))
+        return true;
+    if (token.len != 4 && token.len != 8 && token.len != 12)
+        return false;
+    for (size_t i = 0; i < token.len; i++)
+        if (!(ks_char_class[(uint8_t)token.ptr[i]] & KS_CHAR_HEX))
+            return false;
+    return true;
+}
+
+/* Whether the filter of the column rules the predicate out. */
+static ks_err ruled_out(struct ks_lblock *b, const struct ksi_column *c,
+                        const struct ks_log_pred *pred, bool *ret)
+{
+    struct ks_slice bloom;
+    *ret = false;
+    if (!c->bloom_len || !pred->token_count)
+        return KS_OK;
+    KS_TRY(ksi_lblock_bloom(b, &bloom));
+    if (c->bloom_at > bloom.len || c->bloom_len > bloom.len - c->bloom_at)
+        return ks_fail(KS_ECORRUPT, "%s: log block %zu: filter out of range",
+                       ks_part_path(b->part->file), b->index);
+    bloom = ks_slice(bloom.ptr + c->bloom_at, c->bloom_len);
+    for (size_t i = 0; i < pred->token_count && !*ret; i++) {
+        struct ks_slice t = pred->tokens[i];
+        if (c->bloom_without_numbers && all_digits(t))
+            continue;
+        *ret = !ks_bloom_may_have(bloom, ks_token_hash(t));
+    }
+    return KS_OK;
+}
+
+/* --- by value --- */
+
+static bool at_want(const uint64_t *want, uint32_t i)
+{
+    return ksi_bit(want, i);
+}
+
+static void filter_values(const struct ksi_vector *v, uint32_t count,
+                          const struct ks_log_pred *pred, const uint64_t *want, uint64_t *hit)
+{
+    for (size_t w = 0; w < KS_ROW_WORDS(count); w++) {
+        for (uint64_t left = want[w]; left; left &= left - 1) {
+            size_t i = w * 64 + (unsigned)__builtin_ctzll(left);
+            if (pred->match(pred->arg, v->values[i]))
+                hit[w] |= left & -left;
+        }
+    }
+}
+
+/* Each value of a dictionary is asked at most once. */
+static ks_err filter_dict(struct ks_lblock *b, const struct ksi_vector *v, uint32_t count,
+                          const struct ks_log_pred *pred, const uint64_t *want, uint64_t *hit)
+{
+    uint8_t *state = ks_arena_zalloc(&b->arena, v->value_count + 1);
+    if (!state)
+        return ks_arena_err(&b->arena);
+    for (size_t w = 0; w < KS_ROW_WORDS(count); w++) {
+        for (uint64_t left = want[w]; left; left &= left - 1) {
+            uint32_t code = v->codes[w * 64 + (unsigned)__builtin_ctzll(left)];
+            if (!state[code])
+                state[code] = pred->match(pred->arg, v->values[code]) ? 2 : 1;
+            if (state[code] == 2)
+                hit[w] |= left & -left;
+        }
+    }
+    return KS_OK;
+}
+
+/* Rows whose text holds the literal are found by one search over all the text. */
+static ks_err filter_raw(struct ks_lblock *b, struct ksi_node *n, const struct ks_log_pred *pred,
+                         const uint64_t *want, uint64_t *hit)
+{
+    struct ksi_vector v;
+    KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, NULL, &v));
+    if (pred->literal.len < 2) {
+        filter_values(&v, n->count, pred, want, hit);
+        return KS_OK;
+    }
+    const char *p = v.values[0].ptr;
+    const char *end = v.values[n->count - 1].ptr + v.values[n->count - 1].len;
+    uint32_t i = 0;
+    while (p < end && (p = memmem(p, (size_t)(end - p), pred->literal.ptr, pred->literal.len))) {
+        while (v.values[i].ptr + v.values[i].len <= p)
+            i++;
+        if (at_want(want, i) && pred->match(pred->arg, v.values[i]))
+            hit[i / 64] |= 1ull << i % 64;
+        p = v.values[i].ptr + v.values[i].len; /* also when the literal crossed into the next */
+        if (i + 1 < n->count)
+            i++;
+    }
+    return KS_OK;
+}
+
+/* --- numbers --- */
+
+/* Leaves in `some` the rows whose number is one of the exact ones. False: cannot be told. */
+static bool keep_exact(const struct ksi_node *n, const int64_t *v, const struct ks_log_pred *pred,
+                       uint64_t *some)
+{
+    int64_t exact[EXACT_NUMBERS];
+    size_t count = 0;
+    if (!pred->exact || pred->exact_count > EXACT_NUMBERS)
+        return false;
+    for (size_t i = 0; i < pred->exact_count; i++)
+        if (ks_typed_parse(&n->typed, pred->exact[i], &exact[count]) && exact[count] >= n->min &&
+            exact[count] <= n->max)
+            count++;
+    for (uint32_t i = 0; i < n->count; i++) {
+        bool in = false;
+        for (size_t k = 0; k < count; k++)
+            in |= v[i] == exact[k];
+        if (!in)
+            some[i / 64] &= ~(1ull << i % 64);
+    }
+    return true;
+}
+
+static double pow10_d(unsigned n)
+{
+    double p = 1;
+    while (n--)
+        p *= 10;
+    return p;
+}
+
+/* Leaves the rows that may lie in the range: a hair wider than it, the text decides. */
+static void keep_range(const struct ksi_node *n, const int64_t *v, const struct ks_log_pred *pred,
+                       uint64_t *some)
+{
+    double scale = n->typed.kind == KS_TYPED_DECIMAL ? pow10_d(n->typed.digits) : 1;
+    double lo = pred->range_min * scale, hi = pred->range_max * scale;
+    lo -= 1 + (lo < 0 ? -lo : lo) * 1e-12;
+    hi += 1 + (hi < 0 ? -hi : hi) * 1e-12;
+    for (uint32_t i = 0; i < n->count; i++)
+        if (!((double)v[i] >= lo && (double)v[i] <= hi))
+            some[i / 64] &= ~(1ull << i % 64);
+}
+
+static ks_err filter_numbers(struct ks_lblock *b, struct ksi_node *n,
+                             const struct ks_log_pred *pred, const uint64_t *want, uint64_t *hit)
+{
+    size_t words = KS_ROW_WORDS(n->count);
+    uint8_t kind = n->typed.kind;
+    bool number = kind == KS_TYPED_INT || kind == KS_TYPED_PADDED || kind == KS_TYPED_DECIMAL;
+    bool range = pred->has_range && number;
+    const uint64_t *rest = want;
+    struct ksi_vector v;
+    if (kind != KS_TYPED_HEX && kind != KS_TYPED_UUID && (pred->exact || range)) {
+        int64_t *numbers;
+        uint64_t *some = ks_arena_alloc(&b->arena, words * 8 + 8), any = 0;
+        if (!some)
+            return ks_arena_err(&b->arena);
+        memcpy(some, want, words * 8);
+        KS_TRY(ksi_node_numbers(n, &b->pages, &b->arena, &numbers));
+        if (!keep_exact(n, numbers, pred, some) && range)
+            keep_range(n, numbers, pred, some);
+        for (size_t w = 0; w < words; w++)
+            any |= some[w];
+        if (!any)
+            return KS_OK;
+        rest = some;
+    }
+    KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, rest, &v));
+    filter_values(&v, n->count, pred, rest, hit);
+    return KS_OK;
+}
+
+/* --- templates --- */
+
+enum verdict { UNKNOWN, NONE, ALL, ASK };
+
+/* Whether the literal stands in the text of a template so that every row matches. */
+static bool answers(struct ks_slice text, const struct ks_log_pred *pred)
+{
+    struct ks_slice l = pred->literal;
+    const char *p = text.ptr, *end = text.ptr + text.len;
+    if (!l.len || (!pred->substring && !pred->phrase) || memchr(l.ptr, KSI_SLOT_MARK, l.len))
+        return false;
+    while ((size_t)(end - p) >= l.len && (p = memmem(p, (size_t)(end - p), l.ptr, l.len))) {
+        if (pred->substring)
+            return true;
+        const char *behind = p + l.len;
+        /* A byte above 127 may be a letter: ask then. Next to a slot no token character stands. */
+        bool starts = !ks_is_token_char(l.ptr[0]) || p == text.ptr ||
+                      (!ks_is_token_char(p[-1]) && !((uint8_t)p[-1] & 0x80));
+        bool ends = !ks_is_token_char(l.ptr[l.len - 1]) || behind == end ||
+                    (!ks_is_token_char(*behind) && !((uint8_t)*behind & 0x80));
+        bool wide = ((uint8_t)l.ptr[0] | (uint8_t)l.ptr[l.len - 1]) & 0x80;
+        if (starts && ends && !wide)
+            return true;
+        p++;
+    }
+    return false;
+}
+
+static enum verdict judge(const struct ksi_template *x, const struct ks_log_pred *pred)
+{
+    for (size_t i = 0; i < pred->token_count; i++) {
+        struct ks_slice t = pred->tokens[i];
+        if (x->slots && may_be_in_variable(t))
+            continue;
+        if (!ks_contains_token(x->text, t))
+            return NONE;
+    }
+    if (answers(x->text, pred))
+        return ALL;
+    if (x->slots)
+        return ASK;
+    return pred->match(pred->arg, x->text) ? ALL : NONE;
+}
+
+static ks_err filter_templates(struct ks_lblock *b, struct ksi_node *n,
+                               const struct ks_log_pred *pred, const uint64_t *want, uint64_t *hit)
+{
+    struct ksi_templates *t = n->templates;
+    size_t words = KS_ROW_WORDS(n->count);
+    uint8_t *verdicts = ks_arena_zalloc(&b->arena, t->count + 1u);
+    uint64_t *ask = ks_arena_zalloc(&b->arena, words * 8), any = 0;
+    struct ksi_vector v;
+    if (!verdicts || !ask)
+        return ks_arena_err(&b->arena);
+    KS_TRY(ksi_templates_load(n, &b->pages, &b->arena));
+    verdicts[0] = ASK; /* kept whole */
+    for (size_t w = 0; w < words; w++) {
+        for (uint64_t left = want[w]; left; left &= left - 1) {
+            uint32_t id = ksi_template_id(t, (uint32_t)(w * 64) + (unsigned)__builtin_ctzll(left));
+            if (verdicts[id] == UNKNOWN)
+                verdicts[id] = (uint8_t)judge(&t->items[id], pred);
+            if (verdicts[id] == ALL)
+                hit[w] |= left & -left;
+            else if (verdicts[id] == ASK)
+                ask[w] |= left & -left;
+        }
+        any |= ask[w];
+    }
+    if (!any)
+        return KS_OK;
+    KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, ask, &v));
+    filter_values(&v, n->count, pred, ask, hit);
+    return KS_OK;
+}
+
+/* --- the whole --- */
+
+static ks_err filter_node(struct ks_lblock *b, struct ksi_node *n, const struct ks_log_pred *pred,
+                          const uint64_t *want, uint64_t *hit)
+{
+    struct ksi_vector v;
+    switch (n->kind) {
+    case KSI_NODE_CONST:
+        if (pred->match(pred->arg, n->constant))
+            memcpy(hit, want, KS_ROW_WORDS(n->count) * 8);
+        return KS_OK;
+    case KSI_NODE_DICT:
+        KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, NULL, &v));
+        return filter_dict(b, &v, n->count, pred, want, hit);
+    case KSI_NODE_RAW:
+        return filter_raw(b, n, pred, want, hit);
+    case KSI_NODE_TEMPLATE:
+        return filter_templates(b, n, pred, want, hit);
+    default:
+        return filter_numbers(b, n, pred, want, hit);
+    }
+}
+
+/* What the values said, back to rows. */
+static ks_err apply(struct ks_lblock *b, struct ksi_column *c, const uint64_t *hit,
+                    bool match_empty, uint64_t *bits)
+{
+    const uint64_t *present;
+    KS_TRY(ksi_column_present(b, c, &present));
+    uint32_t k = 0;
+    for (size_t w = 0; w < KS_ROW_WORDS(b->rows); w++) {
+        if (!present) {
+            bits[w] &= hit[w];
+            continue;
+        }
+        uint64_t keep = match_empty ? ~present[w] : 0;
+        for (uint64_t left = present[w]; left; left &= left - 1, k++)
+            if (ksi_bit(hit, k))
+                keep |= left & -left;
+        bits[w] &= keep;
+    }
+    return KS_OK;
+}
+
+static bool none_set(const uint64_t *bits, uint32_t rows)
+{
+    uint64_t any = 0;
+    for (size_t w = 0; w < KS_ROW_WORDS(rows); w++)
+        any |= bits[w];
+    return !any;
+}
+
+ks_err ks_lblock_filter(struct ks_lblock *b, struct ks_slice name, const struct ks_log_pred *pred,
+                        uint64_t *bits)
+{
+    struct ksi_column *c = ksi_lblock_find(b, name);
+    const uint64_t *want;
+    bool out;
+    if (!c) {
+        if (!pred->match_empty)
+            memset(bits, 0, KS_ROW_WORDS(b->rows) * 8);
+        return KS_OK;
+    }
+    if (none_set(bits, b->rows))
+        return KS_OK;
+    uint64_t *hit = ks_arena_zalloc(&b->arena, (c->count / 64 + 1) * 8);
+    if (!hit)
+        return ks_arena_err(&b->arena);
+    KS_TRY(ruled_out(b, c, pred, &out));
+    if (!out) {
+        KS_TRY(ksi_column_want(b, c, bits, &want));
+        if (!none_set(want, c->count))
+            KS_TRY(filter_node(b, &c->node, pred, want, hit));
+    }
+    return apply(b, c, hit, pred->match_empty, bits);
+}

@@ -1,0 +1,330 @@
+/*
+ * Splitting texts into what is said again and again and what varies. A variable is a token with a
+ * digit in it, a dotted run of numbers (addresses, versions, decimals), or a UUID; the rest is the
+ * template. Tokens are never cut: each lies wholly in the template or wholly in a variable.
+ *
+ * Texts of templates met less than three times are kept whole, as the one slot of template 0.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "storage/logs/block_priv.h"
+#include "storage/logs/token.h"
+
+enum { SAMPLE_ROWS = 512, RARE = 3, ESCAPED = UINT32_MAX, TEXT_MAX = 64 << 20, UUID_LEN = 36 };
+
+struct shape {
+    size_t at; /* in texts */
+    uint32_t len, slots, rows, id;
+    uint64_t hash;
+};
+
+struct ksi_split {
+    struct ks_buf text;  /* of the row being split */
+    struct ks_buf texts; /* of all shapes */
+    struct shape *shapes;
+    size_t shape_count, shape_cap;
+    uint32_t *table; /* shape + 1 by hash */
+    size_t table_cap;
+    uint32_t *shape_of; /* per row; ESCAPED */
+    size_t row_cap;
+    size_t *first_slot; /* per row */
+    size_t first_cap;
+    struct ks_slice *slots;
+    size_t slot_count, slot_cap;
+    uint32_t *grouped; /* rows by template */
+    size_t grouped_cap;
+    struct ks_slice *vector;
+    size_t vector_cap;
+};
+
+void ksi_split_free(struct ksi_split *s)
+{
+    if (!s)
+        return;
+    ks_buf_done(&s->text);
+    ks_buf_done(&s->texts);
+    ks_free(s->shapes);
+    ks_free(s->table);
+    ks_free(s->shape_of);
+    ks_free(s->first_slot);
+    ks_free(s->slots);
+    ks_free(s->grouped);
+    ks_free(s->vector);
+    ks_free(s);
+}
+
+/* --- one text --- */
+
+static bool is_uuid(const char *p, size_t left)
+{
+    if (left < UUID_LEN || (left > UUID_LEN && ks_is_token_char(p[UUID_LEN])))
+        return false;
+    for (size_t i = 0; i < UUID_LEN; i++) {
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+        if (dash ? p[i] != '-' : !(ks_char_class[(uint8_t)p[i]] & KS_CHAR_HEX))
+            return false;
+    }
+    return true;
+}
+
+/* The end of a variable whose first token is [i, j): dotted numbers are taken together. */
+static size_t extend(struct ks_slice v, size_t i, size_t j)
+{
+    for (size_t k = i; k < j; k++)
+        if (!ks_is_digit(v.ptr[k]))
+            return j;
+    while (j + 1 < v.len && v.ptr[j] == '.' && ks_is_digit(v.ptr[j + 1])) {
+        size_t k = j + 1;
+        while (k < v.len && ks_is_digit(v.ptr[k]))
+            k++;
+        if (k < v.len && ks_is_token_char(v.ptr[k]))
+            return j;
+        j = k;
+    }
+    return j;
+}
+
+/* Static text to s->text, variables to s->slots; false: keep the text whole. */
+static bool split_one(struct ksi_split *s, struct ks_slice v, uint32_t *ret_slots, ks_err *err)
+{
+    size_t i = 0, first = s->slot_count;
+    ks_buf_reset(&s->text);
+    if (!ks_buf_reserve(&s->text, v.len) || memchr(v.ptr, KSI_SLOT_MARK, v.len)) {
+        *err = ks_buf_status(&s->text);
+        return false;
+    }
+    char *out = s->text.ptr;
+    while (i < v.len) {
+        uint8_t class = ks_char_class[(uint8_t)v.ptr[i]];
+        if (!(class & KS_CHAR_TOKEN)) {
+            *out++ = v.ptr[i++];
+            continue;
+        }
+        size_t j = i;
+        uint8_t seen = 0;
+        for (; j < v.len && (class = ks_char_class[(uint8_t)v.ptr[j]]); j++)
+            seen |= class;
+        if (j - i == 8 && j < v.len && v.ptr[j] == '-' && is_uuid(v.ptr + i, v.len - i)) {
+            j = i + UUID_LEN;
+        } else if (!(seen & KS_CHAR_DIGIT)) {
+            memcpy(out, v.ptr + i, j - i);
+            out += j - i;
+            i = j;
+            continue;
+        } else {
+            j = extend(v, i, j);
+        }
+        if (s->slot_count - first == KSI_TEMPLATE_SLOTS)
+            return false;
+        *err =
+            ks_array_reserve((void **)&s->slots, &s->slot_cap, s->slot_count + 1, sizeof *s->slots);
+        if (*err != KS_OK)
+            return false;
+        s->slots[s->slot_count++] = ks_slice(v.ptr + i, j - i);
+        *out++ = KSI_SLOT_MARK;
+        i = j;
+    }
+    s->text.len = (size_t)(out - s->text.ptr);
+    *ret_slots = (uint32_t)(s->slot_count - first);
+    return true;
+}
+
+/* --- shapes --- */
+
+static ks_err grow_table(struct ksi_split *s)
+{
+    size_t cap = s->table_cap ? s->table_cap * 2 : 1024;
+    uint32_t *table = ks_zalloc_array(cap, sizeof *table);
+    if (!table)
+        return KS_ENOMEM;
+    for (size_t i = 0; i < s->shape_count; i++) {
+        size_t at = s->shapes[i].hash & (cap - 1);
+        while (table[at])
+            at = (at + 1) & (cap - 1);
+        table[at] = (uint32_t)i + 1;
+    }
+    ks_free(s->table);
+    s->table = table;
+    s->table_cap = cap;
+    return KS_OK;
+}
+
+/* The number of the shape in s->text; new ones are added. */
+static ks_err shape_number(struct ksi_split *s, uint32_t slots, uint32_t *ret)
+{
+    struct ks_slice text = ks_buf_view(&s->text);
+    uint64_t hash = ks_hash64(text.ptr, text.len);
+    if (s->shape_count * 2 >= s->table_cap)
+        KS_TRY(grow_table(s));
+    size_t at = hash & (s->table_cap - 1);
+    for (; s->table[at]; at = (at + 1) & (s->table_cap - 1)) {
+        struct shape *x = &s->shapes[s->table[at] - 1];
+        if (x->hash == hash && ks_slice_eq(ks_slice(s->texts.ptr + x->at, x->len), text)) {
+            x->rows++;
+            *ret = s->table[at] - 1;
+            return KS_OK;
+        }
+    }
+    KS_TRY(ks_array_reserve((void **)&s->shapes, &s->shape_cap, s->shape_count + 1,
+                            sizeof *s->shapes));
+    s->shapes[s->shape_count] = (struct shape){
+        .at = s->texts.len, .len = (uint32_t)text.len, .slots = slots, .rows = 1, .hash = hash};
+    ks_buf_slice(&s->texts, text);
+    s->table[at] = (uint32_t)++s->shape_count;
+    *ret = (uint32_t)s->shape_count - 1;
+    return ks_buf_status(&s->texts);
+}
+
+/* Splits all rows; false when templates do not pay. */
+static bool split_all(struct ksi_split *s, const struct ks_slice *v, size_t n, ks_err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t slots;
+        s->first_slot[i] = s->slot_count;
+        s->shape_of[i] = ESCAPED;
+        if (split_one(s, v[i], &slots, err))
+            *err = shape_number(s, slots, &s->shape_of[i]);
+        else
+            s->slot_count = s->first_slot[i];
+        if (*err != KS_OK)
+            return false;
+        if (i == SAMPLE_ROWS && s->shape_count > SAMPLE_ROWS / 2)
+            return false;
+    }
+    return s->shape_count <= n / 3 + 4;
+}
+
+/* Numbers the shapes that stay, in order of appearance, from 1; returns how many. */
+static uint32_t number_shapes(struct ksi_split *s, size_t n, size_t *ret_escaped)
+{
+    uint32_t count = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < s->shape_count; i++) {
+        struct shape *x = &s->shapes[i];
+        x->id = x->rows >= RARE && count < KSI_TEMPLATES ? ++count : 0;
+        kept += x->id ? x->rows : 0;
+    }
+    *ret_escaped = n - kept;
+    return count;
+}
+
+static uint32_t id_of(const struct ksi_split *s, size_t row)
+{
+    return s->shape_of[row] == ESCAPED ? 0 : s->shapes[s->shape_of[row]].id;
+}
+
+/* --- writing --- */
+
+static void put_texts_and_ids(struct ksi_enc *e, struct ksi_split *s, size_t n, uint32_t count)
+{
+    struct ks_buf *out = &e->payload;
+    ks_buf_reset(out);
+    for (size_t i = 0; i < s->shape_count; i++) {
+        if (!s->shapes[i].id)
+            continue;
+        struct ks_slice text = ks_slice(s->texts.ptr + s->shapes[i].at, s->shapes[i].len);
+        ks_buf_lp(out, text);
+        ksi_enc_tokens(e, text);
+    }
+    size_t width = count < 256 ? 1 : 2;
+    if (ks_buf_reserve(out, n * width)) {
+        uint8_t *p = (uint8_t *)out->ptr + out->len;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t id = id_of(s, i);
+            if (width == 1)
+                p[i] = (uint8_t)id;
+            else
+                ks_put_le16(p + 2 * i, (uint16_t)id);
+        }
+        out->len += n * width;
+    }
+    if (e->err == KS_OK)
+        e->err = ks_buf_status(out);
+    ksi_enc_place(e, ks_buf_view(out));
+}
+
+/* Rows by template, each template's in order. starts: count + 2 entries. */
+static void group_rows(struct ksi_split *s, size_t n, uint32_t count, uint32_t *starts)
+{
+    memset(starts, 0, (count + 2) * sizeof *starts);
+    for (size_t i = 0; i < n; i++)
+        starts[id_of(s, i) + 1]++;
+    for (uint32_t t = 0; t <= count; t++)
+        starts[t + 1] += starts[t];
+    for (size_t i = 0; i < n; i++)
+        s->grouped[starts[id_of(s, i)]++] = (uint32_t)i;
+    for (uint32_t t = count + 1; t > 0; t--)
+        starts[t] = starts[t - 1];
+    starts[0] = 0;
+}
+
+static void put_slots(struct ksi_enc *e, struct ksi_split *s, const struct ks_slice *v,
+                      uint32_t count, const uint32_t *starts)
+{
+    for (uint32_t t = 0; t <= count && e->err == KS_OK; t++) {
+        const uint32_t *rows = s->grouped + starts[t];
+        uint32_t n = starts[t + 1] - starts[t];
+        if (!n)
+            continue;
+        uint32_t slots = t ? s->shapes[s->shape_of[rows[0]]].slots : 1;
+        for (uint32_t k = 0; k < slots; k++) {
+            for (uint32_t i = 0; i < n; i++)
+                s->vector[i] = t ? s->slots[s->first_slot[rows[i]] + k] : v[rows[i]];
+            ksi_enc_values(e, s->vector, n, 1);
+        }
+    }
+}
+
+static ks_err reserve(struct ksi_enc *e, size_t n)
+{
+    if (!e->split) {
+        if (!(e->split = ks_zalloc(sizeof *e->split)))
+            return KS_ENOMEM;
+        ks_buf_init(&e->split->text, TEXT_MAX);
+        ks_buf_init(&e->split->texts, TEXT_MAX);
+    }
+    struct ksi_split *s = e->split;
+    KS_TRY(ks_array_reserve((void **)&s->shape_of, &s->row_cap, n, sizeof *s->shape_of));
+    KS_TRY(ks_array_reserve((void **)&s->first_slot, &s->first_cap, n, sizeof *s->first_slot));
+    KS_TRY(ks_array_reserve((void **)&s->grouped, &s->grouped_cap, n, sizeof *s->grouped));
+    KS_TRY(ks_array_reserve((void **)&s->vector, &s->vector_cap, n, sizeof *s->vector));
+    if (s->shape_count)
+        memset(s->table, 0, s->table_cap * sizeof *s->table);
+    s->shape_count = s->slot_count = 0;
+    ks_buf_reset(&s->texts);
+    return KS_OK;
+}
+
+bool ksi_enc_templates(struct ksi_enc *e, const struct ks_slice *v, size_t n)
+{
+    ks_err err = reserve(e, n);
+    struct ksi_split *s = e->split;
+    size_t escaped;
+    if (err != KS_OK || !split_all(s, v, n, &err)) {
+        e->err = e->err == KS_OK ? err : e->err;
+        return false;
+    }
+    uint32_t count = number_shapes(s, n, &escaped);
+    if (!count || escaped > n / 2)
+        return false;
+    uint32_t *starts = ks_alloc_array(count + 2, sizeof *starts);
+    if (!starts) {
+        e->err = KS_ENOMEM;
+        return false;
+    }
+    group_rows(s, n, count, starts);
+    ks_buf_byte(&e->dir, KSI_NODE_TEMPLATE);
+    ks_buf_varint(&e->dir, count);
+    ks_buf_varint(&e->dir, starts[1]); /* rows kept whole */
+    for (uint32_t t = 1; t <= count; t++) {
+        ks_buf_varint(&e->dir, starts[t + 1] - starts[t]);
+        ks_buf_varint(&e->dir, s->shapes[s->shape_of[s->grouped[starts[t]]]].slots);
+    }
+    put_texts_and_ids(e, s, n, count);
+    put_slots(e, s, v, count, starts);
+    ks_free(starts);
+    return true;
+}

@@ -1,0 +1,388 @@
+/*
+ * Log parts against a plain model: what was added comes back byte for byte, whole or for some rows;
+ * filters give what matching every text gives; damage is always found.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "log_shapes.h"
+#include "storage/logs/log_part.h"
+#include "storage/logs/token.h"
+#include "sys/rand.h"
+#include "sys/simdisk.h"
+
+struct cell {
+    char *text;
+    size_t len;
+};
+
+struct model {
+    size_t rows, columns, streams;
+    struct cell *cells; /* row-major; len 0: absent */
+    int64_t *times;
+    uint32_t *stream_of;
+};
+
+static void stream_tags(size_t i, struct ks_buf *out)
+{
+    char v[16];
+    snprintf(v, sizeof v, "s%06zu", i);
+    ks_buf_reset(out);
+    ks_buf_lp(out, KS_SLICE_LIT("app"));
+    ks_buf_lp(out, ks_slice_str(v));
+}
+
+static struct model make_model(size_t rows, size_t columns, size_t streams, uint64_t seed)
+{
+    struct model m = {rows,
+                      columns,
+                      streams,
+                      calloc(rows * columns, sizeof(struct cell)),
+                      malloc(rows * 8),
+                      malloc(rows * 4)};
+    struct ks_buf v;
+    int64_t t = 1790000000000000000;
+    ks_buf_init(&v, 1 << 20);
+    for (size_t i = 0; i < rows; i++) {
+        m.stream_of[i] = (uint32_t)(i * streams / rows);
+        if (i && m.stream_of[i] != m.stream_of[i - 1])
+            t = 1790000000000000000 + (int64_t)ks_rng_below(&seed, 1000000000000);
+        t += seed % 2 ? 1000000 * (int64_t)ks_rng_below(&seed, 5000)
+                      : (int64_t)ks_rng_below(&seed, 5000000000);
+        m.times[i] = t;
+        for (size_t c = 0; c < columns; c++) {
+            log_shape((unsigned)(c % LOG_SHAPES), &seed, &v);
+            struct cell *x = &m.cells[i * columns + c];
+            x->len = v.len;
+            x->text = malloc(v.len + 1);
+            memcpy(x->text, v.ptr, v.len);
+        }
+    }
+    ks_buf_done(&v);
+    return m;
+}
+
+static void model_free(struct model *m)
+{
+    for (size_t i = 0; i < m->rows * m->columns; i++)
+        free(m->cells[i].text);
+    free(m->cells);
+    free(m->times);
+    free(m->stream_of);
+}
+
+static void column_name(size_t c, char out[24])
+{
+    snprintf(out, 24, "c%03zu", c);
+}
+
+static ks_err write_model(struct ks_vfs *vfs, const struct model *m, const char *path, bool copy)
+{
+    struct ks_lpart_writer *w;
+    struct ks_lpart_field *f = calloc(m->columns, sizeof *f);
+    char(*names)[24] = calloc(m->columns, 24);
+    struct ks_buf tags;
+    ks_buf_init(&tags, 1000);
+    ks_err err = ks_lpart_writer_new(vfs, path, copy, &w);
+    for (size_t c = 0; c < m->columns; c++)
+        column_name(c, names[c]);
+    for (size_t i = 0; i < m->rows && err == KS_OK; i++) {
+        size_t n = 0;
+        for (size_t c = 0; c < m->columns; c++)
+            if (m->cells[i * m->columns + c].len)
+                f[n++] = (struct ks_lpart_field){
+                    ks_slice_str(names[c]),
+                    ks_slice(m->cells[i * m->columns + c].text, m->cells[i * m->columns + c].len)};
+        stream_tags(m->stream_of[i], &tags);
+        if (ks_buf_status(&tags) != KS_OK) {
+            err = KS_ENOMEM;
+            ks_lpart_writer_abort(w);
+            break;
+        }
+        err = ks_lpart_add(w, (struct ks_tenant){1, 2}, ks_buf_view(&tags), m->times[i], f, n);
+        if (err != KS_OK)
+            ks_lpart_writer_abort(w);
+    }
+    if (err == KS_OK)
+        err = ks_lpart_writer_finish(w, NULL);
+    ks_buf_done(&tags);
+    free(f);
+    free(names);
+    return err;
+}
+
+static struct ks_slice value_at(const struct ks_log_column *c, size_t row)
+{
+    switch (c->kind) {
+    case KS_COL_CONST:
+        return c->values[0];
+    case KS_COL_DICT:
+        assert_true(c->codes[row] < c->value_count);
+        return c->values[c->codes[row]];
+    case KS_COL_VALUES:
+        return c->values[row];
+    default:
+        return ks_slice(NULL, 0);
+    }
+}
+
+static struct ks_slice cell(const struct model *m, size_t row, size_t c)
+{
+    return ks_slice(m->cells[row * m->columns + c].text, m->cells[row * m->columns + c].len);
+}
+
+static void check_column(struct ks_lblock *b, const struct model *m, size_t first, size_t rows,
+                         size_t c, uint64_t *rng)
+{
+    char name[24];
+    struct ks_log_column got;
+    uint64_t *bits = calloc(rows / 64 + 1, 8);
+    column_name(c, name);
+    for (size_t i = 0; i < rows; i++)
+        bits[i / 64] |= (uint64_t)(ks_rng_below(rng, 10) == 0) << i % 64;
+    assert_int_equal(ks_lblock_column(b, ks_slice_str(name), bits, &got), KS_OK);
+    for (size_t i = 0; i < rows; i++)
+        if (bits[i / 64] >> i % 64 & 1)
+            assert_true(ks_slice_eq(value_at(&got, i), cell(m, first + i, c)));
+    assert_int_equal(ks_lblock_column(b, ks_slice_str(name), NULL, &got), KS_OK);
+    for (size_t i = 0; i < rows; i++)
+        assert_true(ks_slice_eq(value_at(&got, i), cell(m, first + i, c)));
+    free(bits);
+}
+
+/* --- predicates --- */
+
+struct want {
+    struct ks_slice literal;
+    bool phrase, exact;
+};
+
+static bool matches(void *arg, struct ks_slice v)
+{
+    const struct want *w = arg;
+    if (w->exact)
+        return ks_slice_eq(v, w->literal);
+    const char *p = v.ptr, *end = v.ptr + v.len;
+    while (v.len && (p = memmem(p, (size_t)(end - p), w->literal.ptr, w->literal.len))) {
+        const char *behind = p + w->literal.len;
+        bool starts = !ks_is_token_char(*w->literal.ptr) || p == v.ptr ||
+                      (!ks_is_token_char(p[-1]) && !(p[-1] & 0x80));
+        bool ends = !ks_is_token_char(behind[-1]) || behind == end ||
+                    (!ks_is_token_char(*behind) && !(*behind & 0x80));
+        if (!w->phrase || (starts && ends))
+            return true;
+        p++;
+    }
+    return false;
+}
+
+static void check_filter(struct ks_lblock *b, const struct model *m, size_t first, size_t rows,
+                         size_t c, uint64_t *rng)
+{
+    struct ks_slice v = cell(m, first + ks_rng_below(rng, rows), c), tokens[8];
+    char name[24];
+    size_t n = 0, at = 0;
+    if (!v.len)
+        return;
+    struct want w = {.phrase = ks_rng_below(rng, 2)};
+    w.exact = !w.phrase && ks_rng_below(rng, 2);
+    if (ks_rng_below(rng, 8) == 0)
+        v = KS_SLICE_LIT("absent from everything 77");
+    size_t from = w.exact ? 0 : ks_rng_below(rng, v.len);
+    w.literal = w.exact ? v : ks_slice(v.ptr + from, 1 + ks_rng_below(rng, v.len - from));
+    if (w.phrase) { /* whole tokens, so that the hints hold */
+        at = 0;
+        while (n < 1 && ks_token_next(v, &at, &tokens[0]))
+            n += ks_rng_below(rng, 2);
+        if (!n)
+            return;
+        w.literal = tokens[0];
+    }
+    struct ks_log_pred p = {.match = matches,
+                            .arg = &w,
+                            .tokens = tokens,
+                            .token_count = n,
+                            .literal = w.literal,
+                            .phrase = w.phrase,
+                            .substring = !w.phrase && !w.exact,
+                            .exact = w.exact ? &w.literal : NULL,
+                            .exact_count = w.exact};
+    p.has_range = w.exact && ks_f64_parse(w.literal, &p.range_min);
+    p.range_max = p.range_min;
+    uint64_t *bits = calloc(rows / 64 + 1, 8), *start = calloc(rows / 64 + 1, 8);
+    uint64_t dense = ks_rng_below(rng, 2);
+    for (size_t i = 0; i < rows; i++)
+        bits[i / 64] |= (uint64_t)(dense || ks_rng_below(rng, 3) == 0) << i % 64;
+    memcpy(start, bits, (rows / 64 + 1) * 8);
+    column_name(c, name);
+    assert_int_equal(ks_lblock_filter(b, ks_slice_str(name), &p, bits), KS_OK);
+    for (size_t i = 0; i < rows; i++) {
+        bool expect = (start[i / 64] >> i % 64 & 1) && matches(&w, cell(m, first + i, c));
+        if ((bits[i / 64] >> i % 64 & 1) != expect)
+            fail_msg("column %zu row %zu: \"%.*s\" for \"%.*s\" phrase=%d exact=%d want=%d", c, i,
+                     KS_SLICE_ARG(cell(m, first + i, c)), KS_SLICE_ARG(w.literal), w.phrase,
+                     w.exact, expect);
+    }
+    free(bits);
+    free(start);
+}
+
+static void check_part(struct ks_vfs *vfs, const struct model *m, const char *path, uint64_t seed)
+{
+    struct ks_lpart *p;
+    struct ks_lblock *b;
+    struct ks_buf tags;
+    const int64_t *times;
+    const struct ks_lblock_run *runs;
+    size_t first = 0;
+    ks_buf_init(&tags, 1000);
+    ks_err err = ks_lpart_open(vfs, path, NULL, &p);
+    if (err != KS_OK)
+        fail_msg("%s", ks_err_text());
+    assert_int_equal(ks_lpart_rows(p), m->rows);
+    assert_int_equal(ks_lpart_stream_count(p), m->streams);
+    assert_int_equal(ks_lblock_new(&b), KS_OK);
+    for (size_t i = 0; i < ks_lpart_block_count(p); i++) {
+        size_t rows = ks_lpart_block(p, i)->rows;
+        err = ks_lblock_open(b, p, i);
+        if (err != KS_OK)
+            fail_msg("%s", ks_err_text());
+        assert_int_equal(ks_lblock_times(b, &times), KS_OK);
+        assert_memory_equal(times, m->times + first, rows * 8);
+        size_t run_count = ks_lblock_runs(b, &runs);
+        for (size_t r = 0; r < run_count; r++) {
+            stream_tags(m->stream_of[first + runs[r].first_row], &tags);
+            assert_true(ks_slice_eq(ks_lpart_stream(p, runs[r].stream)->tags, ks_buf_view(&tags)));
+        }
+        for (size_t c = 0; c < m->columns; c++) {
+            for (int k = 0; k < 6; k++)
+                check_filter(b, m, first, rows, c, &seed);
+            check_column(b, m, first, rows, c, &seed);
+        }
+        first += rows;
+    }
+    assert_int_equal(first, m->rows);
+    ks_lblock_free(b);
+    ks_lpart_close(p);
+    ks_buf_done(&tags);
+}
+
+static void rows_come_back(void **state)
+{
+    static const size_t sizes[][3] = {{1, 24, 1},     {3, 24, 3},     {17, 30, 2},
+                                      {500, 48, 100}, {9000, 24, 7},  {30000, 24, 1},
+                                      {70000, 5, 3},  {200, 1500, 4}, {5000, 17, 5000}};
+    struct ks_simdisk *d;
+    uint64_t seed = 42;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        assert_int_equal(ks_simdisk_new(&d), KS_OK);
+        struct model m = make_model(sizes[i][0], sizes[i][1], sizes[i][2], ks_rng_next(&seed));
+        ks_err err = write_model(ks_simdisk_vfs(d), &m, "a.part", i % 2);
+        if (err != KS_OK)
+            fail_msg("%s", ks_err_text());
+        check_part(ks_simdisk_vfs(d), &m, "a.part", ks_rng_next(&seed));
+        model_free(&m);
+        ks_simdisk_free(d);
+    }
+}
+
+/* Reads everything; the first error. */
+static ks_err read_all(struct ks_vfs *vfs, const char *path)
+{
+    struct ks_lpart *p;
+    struct ks_lblock *b;
+    const int64_t *times;
+    const struct ks_slice *names;
+    struct ks_log_column c;
+    KS_TRY(ks_lpart_open(vfs, path, NULL, &p));
+    ks_err err = ks_lblock_new(&b);
+    for (size_t i = 0; i < ks_lpart_block_count(p) && err == KS_OK; i++) {
+        err = ks_lblock_open(b, p, i);
+        if (err == KS_OK)
+            err = ks_lblock_times(b, &times);
+        size_t n = err == KS_OK ? ks_lblock_names(b, &names) : 0;
+        for (size_t k = 0; k < n && err == KS_OK; k++)
+            err = ks_lblock_column(b, names[k], NULL, &c);
+    }
+    ks_lblock_free(b);
+    ks_lpart_close(p);
+    return err;
+}
+
+static void every_flipped_bit_is_found(void **state)
+{
+    struct ks_simdisk *d;
+    struct ks_file *file;
+    uint64_t size;
+    assert_int_equal(ks_simdisk_new(&d), KS_OK);
+    struct ks_vfs *vfs = ks_simdisk_vfs(d);
+    struct model m = make_model(40, 24, 3, 7);
+    assert_int_equal(write_model(vfs, &m, "a.part", false), KS_OK);
+    assert_int_equal(read_all(vfs, "a.part"), KS_OK);
+    assert_int_equal(ks_open(vfs, "a.part", KS_OPEN_READ, &file), KS_OK);
+    assert_int_equal(ks_file_size(file, &size), KS_OK);
+    ks_close(file);
+    for (uint64_t bit = 0; bit < size * 8; bit++) {
+        struct ks_lpart *p;
+        assert_int_equal(ks_simdisk_flip(d, "a.part", bit), KS_OK);
+        ks_err err = ks_lpart_open(vfs, "a.part", NULL, &p);
+        if (err == KS_OK) {
+            err = ks_part_verify(ks_lpart_file(p), NULL, NULL);
+            ks_lpart_close(p);
+        }
+        if (err != KS_ECORRUPT && err != KS_EUNSUPPORTED)
+            fail_msg("bit %llu: %s", (unsigned long long)bit, ks_err_name(err));
+        assert_int_equal(ks_simdisk_flip(d, "a.part", bit), KS_OK);
+    }
+    model_free(&m);
+    ks_simdisk_free(d);
+}
+
+static void every_failing_allocation_is_clean(void **state)
+{
+    struct ks_simdisk *d;
+    assert_int_equal(ks_simdisk_new(&d), KS_OK);
+    struct ks_vfs *vfs = ks_simdisk_vfs(d);
+    struct model m = make_model(60, 24, 3, 8);
+    for (uint64_t n = 1;; n++) {
+        ks_mem_fail_after(n, 0);
+        ks_err err = write_model(vfs, &m, "a.part", n % 2);
+        bool hit = ks_mem_fail_hit();
+        ks_mem_fail_after(0, 0);
+        if (err == KS_OK)
+            check_part(vfs, &m, "a.part", n);
+        if (!hit)
+            break;
+    }
+    for (uint64_t n = 1;; n++) {
+        ks_mem_fail_after(n, 0);
+        ks_err err = read_all(vfs, "a.part");
+        bool hit = ks_mem_fail_hit();
+        ks_mem_fail_after(0, 0);
+        assert_true(err == KS_OK || err == KS_ENOMEM);
+        if (!hit)
+            break;
+    }
+    model_free(&m);
+    ks_simdisk_free(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rows_come_back),
+        cmocka_unit_test(every_flipped_bit_is_found),
+        cmocka_unit_test(every_failing_allocation_is_clean),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
