@@ -300,7 +300,7 @@ static void rows_come_back(void **state)
 static ks_err read_all(struct ks_vfs *vfs, const char *path)
 {
     struct ks_lpart *p;
-    struct ks_lblock *b;
+    struct ks_lblock *b = NULL;
     const int64_t *times;
     const struct ks_slice *names;
     struct ks_log_column c;
