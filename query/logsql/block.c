@@ -161,6 +161,33 @@ void ksi_lq_worker_done(struct ksi_lq_worker *w)
     ks_arena_done(&w->arena);
 }
 
+static bool has_value(const struct ks_lq_col *c, uint32_t rows)
+{
+    if (c->kind == KS_LQ_TIMES)
+        return true;
+    if (c->kind == KS_LQ_CONST)
+        return c->values[0].len > 0;
+    for (uint32_t i = 0; i < rows; i++)
+        if (c->values[c->kind == KS_LQ_DICT ? c->codes[i] : i].len)
+            return true;
+    return false;
+}
+
+/* A block may hold rows of several streams and tenants: columns that only others have go. */
+static ks_err drop_empty(struct ks_lq_rows *rows, struct ks_arena *arena)
+{
+    struct ks_lq_col *cols = ks_arena_array(arena, rows->col_count + 1u, sizeof *cols);
+    uint32_t n = 0;
+    if (!cols)
+        return ks_arena_err(arena);
+    for (uint32_t i = 0; i < rows->col_count; i++)
+        if (has_value(&rows->cols[i], rows->row_count))
+            cols[n++] = rows->cols[i];
+    rows->cols = cols;
+    rows->col_count = n;
+    return KS_OK;
+}
+
 ks_err ksi_lq_block_rows(struct ksi_lq_worker *w, const struct ksi_lq_need *need,
                          const uint64_t *bits, struct ks_lq_rows *ret)
 {
@@ -181,7 +208,8 @@ ks_err ksi_lq_block_rows(struct ksi_lq_worker *w, const struct ksi_lq_need *need
         n += found;
     }
     struct ks_lq_rows all = {w->view.row_count, n, cols};
-    return ks_lq_rows_compact(&all, bits, &w->arena, ret);
+    KS_TRY(ks_lq_rows_compact(&all, bits, &w->arena, ret));
+    return drop_empty(ret, &w->arena);
 }
 
 static uint64_t count_bits(const uint64_t *bits, uint32_t rows)

@@ -144,6 +144,11 @@ static ks_err after_move(struct shape *s, const struct ks_lq_pipe *p)
     bool copy = p->kind == KS_LQ_P_COPY;
     for (size_t i = 0; i < p->u.move.count; i++) {
         struct ks_lq_names *lists[] = {&s->labels, &s->metrics};
+        struct ks_slice from = p->u.move.from[i].name;
+        if (!p->u.move.from[i].prefix && !has(&s->labels, from) && !has(&s->metrics, from)) {
+            drop(&s->labels, p->u.move.to[i].name); /* a field that is empty takes their place */
+            drop(&s->metrics, p->u.move.to[i].name);
+        }
         for (size_t l = 0; l < 2; l++) {
             size_t n = lists[l]->count;
             for (size_t k = 0; k < n; k++) {
