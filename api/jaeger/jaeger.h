@@ -53,6 +53,24 @@ ks_err ks_jaeger_dependencies(struct ks_http_request *req);
 /* {"data":null,…,"errors":[{"code":…,"msg":…}]} as Jaeger answers errors. */
 ks_err ks_jaeger_fail(struct ks_http_request *req, int status, const char *text);
 
+/* Services, or operations of a service, under the request's filters; sorted. */
+KS_NODISCARD ks_err ks_jaeger_names(struct ks_http_request *req, bool services,
+                                    struct ks_slice service, struct ks_operation **ret,
+                                    size_t *ret_count);
+/* {"key":"value",…} as conditions. */
+KS_NODISCARD ks_err ks_trace_tags_json(struct ks_http_request *req, enum ks_jaeger_profile profile,
+                                       struct ks_slice text, struct ks_trace_params *p);
+
+/* v3.c, red.c */
+ks_err ks_jaeger_v3_services(struct ks_http_request *req);
+ks_err ks_jaeger_v3_operations(struct ks_http_request *req);
+ks_err ks_jaeger_v3_traces(struct ks_http_request *req);
+ks_err ks_jaeger_v3_trace(struct ks_http_request *req);
+ks_err ks_jaeger_v3_summaries(struct ks_http_request *req);
+ks_err ks_jaeger_latencies(struct ks_http_request *req);
+ks_err ks_jaeger_calls(struct ks_http_request *req);
+ks_err ks_jaeger_errors(struct ks_http_request *req);
+
 /* Appends the trace store's metrics. */
 void ks_traces_metrics(struct ks_app *app, struct ks_buf *out);
 

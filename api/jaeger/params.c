@@ -189,8 +189,8 @@ static ks_err add_tag(struct ks_http_request *req, enum ks_jaeger_profile profil
 }
 
 /* {"key":"value",…}. */
-static ks_err tags_json(struct ks_http_request *req, enum ks_jaeger_profile profile,
-                        struct ks_slice text, struct ks_trace_params *p)
+ks_err ks_trace_tags_json(struct ks_http_request *req, enum ks_jaeger_profile profile,
+                          struct ks_slice text, struct ks_trace_params *p)
 {
     struct ks_json j = {text.ptr, text.ptr + text.len, &req->arena};
     struct ks_slice key, value;
@@ -217,7 +217,7 @@ static ks_err all_tags(struct ks_http_request *req, enum ks_jaeger_profile profi
     for (size_t i = 0; i < req->arg_count; i++) {
         struct ks_slice v = req->args[i].value;
         if (ks_slice_is(req->args[i].name, "tags") && v.len) {
-            KS_TRY(tags_json(req, profile, v, p));
+            KS_TRY(ks_trace_tags_json(req, profile, v, p));
         } else if (ks_slice_is(req->args[i].name, "tag") && profile != KS_JAEGER_VT) {
             const char *colon = v.len ? memchr(v.ptr, ':', v.len) : NULL;
             if (!colon)

@@ -89,13 +89,11 @@ static ks_err names_grow(struct names *n)
 }
 
 /* Spans that fit a filter: their services, or the operations of one. */
-static ks_err note_name(void *arg, struct ks_slice service, struct ks_slice name, uint32_t kind)
+static ks_err note_name(void *arg, const struct ks_span_head *h)
 {
     struct names *n = arg;
-    if (n->services) {
-        name = service;
-        kind = 0;
-    }
+    struct ks_slice name = n->services ? h->service : h->name;
+    uint32_t kind = n->services ? 0 : h->kind;
     if (!n->slots || (n->count + 1) * 2 > n->mask + 1)
         KS_TRY(names_grow(n));
     size_t at = (ks_hash64(name.ptr, name.len) + kind) & n->mask;
@@ -120,8 +118,8 @@ static int by_name(const void *a, const void *b)
 }
 
 /* Services (service empty) or operations, under the request's filters. */
-static ks_err read_names(struct ks_http_request *req, bool services, struct ks_slice service,
-                         struct ks_operation **ret, size_t *ret_count)
+ks_err ks_jaeger_names(struct ks_http_request *req, bool services, struct ks_slice service,
+                       struct ks_operation **ret, size_t *ret_count)
 {
     struct ks_trace_params p;
     struct ks_tenant tenant;
@@ -154,7 +152,7 @@ static ks_err list_names(struct ks_http_request *req, bool services, struct ks_s
     struct ks_operation *ops;
     size_t count, shown = 0;
     struct ks_buf *out = &req->resp.body;
-    KS_TRY(read_names(req, services, service, &ops, &count));
+    KS_TRY(ks_jaeger_names(req, services, service, &ops, &count));
     begin(req);
     ks_buf_byte(out, '[');
     for (size_t i = 0; i < count; i++) {
@@ -194,7 +192,7 @@ static ks_err operations(struct ks_http_request *req)
     struct ks_buf *out = &req->resp.body;
     if (!service.len)
         return ks_fail(KS_EINVAL, "parameter 'service' is required");
-    KS_TRY(read_names(req, false, service, &ops, &count));
+    KS_TRY(ks_jaeger_names(req, false, service, &ops, &count));
     begin(req);
     ks_buf_byte(out, '[');
     for (size_t i = 0; i < count; i++) {

@@ -23,6 +23,17 @@ static struct ks_route routes[] = {
     VT("jaeger/api/traces", ks_jaeger_traces,
        "traces: search by service, operation, tags, duration, time"),
     VT("jaeger/api/traces/*", ks_jaeger_trace_by_id, "traces: one trace; 404 when it is not there"),
+    VT("jaeger/api/v3/services", ks_jaeger_v3_services, "traces: services, api/v3"),
+    VT("jaeger/api/v3/operations", ks_jaeger_v3_operations, "traces: operations, api/v3"),
+    VT("jaeger/api/v3/traces", ks_jaeger_v3_traces, "traces: search, answered as OTLP"),
+    VT("jaeger/api/v3/traces/*", ks_jaeger_v3_trace, "traces: one trace as OTLP"),
+    VT("jaeger/api/v3/trace-summaries", ks_jaeger_v3_summaries, "traces: summaries of a search"),
+    VT("jaeger/api/metrics/latencies", ks_jaeger_latencies,
+       "traces: latency quantiles of services, from the spans"),
+    VT("jaeger/api/metrics/calls", ks_jaeger_calls,
+       "traces: call rates of services, from the spans"),
+    VT("jaeger/api/metrics/errors", ks_jaeger_errors,
+       "traces: error rates of services, from the spans"),
     VT("jaeger/api/dependencies", ks_jaeger_dependencies, "traces: calls between services"),
 };
 const struct ks_route_table ks_routes_jaeger = {routes, sizeof routes / sizeof *routes};
@@ -39,6 +50,14 @@ static struct ks_route own[] = {
     OWN("api/traces", ks_jaeger_traces),
     OWN("api/traces/*", ks_jaeger_trace_by_id),
     OWN("api/dependencies", ks_jaeger_dependencies),
+    OWN("api/v3/services", ks_jaeger_v3_services),
+    OWN("api/v3/operations", ks_jaeger_v3_operations),
+    OWN("api/v3/traces", ks_jaeger_v3_traces),
+    OWN("api/v3/traces/*", ks_jaeger_v3_trace),
+    OWN("api/v3/trace-summaries", ks_jaeger_v3_summaries),
+    OWN("api/metrics/latencies", ks_jaeger_latencies),
+    OWN("api/metrics/calls", ks_jaeger_calls),
+    OWN("api/metrics/errors", ks_jaeger_errors),
     OWN("api/*", no_such_api),
 };
 const struct ks_route_table ks_routes_jaeger_listener = {own, sizeof own / sizeof *own};

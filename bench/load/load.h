@@ -27,6 +27,7 @@ int load_send(int argc, char **argv);
 int load_query(int argc, char **argv);
 int load_tiny(int argc, char **argv);
 int load_parts(int argc, char **argv);
+int load_traces(int argc, char **argv);
 
 /* Value of --name=… in argv, or the default. */
 const char *arg_str(int argc, char **argv, const char *name, const char *or_else);

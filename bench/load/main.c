@@ -71,19 +71,23 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int, char **);
-    } commands[] = {{"gen", load_gen},     {"genlogs", load_genlogs}, {"send", load_send},
-                    {"query", load_query}, {"tiny", load_tiny},       {"parts", load_parts}};
+    } commands[] = {{"gen", load_gen},      {"genlogs", load_genlogs}, {"send", load_send},
+                    {"query", load_query},  {"tiny", load_tiny},       {"parts", load_parts},
+                    {"traces", load_traces}};
     for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 2, argv + 2);
-    fprintf(stderr, "bench_load gen   --out=FILE --series=N --rounds=R --start-ms=T "
-                    "[--step-ms=15000] [--seed=1] [--batch=2000]\n"
-                    "                 [--run=1 samples of a series per request] [--late=0.02] "
-                    "[--churn=0.0005]\n"
-                    "bench_load send  --file=FILE --addr=HOST:PORT --path=PATH --pid=PID "
-                    "[--from=R] [--to=R] [--conns=2] [--loop=1]\n"
-                    "bench_load query --addr=HOST:PORT --pid=PID --paths=FILE [--save=DIR] "
-                    "[--budget-ms=300] [--max=50]\n"
-                    "bench_load tiny  --addr=HOST:PORT --paths=FILE --rate=200 --seconds=10\n");
+    fprintf(stderr,
+            "bench_load gen   --out=FILE --series=N --rounds=R --start-ms=T "
+            "[--step-ms=15000] [--seed=1] [--batch=2000]\n"
+            "                 [--run=1 samples of a series per request] [--late=0.02] "
+            "[--churn=0.0005]\n"
+            "bench_load send  --file=FILE --addr=HOST:PORT --path=PATH --pid=PID "
+            "[--from=R] [--to=R] [--conns=2] [--loop=1]\n"
+            "bench_load query --addr=HOST:PORT --pid=PID --paths=FILE [--save=DIR] "
+            "[--budget-ms=300] [--max=50]\n"
+            "bench_load tiny  --addr=HOST:PORT --paths=FILE --rate=200 --seconds=10\n"
+            "bench_load traces --port=PORT --pid=PID [--traces=100000] [--turns=3] [--conns=4] "
+            "[--batch=512]\n");
     return 2;
 }

@@ -124,6 +124,8 @@ ks_err ksi_jaeger_model(enum ks_jaeger_profile profile, bool raw, const struct k
     return raw || profile == KS_JAEGER_VT ? KS_OK : ksi_jaeger_adjust(ret, profile, arena);
 }
 
+enum { NEAR = 1024 }; /* processes looked at: a trace of more has some of them twice */
+
 static bool resources_equal(const struct ks_resource *a, const struct ks_resource *b)
 {
     if (a == b)
@@ -142,7 +144,7 @@ static bool resources_equal(const struct ks_resource *a, const struct ks_resourc
 size_t ksi_process_number(struct ks_jaeger_processes *p, const struct ks_resource *r,
                           struct ks_arena *arena)
 {
-    for (size_t i = p->count; i-- > 0;)
+    for (size_t i = p->count; i-- > 0 && p->count - i <= NEAR;)
         if (resources_equal(p->items[i], r))
             return i + 1;
     if (ks_arena_grow(arena, (void **)&p->items, &p->cap, p->count + 1, sizeof *p->items) != KS_OK)

@@ -111,8 +111,12 @@ bool ks_trace_query_matches(const struct ks_trace_query *q, const struct ks_span
 
 /* Calls fn for every span that fits q (its limit does not count), with what the span's head says.
  */
-typedef ks_err (*ks_span_head_fn)(void *arg, struct ks_slice service, struct ks_slice name,
-                                  uint32_t kind);
+struct ks_span_head {
+    struct ks_slice service, name;
+    uint32_t kind, status;
+    uint64_t start_ns, end_ns;
+};
+typedef ks_err (*ks_span_head_fn)(void *arg, const struct ks_span_head *h);
 KS_NODISCARD ks_err ks_traces_heads(struct ks_traces *t, struct ks_tenant tenant,
                                     const struct ks_trace_query *q, ks_span_head_fn fn, void *arg);
 

@@ -449,7 +449,9 @@ static ks_err heads_in_slot(struct scan *s, const struct ksi_slot *slot, ks_span
         if (!record_fits(s, pos, &prev))
             continue;
         ksi_record_read(s->g, pos, &r);
-        KS_TRY(fn(arg, s->g->resources[r.resource].service, r.name, r.kind));
+        struct ks_span_head h = {
+            s->g->resources[r.resource].service, r.name, r.kind, r.status, r.start_ns, r.end_ns};
+        KS_TRY(fn(arg, &h));
     }
     return KS_OK;
 }

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# bench/traces.sh BUILD_DIR [--traces=100000] [--turns=3] [--conns=4] [--batch=512] [--port=8931]: ingest, memory after turnovers of
+# the ring, searches at rest and at half load, restart after kill -9. One line of JSON per measurement.
+set -euo pipefail
+build=$(cd "$1" && pwd)
+shift
+port=8931
+for a in "$@"; do case $a in --port=*) port=${a#--port=} ;; esac; done
+ninja -C "$build" --quiet kofstore bench_load
+data=$(mktemp -d)
+pid=
+trap '[ -z "$pid" ] || kill -9 $pid 2>/dev/null; rm -rf "$data"' EXIT
+start() {
+  "$build/kofstore" serve -storageDataPath="$data" -httpListenAddr="127.0.0.1:$port" -loggerLevel=ERROR >/dev/null &
+  pid=$!
+  until curl -fs -o /dev/null "http://127.0.0.1:$port/select/jaeger/api/services"; do sleep 0.01; done
+}
+metric() { curl -fs "http://127.0.0.1:$port/metrics" | sed -n "s/^$1 //p"; }
+start
+"$build/bench/bench_load" traces --port="$port" --pid="$pid" "$@"
+echo "{\"stage\":\"ring\",\"spans\":$(metric kofstore_traces_spans),\"ring_bytes\":$(metric kofstore_traces_bytes),\"snapshot_bytes\":$(metric kofstore_traces_snapshot_bytes),\"snapshot_s\":$(metric kofstore_traces_snapshot_duration_seconds)}"
+kill -9 $pid
+wait $pid 2>/dev/null || true
+t0=$(date +%s%N)
+start
+t1=$(date +%s%N)
+echo "{\"stage\":\"restart after kill -9\",\"ms\":$(((t1 - t0) / 1000000)),\"load_s\":$(metric kofstore_traces_load_duration_seconds),\"records\":$(metric kofstore_traces_replayed_records_total),\"spans\":$(metric kofstore_traces_spans)}"
+curl -fs -X POST "http://127.0.0.1:$port/internal/force_flush" >/dev/null || true
+kill $pid
+wait $pid 2>/dev/null || true
+t0=$(date +%s%N)
+start
+t1=$(date +%s%N)
+echo "{\"stage\":\"restart after a clean stop\",\"ms\":$(((t1 - t0) / 1000000)),\"load_s\":$(metric kofstore_traces_load_duration_seconds),\"file_bytes\":$(stat -c %s "$data/traces/ring.snap")}"
