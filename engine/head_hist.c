@@ -12,9 +12,9 @@
  * large: records are several times the size of what they are sealed to.
  */
 enum {
-    OPEN_BYTES_MAX = 32 << 10,
+    OPEN_BYTES_MAX = 8 << 10,
     OPEN_WEIGHT_MAX = 64 << 10,
-    LATE_BYTES_MAX = 64 << 10,
+    LATE_BYTES_MAX = 16 << 10,
     BUF_MAX = 4 << 20,
     DEFAULT_WINDOW = 4,
 };
