@@ -224,18 +224,22 @@ const struct ksi_lq_agg_ops ksi_lq_agg_avg = {sizeof(struct sum_state), sum_upda
 const struct ksi_lq_agg_ops ksi_lq_agg_rate_sum = {sizeof(struct sum_state), sum_update, sum_merge,
                                                    rate_sum_result, NULL};
 
-/* ---------------------------------------------------------------- stddev (Welford, Chan) */
+/* ---------------------------------------------------------------- stddev */
 
+/* Sums of the distance from the first value and of its square, both exact: close to it neither is
+ * large, so that their difference keeps its digits. */
 struct stddev_state {
-    double mean, m2;
+    double from;
+    struct exact sum, squares;
     uint64_t n;
 };
 static inline void stddev_take(struct stddev_state *s, double v)
 {
-    double d = v - s->mean;
-    s->n++;
-    s->mean += d / (double)s->n;
-    s->m2 += d * (v - s->mean);
+    if (s->n++ == 0)
+        s->from = v;
+    double d = v - s->from;
+    exact_add(&s->sum, d);
+    exact_add(&s->squares, d * d);
 }
 static ks_err stddev_update(const struct ksi_lq_agg *a, struct ksi_lq_states *st,
                             const struct ksi_lq_update *u)
@@ -250,16 +254,23 @@ static ks_err stddev_merge(const struct ksi_lq_agg *a, struct ksi_lq_states *st,
     struct stddev_state *d = dst, *s = src;
     if (!s->n)
         return KS_OK;
-    double n = (double)(d->n + s->n), delta = s->mean - d->mean;
-    d->m2 += s->m2 + delta * delta * (double)d->n * (double)s->n / n;
-    d->mean += delta * (double)s->n / n;
+    if (!d->n)
+        d->from = s->from;
+    double shift = s->from - d->from, sum = exact_value(&s->sum), n = (double)s->n;
+    exact_merge(&d->squares, &s->squares);
+    exact_add(&d->squares, 2 * shift * sum);
+    exact_add(&d->squares, shift * shift * n);
+    exact_merge(&d->sum, &s->sum);
+    exact_add(&d->sum, shift * n);
     d->n += s->n;
     return KS_OK;
 }
 static ks_err stddev_result(const struct ksi_lq_agg *a, void *state, struct ks_buf *out)
 {
     struct stddev_state *s = state;
-    print_number(out, s->n ? sqrt(s->m2 / (double)s->n) : NAN);
+    double n = (double)s->n, sum = exact_value(&s->sum);
+    double var = n > 0 ? (exact_value(&s->squares) - sum * sum / n) / n : NAN;
+    print_number(out, var < 0 ? 0 : sqrt(var));
     return KS_OK;
 }
 const struct ksi_lq_agg_ops ksi_lq_agg_stddev = {sizeof(struct stddev_state), stddev_update,

@@ -83,10 +83,13 @@ ks_err ksi_lq_bucket_text(const struct ks_lq_by *by, struct ks_slice v, struct k
     if (by->unit != KS_LQ_BUCKET_SIZE)
         return KS_OK;
     int64_t size = (int64_t)by->size, offset = (int64_t)by->offset;
+    size_t digits = v.ptr[0] == '-'; /* 007 is a name, not a number */
+    if (v.len > digits + 1 && v.ptr[digits] == '0' && v.ptr[digits + 1] != '.')
+        return KS_OK;
     if (ks_lq_parse_i64(v, &n) && (double)size == by->size && (double)offset == by->offset)
         return take(arena, out, ks_i64_format(out, floor_to(n - offset, size) + offset), ret);
     if (ks_lq_parse_ipv4(v, &ip)) {
-        if (size <= 1 || size > UINT32_MAX)
+        if (size <= 1)
             return KS_OK;
         ip = (uint32_t)(floor_to((int64_t)ip - offset, size) + offset);
         return take(arena, out, ks_lq_ipv4_format(out, ip), ret);

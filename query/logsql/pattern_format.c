@@ -89,7 +89,7 @@ static bool hex_decode(struct ks_slice v, struct ks_buf *out)
 static bool hex_number(struct ks_slice v, struct ks_buf *out)
 {
     uint64_t n = 0;
-    if (!v.len || v.len > 16)
+    if (v.len > 16)
         return false;
     for (size_t i = 0; i < v.len; i++) {
         int d = hex_digit(v.ptr[i]);
@@ -176,9 +176,11 @@ static bool url_decode(struct ks_slice v, struct ks_buf *out)
     return true;
 }
 
-/* A plain integer with an optional sign: what time, duration and ipv4 are made from. */
+/* A plain integer with an optional sign, no zeros in front: what duration and ipv4 are made of. */
 static bool whole(struct ks_slice v, int64_t *ret)
 {
+    if (v.len > 1 && v.ptr[0] == '0')
+        return false;
     return ks_lq_parse_i64(v, ret);
 }
 
@@ -212,7 +214,7 @@ static bool format_number(enum ksi_lq_format_opt opt, struct ks_slice v, struct 
         out->len += ks_lq_ipv4_format(end, (uint32_t)n);
         return true;
     case KSI_LQ_FMT_HEXNUMENCODE:
-        if (!ks_lq_parse_u64(v, &u))
+        if ((v.len > 1 && v.ptr[0] == '0') || !ks_lq_parse_u64(v, &u))
             return false;
         for (int shift = 60; shift >= 0; shift -= 4)
             ks_buf_byte(out, (uint8_t)hex_upper[u >> shift & 15]);

@@ -49,12 +49,20 @@ static ks_err move_prefix(struct ksi_lq_edit *e, const struct ks_lq_field *from,
         moved[n] = e->cols[i];
         was[n] = e->cols[i].name;
         KS_TRY(moved_name(e->arena, was[n], from, to, &moved[n].name));
-        n++;
+        n += !ks_slice_eq(was[n], moved[n].name);
     }
     for (uint32_t i = 0; drop && i < n; i++)
         ksi_lq_edit_drop(e, was[i]);
-    for (uint32_t i = 0; i < n; i++)
-        KS_TRY(ksi_lq_edit_put(e, &moved[i]));
+    /* A column may be there for other rows' sake: where it is empty it matched nothing. */
+    for (uint32_t i = 0; i < n; i++) {
+        struct ksi_lq_texts t;
+        if (ksi_lq_edit_find(e, moved[i].name) < 0) {
+            KS_TRY(ksi_lq_edit_put(e, &moved[i]));
+            continue;
+        }
+        KS_TRY(ksi_lq_texts(&moved[i], e->row_count, e->arena, &t));
+        KS_TRY(ksi_lq_edit_set(e, moved[i].name, &t, (struct ksi_lq_how){.skip_empty = true}));
+    }
     return KS_OK;
 }
 

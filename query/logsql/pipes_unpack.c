@@ -132,7 +132,8 @@ static ks_err json_fields(struct ksi_lq_map *m, struct ks_slice text, struct ks_
     return ksi_json_flatten(text, &m->pipe->u.unpack.preserve_keys, arena, out, &ok);
 }
 
-/* name=value pairs between blanks; "…" and `…` are unquoted. */
+/* name=value pairs between blanks; "…" and `…` are unquoted; a word alone is a field without value.
+ */
 static ks_err logfmt_fields(struct ksi_lq_map *m, struct ks_slice s, struct ks_arena *arena,
                             struct ksi_json_fields *out)
 {
@@ -141,17 +142,18 @@ static ks_err logfmt_fields(struct ksi_lq_map *m, struct ks_slice s, struct ks_a
         bool quoted = false;
         while (n < s.len && s.ptr[n] != '=' && s.ptr[n] != ' ')
             n++;
-        struct ks_slice name = ks_slice(s.ptr, n), value;
-        if (n == s.len)
-            break;
-        s = ks_slice_from(s, n + 1);
-        if (name.ptr[n] == ' ')
-            continue; /* a word alone is no field */
-        KS_TRY(ksi_lq_unquote_prefix(s, arena, &value, &used, &quoted));
-        if (!quoted) {
-            for (used = 0; used < s.len && s.ptr[used] != ' ';)
-                used++;
-            value = ks_slice(s.ptr, used);
+        struct ks_slice name = ks_slice(s.ptr, n), value = {"", 0};
+        bool has_value = n < s.len && s.ptr[n] == '=';
+        s = ks_slice_from(s, n + (n < s.len));
+        if (!has_value && !name.len)
+            continue;
+        if (has_value) {
+            KS_TRY(ksi_lq_unquote_prefix(s, arena, &value, &used, &quoted));
+            if (!quoted) {
+                for (used = 0; used < s.len && s.ptr[used] != ' ';)
+                    used++;
+                value = ks_slice(s.ptr, used);
+            }
         }
         s = ks_slice_from(s, used);
         bool garbage = quoted && s.len && s.ptr[0] != ' ';

@@ -185,38 +185,42 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-static size_t digits_at(struct ks_slice s)
+static struct ks_slice take_run(struct ks_slice *s, bool digits)
 {
     size_t n = 0;
-    while (n < s.len && is_digit(s.ptr[n]))
+    while (n < s->len && is_digit(s->ptr[n]) == digits)
         n++;
-    return n;
+    struct ks_slice run = ks_slice(s->ptr, n);
+    *s = ks_slice_from(*s, n);
+    return run;
 }
 
+/* By value, whatever their length; of equal values the shorter text first. */
+static int digits_compare(struct ks_slice a, struct ks_slice b)
+{
+    size_t len_a = a.len, len_b = b.len;
+    while (a.len && a.ptr[0] == '0')
+        a = ks_slice_from(a, 1);
+    while (b.len && b.ptr[0] == '0')
+        b = ks_slice_from(b, 1);
+    if (a.len != b.len)
+        return a.len < b.len ? -1 : 1;
+    int c = ks_slice_cmp(a, b);
+    return c ? c : (len_a > len_b) - (len_a < len_b);
+}
+
+/* Run by run, the one without digits first: "a1" is before "a 1" as "a" is before "a ". */
 int ks_lq_natural_compare(struct ks_slice a, struct ks_slice b)
 {
-    const struct ks_slice a0 = a, b0 = b;
-    for (;;) {
-        size_t i = 0, n = a.len < b.len ? a.len : b.len;
-        while (i < n && a.ptr[i] == b.ptr[i] && !is_digit(a.ptr[i]))
-            i++;
-        a = ks_slice_from(a, i);
-        b = ks_slice_from(b, i);
-        if (a.len == 0 || b.len == 0)
-            break;
-        size_t da = digits_at(a), db = digits_at(b);
-        uint64_t va, vb;
-        if (da == 0 || db == 0 || !ks_lq_parse_u64(ks_slice(a.ptr, da), &va) ||
-            !ks_lq_parse_u64(ks_slice(b.ptr, db), &vb))
-            return ks_slice_cmp(a, b);
-        if (va != vb)
-            return va < vb ? -1 : 1;
-        a = ks_slice_from(a, da);
-        b = ks_slice_from(b, db);
+    bool digits = false;
+    while (a.len && b.len) {
+        struct ks_slice x = take_run(&a, digits), y = take_run(&b, digits);
+        int c = digits ? digits_compare(x, y) : ks_slice_cmp(x, y);
+        if (c)
+            return c < 0 ? -1 : 1;
+        digits = !digits;
     }
-    if (a.len || b.len)
-        return a.len ? 1 : -1;
-    return ks_slice_cmp(a0, b0);
+    return (a.len > 0) - (b.len > 0);
 }
 
 /* Can the text begin a number, a duration, a size or a time? A cheap no for most texts. */

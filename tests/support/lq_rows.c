@@ -10,6 +10,7 @@
 #include "query/logsql/parser.h"
 #include "query/logsql/value.h"
 #include "storage/logs/pred.h"
+#include "sys/clock.h"
 #include "sys/pool.h"
 #include "sys/rand.h"
 
@@ -65,16 +66,17 @@ static void read_rows(struct mem *m, const char *text)
         bool ok = true;
         if (len) {
             MUST(ksi_json_flatten(ks_arena_dup(&m->arena, ks_slice(text, len)), NULL, &m->arena,
-                                  &r.fields, &ok) == KS_OK &&
-                 ok);
+                                  &r.fields, &ok) == KS_OK);
             for (size_t i = 0; i < r.fields.count; i++)
                 if (ks_slice_is(r.fields.items[i].name, "_time")) {
-                    MUST(ks_lq_parse_rfc3339(r.fields.items[i].value, &r.time_ns));
-                    r.fields.items[i] = r.fields.items[--r.fields.count];
+                    (void)ks_lq_parse_rfc3339(r.fields.items[i].value, &r.time_ns);
+                    r.fields.items[i--] = r.fields.items[--r.fields.count];
                 }
-            MUST(ks_array_reserve((void **)&m->rows, &m->row_cap, m->row_count + 1, sizeof r) ==
-                 KS_OK);
-            m->rows[m->row_count++] = r;
+            if (ok)
+                MUST(ks_array_reserve((void **)&m->rows, &m->row_cap, m->row_count + 1, sizeof r) ==
+                     KS_OK);
+            if (ok)
+                m->rows[m->row_count++] = r;
         }
         text += len + (end != NULL);
     }
@@ -371,6 +373,8 @@ static ks_err run(struct mem *m, const char *query, const struct lq_layout *layo
     struct ks_lq_counters counters = {0};
     struct ks_pool *pool = NULL;
     struct ks_lq_query *q;
+    struct ks_read_ctx ctx = {.deadline_mono_ms =
+                                  layout->timeout_ms ? ks_mono_ms() + layout->timeout_ms : 0};
     KS_TRY(ks_lq_parse(ks_slice_str(query), 1704153600000000000, &m->arena, &q));
     if (layout->workers > 1)
         MUST(ks_pool_new("lq", layout->workers - 1, 64, &pool) == KS_OK);
@@ -380,6 +384,7 @@ static ks_err run(struct mem *m, const char *query, const struct lq_layout *layo
                                 .tenant_count = 1,
                                 .min_ns = INT64_MIN,
                                 .max_ns = INT64_MAX,
+                                .ctx = &ctx,
                                 .pool = pool,
                                 .workers = layout->workers ? layout->workers : 1,
                                 .memory_max = layout->memory_max};

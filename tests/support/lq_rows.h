@@ -15,6 +15,7 @@ struct lq_layout {
                             blocks of chance sizes */
     unsigned workers;    /* 0 = 1 */
     uint64_t memory_max; /* 0 none */
+    int64_t timeout_ms;  /* 0 none */
 };
 
 /*

