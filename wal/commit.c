@@ -129,7 +129,7 @@ static ks_err make_room(struct ks_wal *wal, size_t need)
             return ksi_wal_closed_err(wal);
         if (wal->closing)
             return ks_fail(KS_ECLOSED, "the write-ahead log is being closed");
-        if (wal->file && fill + need <= wal->opts.buffer_bytes &&
+        if (wal->file && !wal->rotating && fill + need <= wal->opts.buffer_bytes &&
             b->off + ksi_wal_round_up(fill + need) <= wal->segment_bytes)
             return KS_OK;
         if (wal->writing)

@@ -310,9 +310,9 @@ static ks_err rotate_as_leader(struct ks_wal *wal)
 
 ks_err ksi_wal_rotate(struct ks_wal *wal)
 {
-    wal->writing = true;
+    wal->writing = wal->rotating = true;
     ks_err err = rotate_as_leader(wal);
-    wal->writing = false;
+    wal->writing = wal->rotating = false;
     ksi_wal_wake_room(wal);
     /* Waiters of either buffer have nothing in flight here: rotation happens between commits only.
      */

@@ -53,6 +53,8 @@ struct ks_wal {
     pthread_cond_t room; /* leadership, syncing or space changed */
     pthread_cond_t work; /* the worker has something to do */
     bool writing, syncing, closing, has_thread;
+    bool
+        rotating; /* the open buffer takes nothing: its frames would carry the old segment's seed */
     unsigned room_waiters;
     pthread_t thread;
 

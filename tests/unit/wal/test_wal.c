@@ -228,6 +228,65 @@ static void test_policy_os(void **state)
     group_commit(KS_WAL_SYNC_OS);
 }
 
+/*
+ * Large and tiny frames from many threads: while a large one has the segment changed, a tiny one
+ * would still fit the old one. It must wait, or its hash belongs to a segment it does not lie in.
+ */
+static size_t mixed_size(uint64_t serial)
+{
+    return serial % 5 == 0 ? 14000 : 8 + serial % 40;
+}
+
+static void *write_mixed(void *arg)
+{
+    struct writer *w = arg;
+    static const char zeros[14000];
+    char buf[14000];
+    memcpy(buf, zeros, sizeof buf);
+    for (int i = 0; i < w->frames; i++) {
+        uint64_t serial = w->base + (uint64_t)i;
+        memcpy(buf, &serial, 8);
+        if (ks_wal_append(w->wal, 1, 0, ks_slice(buf, mixed_size(serial)), &w->lsns[i]) != KS_OK ||
+            ks_wal_wait(w->wal, w->lsns[i]) != KS_OK)
+            return "failed";
+    }
+    return NULL;
+}
+
+static ks_err count_mixed(void *arg, const struct ks_wal_record *rec)
+{
+    uint64_t serial;
+    memcpy(&serial, rec->payload.ptr, 8);
+    assert_int_equal(rec->payload.len, mixed_size(serial));
+    ++*(int *)arg;
+    return KS_OK;
+}
+
+static void test_sizes_at_rotation(void **state)
+{
+    enum { WRITERS = 8, FRAMES = 400 };
+    static ks_lsn lsns[WRITERS][FRAMES];
+    struct ks_wal_opts o = small_opts();
+    struct ks_wal *wal = NULL;
+    struct writer w[WRITERS];
+    int count = 0;
+    assert_int_equal(ks_wal_open(&o, 0, count_mixed, &count, &wal), KS_OK);
+    for (int i = 0; i < WRITERS; i++) {
+        w[i] = (struct writer){wal, (uint64_t)i * 1001, FRAMES, lsns[i], 0};
+        assert_int_equal(pthread_create(&w[i].thread, NULL, write_mixed, &w[i]), 0);
+    }
+    for (int i = 0; i < WRITERS; i++) {
+        void *res;
+        pthread_join(w[i].thread, &res);
+        assert_null(res);
+    }
+    assert_int_equal(ks_wal_close(wal), KS_OK);
+    if (ks_wal_open(&o, 0, count_mixed, &count, &wal) != KS_OK)
+        fail_msg("open: %s", ks_err_text());
+    assert_int_equal(count, WRITERS * FRAMES);
+    assert_int_equal(ks_wal_close(wal), KS_OK);
+}
+
 static void test_recycle(void **state)
 {
     struct seen seen;
@@ -402,6 +461,7 @@ int main(void)
         cmocka_unit_test_setup(test_group_commit, setup),
         cmocka_unit_test_setup(test_policy_interval, setup),
         cmocka_unit_test_setup(test_policy_os, setup),
+        cmocka_unit_test_setup(test_sizes_at_rotation, setup),
         cmocka_unit_test_setup(test_recycle, setup),
         cmocka_unit_test_setup(test_replay_error_is_passed, setup),
         cmocka_unit_test_setup(test_inspect, setup),
