@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""kill -9 while logs come in: every acknowledged row is there once, byte for byte, and none is invented.
+
+    kill9_logs.py [ROUNDS] [SEED]    the server is $KOFSTORE_BIN (default build/release/kofstore)
+
+Each round starts the real server on the same folder and lets writer threads send batches (JSON lines, Loki pushes, syslog's own
+rows, to two stores), some old, some wide, some of new streams; calls force_flush and force_merge at random, and kills the server
+at a random moment: mostly with SIGKILL under load, sometimes during recovery, sometimes with SIGTERM. Then a fresh start must
+give exactly the acknowledged rows, plus at most those of batches whose fate nobody was told, these whole or not at all.
+
+The seed fixes values and choices; the moments of the kills are real time.
+"""
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from kill9 import Client, Failure, Server
+
+WRITERS = 4
+FOLDER_ROUNDS = 15
+STORES = ("logs", "audit")
+ACKED, UNSURE = 1, 2
+FLAGS = ["-httpListenAddr=127.0.0.1:0", "-logs.retentionPeriod=30d", "-logs.store=audit:1y", "-wal.segmentBytes=4MiB",
+         "-wal.maxReplayBytes=16MiB", "-flushInterval=1s", "-logs.flushInterval=1s", "-storage.minFreeDiskSpaceBytes=1",
+         "-loggerLevel=WARN", "-defaultMsgValue="]
+
+
+def prefix(store):
+    return "" if store == "logs" else "/store/" + store
+
+
+class Writer(threading.Thread):
+    """Sends batches until the server dies; what it knows of each row outlives the rounds."""
+
+    def __init__(self, number, seed):
+        super().__init__()
+        self.number, self.rng = number, random.Random(seed)
+        self.seq = 0
+        self.batches = []  # (store, state, {id: row})
+        self.failure = None
+
+    def text(self):
+        rng = self.rng
+        pieces = ["GET /api/v1/items/%d" % rng.randrange(10 ** 6), "é€😀", '"quoted" \\ back', "tab\tline\nbreak", "1.50",
+                  "%016x" % rng.getrandbits(64), "user=%d took %.3fms" % (rng.randrange(50), rng.random() * 100), "\x01\x7f"]
+        return " ".join(rng.choice(pieces) for _ in range(rng.randrange(1, 6)))
+
+    def row(self, now_ns):
+        rng = self.rng
+        self.seq += 1
+        age = rng.randrange(10 ** 9) if rng.random() < 0.9 else rng.randrange(20 * 86400 * 10 ** 9)
+        row = {"_time": str(now_ns - age), "_msg": self.text(), "id": "%d-%d" % (self.number, self.seq),
+               "app": "app-%d" % rng.randrange(8), "host": "h%d" % rng.randrange(40),
+               "level": rng.choice(["info", "warn", "error"]), "code": str(rng.choice([200, 404, "1.50", "01", "-0.3"]))}
+        if rng.random() < 0.02:
+            row.update({"wide.%d" % i: self.text() for i in range(rng.randrange(50, 300))})
+        if rng.random() < 0.01:
+            row["blob"] = "x%d" % rng.randrange(10) * rng.randrange(1, 20000)
+        return row
+
+    def body(self, rows):
+        """(path, headers, body)"""
+        if self.rng.random() < 0.7:
+            lines = "\n".join(json.dumps(r, ensure_ascii=self.rng.random() < 0.5) for r in rows)
+            return "/insert/jsonline?_stream_fields=app,host", {}, lines.encode()
+        streams = [{"stream": {"app": r["app"], "host": r["host"]},
+                    "values": [[r["_time"], r["_msg"], {k: v for k, v in r.items() if k not in ("_time", "_msg", "app", "host")}]]}
+                   for r in rows]
+        return ("/insert/loki/api/v1/push?disable_message_parsing=1", {"Content-Type": "application/json"},
+                json.dumps({"streams": streams}).encode())
+
+    def run_round(self, port):
+        client = Client(port)
+        try:
+            while True:
+                rows = [self.row(time.time_ns()) for _ in range(self.rng.choice([1, 1, 5, 20, 200]))]
+                store = self.rng.choice(STORES)
+                path, headers, body = self.body(rows)
+                batch = [store, UNSURE, {r["id"]: r for r in rows}]
+                self.batches.append(batch)
+                status, data = client.call("POST", prefix(store) + path, body, headers)
+                if status in (200, 204):
+                    if data:
+                        raise Failure("a batch was taken in part: %s" % data[:300])
+                    batch[1] = ACKED
+                elif status not in (429, 503):
+                    raise Failure("a write answered %d: %s" % (status, data[:300]))
+        except OSError:
+            pass
+        except Failure as e:
+            self.failure = e
+
+
+def housekeeping(port, rng, stop):
+    client = Client(port)
+    try:
+        while not stop.wait(rng.random() * 0.6):
+            client.call("GET", rng.choice(["/internal/force_flush", "/internal/force_merge"]))
+    except OSError:
+        pass
+
+
+def read_rows(port, store):
+    """{id: row}; the first read of a server that answers with an error is a failure."""
+    query = urllib.parse.urlencode({"query": "*"})
+    status, data = Client(port).call("GET", prefix(store) + "/select/logsql/query?" + query)
+    if status != 200:
+        raise Failure("the query answered %d: %s" % (status, data[:300]))
+    found = {}
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        row = json.loads(line)
+        if row.get("id") in found:
+            raise Failure("row %s of store %s is there twice" % (row["id"], store))
+        found[row.get("id")] = row
+    return found
+
+
+def to_ns(text):
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    seconds = time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) - time.timezone
+    return int(seconds) * 10 ** 9 + int((fraction + "0" * 9)[:9])
+
+
+def same(sent, got):
+    got = {k: v for k, v in got.items() if k not in ("_stream", "_stream_id")}
+    got["_time"] = str(to_ns(got.get("_time", "1970-01-01T00:00:00Z")))
+    return got == sent
+
+
+def check(port, writers):
+    """Compares, and settles what was unsure: it is known from now on."""
+    count = 0
+    for store in STORES:
+        found = read_rows(port, store)
+        for w in writers:
+            for batch in w.batches:
+                if batch[0] != store:
+                    continue
+                there = [i for i in batch[2] if i in found]
+                if len(there) < len(batch[2]) and (batch[1] == ACKED or there):
+                    raise Failure("%s batch of %d rows to %s: %d are there; missing %s" %
+                                  ("acknowledged" if batch[1] == ACKED else "unsure", len(batch[2]), store, len(there),
+                                   [i for i in batch[2] if i not in found][:5]))
+                for i in there:
+                    got = found.pop(i)
+                    if not same(batch[2][i], got):
+                        raise Failure("row %s of %s came back different:\n sent %r\n got  %r" % (i, store, batch[2][i], got))
+                    count += 1
+                batch[1] = ACKED if there else None
+        if found:
+            raise Failure("%d rows of %s that nobody sent, such as %r" % (len(found), store, next(iter(found.values()))))
+    for w in writers:
+        w.batches = [b for b in w.batches if b[1] == ACKED]
+    return count
+
+
+def run(rounds, seed, folder, log):
+    rng = random.Random(seed)
+    writers = [Writer(i, seed * 1000 + i) for i in range(WRITERS)]
+    server = Server(folder, log)
+    server.FLAGS = FLAGS
+    rows, ends = 0, {signal.SIGKILL: 0, signal.SIGTERM: 0}
+    for number in range(rounds):
+        server.spawn()
+        if rng.random() < 0.1:  # during recovery
+            time.sleep(rng.random() * 0.15)
+            server.end(signal.SIGKILL)
+            server.spawn()
+        server.wait_ready()
+        rows = check(server.port, writers)
+        stop = threading.Event()
+        threads = [threading.Thread(target=w.run_round, args=(server.port,)) for w in writers]
+        threads.append(threading.Thread(target=housekeeping, args=(server.port, random.Random(seed + number), stop)))
+        for t in threads:
+            t.start()
+        time.sleep(0.1 + rng.random() * 0.7)
+        if server.died():
+            raise Failure("the server died by itself")
+        how = signal.SIGTERM if rng.random() < 0.15 else signal.SIGKILL
+        server.end(how)
+        ends[how] += 1
+        stop.set()
+        for t in threads:
+            t.join()
+        for w in writers:
+            if w.failure:
+                raise w.failure
+    server.spawn()
+    server.wait_ready()
+    rows = check(server.port, writers)
+    server.end(signal.SIGTERM)
+    return rows, ends
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
+    folder = tempfile.mkdtemp(prefix="kofstore-kill9-logs-")
+    print("kill9_logs: %d rounds, seed %d" % (rounds, seed), flush=True)
+    with open(folder + ".log", "w") as log:
+        try:
+            rows, ends = 0, {signal.SIGKILL: 0, signal.SIGTERM: 0}
+            for first in range(0, rounds, FOLDER_ROUNDS):  # an old folder costs more to compare than it shows
+                shutil.rmtree(folder, ignore_errors=True)
+                more, kinds = run(min(FOLDER_ROUNDS, rounds - first), seed + first, folder, log)
+                rows += more
+                ends = {k: ends[k] + kinds[k] for k in ends}
+                print("round %d: %d rows" % (min(first + FOLDER_ROUNDS, rounds), rows), flush=True)
+        except Failure as e:
+            print("FAILED (seed %d, data in %s, log in %s.log): %s" % (seed, folder, folder, e))
+            return 1
+    shutil.rmtree(folder)
+    os.unlink(folder + ".log")
+    print("kill9_logs: %d rows kept over %d kills and %d clean stops" % (rows, ends[signal.SIGKILL], ends[signal.SIGTERM]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
