@@ -3,6 +3,7 @@
 #include "api/exemplars.h"
 #include "api/metadata.h"
 #include "api/query_log.h"
+#include "api/vlogs/vlogs.h"
 #include "query/promql/result_cache.h"
 
 enum { EXEMPLARS_MAX = 100000, EXEMPLARS_MAX_BYTES = 32 << 20, RESULTS_BYTES = 16 << 20 };
@@ -13,15 +14,18 @@ ks_err ks_app_init(struct ks_app *app)
     KS_TRY(ks_exemplars_new(EXEMPLARS_MAX, EXEMPLARS_MAX_BYTES, &app->exemplars));
     size_t results = app->cfg.result_cache_bytes ? app->cfg.result_cache_bytes : RESULTS_BYTES;
     KS_TRY(ks_result_cache_new(results, app->cfg.result_cache_recent_ms, &app->results));
+    KS_TRY(ks_vl_deletes_new(&app->log_deletes));
     return ks_query_log_new(app->cfg.query_log_count, &app->queries);
 }
 
 void ks_app_done(struct ks_app *app)
 {
+    ks_vl_deletes_free(app->log_deletes);
     ks_metadata_free(app->metadata);
     ks_exemplars_free(app->exemplars);
     ks_query_log_free(app->queries);
     ks_result_cache_free(app->results);
+    app->log_deletes = NULL;
     app->metadata = NULL;
     app->exemplars = NULL;
     app->queries = NULL;

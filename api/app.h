@@ -13,6 +13,7 @@
 struct ks_metadata_store;
 struct ks_exemplar_ring;
 struct ks_query_log;
+struct ks_vl_deletes;
 struct ks_trace_store;
 struct ks_grpc_server;
 struct ks_result_cache;
@@ -73,10 +74,12 @@ struct ks_app {
     struct ks_trace_store *traces;
     struct ks_http_server *server;
     struct ks_grpc_server *otlp_grpc, *jaeger_grpc; /* NULL: not asked for */
-    struct ks_http_server *more_servers[KS_LISTEN_COUNT]; /* of listeners with routes of their own */
+    struct ks_http_server
+        *more_servers[KS_LISTEN_COUNT]; /* of listeners with routes of their own */
     struct ks_metadata_store *metadata;
     struct ks_exemplar_ring *exemplars;
     struct ks_query_log *queries;
+    struct ks_vl_deletes *log_deletes; /* running deletions of logs */
     struct ks_result_cache *results;
     int64_t started_ms;
     _Atomic int shutting_down; /* /health says 503 */

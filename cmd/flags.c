@@ -257,6 +257,9 @@ enum { SECRET = 1, IGNORED = 2 };
     F("opentelemetry.usePrometheusNaming", BOOL, "false", 0,                                       \
       "OTLP names as Prometheus makes them: my.metric of unit s becomes my_metric_seconds")        \
     F("opentelemetry.maxRequestSize", BYTES, "64MiB", 0, "largest unpacked body of an OTLP write") \
+    F("delete.enable", BOOL, "false", 0, "allow deletion of logs by /delete/run_task")             \
+    F("search.maxQueryTimeRange", DURATION, "0s", 0,                                               \
+      "longest range of time a LogsQL query may read; 0 = no limit")                               \
     F("logs.retentionPeriod", RETENTION, "7d", 0, "how long the log store `logs` is kept")         \
     F("logs.store", LIST, "", 0,                                                                   \
       "a further log store as name:retention, such as audit:1y; below /store/audit/ or by "        \

@@ -10,6 +10,7 @@
 #include "api/app.h"
 #include "api/logs/syslog_server.h"
 #include "api/ops/self_scrape.h"
+#include "api/vlogs/vlogs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/commands.h"
@@ -119,6 +120,8 @@ static void fill_log_config(struct ks_log_config *c)
     c->native_max_request_bytes = (size_t)ks_flag_int("nativeinsert.maxRequestSize");
     c->internal_max_request_bytes = (size_t)ks_flag_int("internalinsert.maxRequestSize");
     c->elasticsearch_version = ks_flag_str("elasticsearch.version");
+    c->delete_enabled = ks_flag_bool("delete.enable");
+    c->max_query_range_ms = ks_flag_ms("search.maxQueryTimeRange");
     c->disable_insert = ks_flag_bool("insert.disable");
     c->disable_internal_insert = ks_flag_bool("internalinsert.disable");
 }
@@ -376,6 +379,8 @@ static int run(sigset_t *signals)
         status = complain("cannot start");
     else
         status = serve(&app, signals, &arena);
+    ks_vl_deletes_free(app.log_deletes);
+    app.log_deletes = NULL;
     if (app.engine && ks_engine_close(app.engine) != KS_OK)
         status = complain("closing the data folder");
     ks_logs_free(app.logs);

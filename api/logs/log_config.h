@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct ks_log_config {
     const char *default_msg;       /* NULL or "": rows may go without _msg */
@@ -22,6 +23,8 @@ struct ks_log_config {
     bool journald_metadata; /* keep fields that begin with __ */
     const char *splunk_stream_fields, *splunk_ignore_fields, *splunk_time_field, *splunk_msg_field,
         *splunk_tenant, *splunk_preserve_keys;
+    bool delete_enabled;        /* -delete.enable */
+    int64_t max_query_range_ms; /* -search.maxQueryTimeRange; 0 = none */
     bool disable_insert, disable_internal_insert;
 };
 

@@ -264,6 +264,24 @@ ks_err ks_vl_append(struct ks_vl_ctx *c, bool drop, const char *fmt, ...)
     return err;
 }
 
+/* -search.maxQueryTimeRange */
+static ks_err check_range(struct ks_vl_ctx *c)
+{
+    int64_t min = c->min_ns, max = c->max_ns, limit = c->app->cfg.logs.max_query_range_ms;
+    bool has;
+    if (limit <= 0)
+        return KS_OK;
+    KS_TRY(ks_lq_time_range(c->query, &c->req->arena, &min, &max, &has));
+    if (max > ks_now_ns())
+        max = ks_now_ns();
+    if (max >= min && ((__int128)max - min) / 1000000 > limit)
+        return ks_fail(KS_EINVAL,
+                       "the query reads a longer range of time than the %lld ms of "
+                       "-search.maxQueryTimeRange; use start and end, or a _time filter",
+                       (long long)limit);
+    return KS_OK;
+}
+
 ks_err ks_vl_run(struct ks_vl_ctx *c, uint64_t newest, uint64_t newest_offset,
                  struct ks_lq_stage *sink)
 {
@@ -280,6 +298,7 @@ ks_err ks_vl_run(struct ks_vl_ctx *c, uint64_t newest, uint64_t newest_offset,
                               .hidden = c->hidden,
                               .newest = newest,
                               .newest_offset = newest_offset};
+    KS_TRY(check_range(c));
     if (!r.memory_max)
         r.memory_max = ks_memory_limit_bytes() / 4;
     return ks_lq_run(&r, sink, &c->counters);

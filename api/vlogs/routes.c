@@ -12,6 +12,15 @@
     }
 #define SELECT(name, handler, help) LOGSQL("logsql/" name, KS_LANE_SELECT, handler, help)
 
+#define DELETE(name, methods, handler, help)                                                       \
+    {                                                                                              \
+        KS_AREA_DELETE, name, methods, KS_LANE_OPS, KS_ROUTE_LOGS, KS_AUTH_DELETE, handler, NULL,  \
+            help,                                                                                  \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+
 static ks_err buildinfo(struct ks_http_request *req)
 {
     req->resp.content_type = "application/json";
@@ -35,6 +44,9 @@ static struct ks_route routes[] = {
     SELECT("query_time_range", ks_vl_query_time_range, "the range of time a query reads"),
     LOGSQL("tenant_ids", KS_LANE_SELECT, ks_vl_tenant_ids, "tenants with logs"),
     LOGSQL("buildinfo", KS_LANE_DIRECT, buildinfo, "version, for data sources of logs"),
+    DELETE("run_task", KS_METHODS_READ, ks_vl_delete_run, "starts to delete what a filter matches"),
+    DELETE("stop_task", KS_METHODS_READ, ks_vl_delete_stop, "stops it"),
+    DELETE("active_tasks", KS_METHODS_READ, ks_vl_delete_active, "deletions that run"),
 };
 
 const struct ks_route_table ks_routes_vlogs = {routes, sizeof routes / sizeof *routes};

@@ -99,6 +99,11 @@ KS_NODISCARD ks_err ks_vl_column_order(const struct ks_lq_rows *rows, bool sorte
 /* The last pipe fixes which columns there are and their order. */
 bool ks_vl_fixed_columns(const struct ks_lq_query *q);
 
+/* Running deletions of one server. Freeing stops and waits for them: before the engine closes. */
+struct ks_vl_deletes;
+KS_NODISCARD ks_err ks_vl_deletes_new(struct ks_vl_deletes **ret);
+void ks_vl_deletes_free(struct ks_vl_deletes *d);
+
 ks_err ks_vl_query(struct ks_http_request *req);
 ks_err ks_vl_tail(struct ks_http_request *req);
 ks_err ks_vl_hits(struct ks_http_request *req);
@@ -113,5 +118,8 @@ ks_err ks_vl_field_names(struct ks_http_request *req);
 ks_err ks_vl_field_values(struct ks_http_request *req);
 ks_err ks_vl_query_time_range(struct ks_http_request *req);
 ks_err ks_vl_tenant_ids(struct ks_http_request *req);
+ks_err ks_vl_delete_run(struct ks_http_request *req);
+ks_err ks_vl_delete_stop(struct ks_http_request *req);
+ks_err ks_vl_delete_active(struct ks_http_request *req);
 
 #endif

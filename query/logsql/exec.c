@@ -63,12 +63,26 @@ static const struct ks_lq_stage_ops gate_ops = {
 
 /* ---------------------------------------------------------------- the plan */
 
+/*
+ * Where the newest rows can be chosen: behind the pipes that leave _time alone (some of which may
+ * drop rows), in front of those that hand on each row. False when there is no such place.
+ */
+static bool newest_place(const struct ks_lq_query *q, size_t *ret)
+{
+    size_t i = 0, at;
+    while (i < q->pipe_count && ksi_lq_pipe_row_local(&q->pipes[i]))
+        i++;
+    for (at = i; i < q->pipe_count; i++)
+        if (!ksi_lq_pipe_one_to_one(&q->pipes[i]))
+            return false;
+    *ret = at;
+    return true;
+}
+
 bool ks_lq_can_newest(const struct ks_lq_query *q)
 {
-    for (size_t i = 0; i < q->pipe_count; i++)
-        if (!ksi_lq_pipe_row_local(&q->pipes[i]))
-            return false;
-    return true;
+    size_t at;
+    return newest_place(q, &at);
 }
 
 ks_err ks_lq_time_range(const struct ks_lq_query *q, struct ks_arena *arena, int64_t *io_min_ns,
@@ -155,26 +169,34 @@ static ks_err plan(struct ksi_lq_run *run)
         KS_TRY(ksi_lq_cond_make(&run->arena, stream, &run->stream_cond));
     /* the resolved copy is ours */
     set_rate_steps(run, (struct ks_lq_query *)(uintptr_t)q);
-    return ksi_lq_needed(q->pipes, q->pipe_count, &run->arena, &run->need);
+    KS_TRY(ksi_lq_needed(q->pipes, q->pipe_count, &run->arena, &run->need));
+    if (run->req->newest)
+        return ksi_lq_need_add(&run->arena, &run->need, KS_SLICE_LIT("_time"));
+    return KS_OK;
 }
 
 static ks_err make_stages(struct ksi_lq_run *run, struct gate *gate)
 {
     const struct ks_lq_query *q = run->x.query;
-    bool newest = run->req->newest && ks_lq_can_newest(q);
+    size_t place = SIZE_MAX;
+    bool newest = run->req->newest && newest_place(q, &place);
     size_t count = q->pipe_count + 1 + newest;
     run->stages = ks_arena_zalloc(&run->arena, count * sizeof *run->stages);
     if (!run->stages)
         return ks_arena_err(&run->arena);
     run->stage_count = count;
     run->stages[count - 1] = &gate->s;
-    if (newest) {
-        KS_TRY(ksi_lq_newest_new(&run->x, run->req->newest, run->req->newest_offset, &gate->s,
-                                 &run->stages[count - 2]));
-        run->newest = (struct ksi_lq_newest *)run->stages[count - 2];
+    for (size_t i = count - 1; i-- > 0;) {
+        struct ks_lq_stage *next = run->stages[i + 1];
+        if (newest && i == place) {
+            KS_TRY(ksi_lq_newest_new(&run->x, run->req->newest, run->req->newest_offset, next,
+                                     &run->stages[i]));
+            run->newest = (struct ksi_lq_newest *)run->stages[i];
+        } else {
+            size_t pipe = newest && i > place ? i - 1 : i;
+            KS_TRY(ks_lq_pipe_stage(&run->x, &q->pipes[pipe], next, &run->stages[i]));
+        }
     }
-    for (size_t i = q->pipe_count; i-- > 0;)
-        KS_TRY(ks_lq_pipe_stage(&run->x, &q->pipes[i], run->stages[i + 1], &run->stages[i]));
     return KS_OK;
 }
 

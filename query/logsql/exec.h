@@ -206,7 +206,7 @@ struct ks_lq_request {
     /* Fields nobody may see nor ask for: `hidden_fields_filters`. */
     struct ks_lq_fields hidden;
     /*
-     * Not 0, and every pipe hands rows on one by one (ks_lq_can_newest): the newest `newest` rows
+     * Not 0, and the pipes hand rows on one by one (ks_lq_can_newest): the newest `newest` rows
      * after the first `newest_offset`, newest first; blocks older than those are not read.
      */
     uint64_t newest, newest_offset;

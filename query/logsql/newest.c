@@ -50,7 +50,8 @@ static void batch_unref(struct ksi_lq_newest *n, struct kept_batch *b)
 static void cut(struct ksi_lq_newest *n)
 {
     uint64_t keep = n->limit + n->offset;
-    qsort(n->rows, n->count, sizeof *n->rows, newer_first);
+    if (n->count)
+        qsort(n->rows, n->count, sizeof *n->rows, newer_first);
     if (n->count < keep)
         return;
     while (n->count > keep)

@@ -66,6 +66,11 @@ static ks_err add_name(struct ks_arena *arena, struct ksi_lq_need *n, struct ks_
     return add(arena, n, (struct ks_lq_field){name, false});
 }
 
+ks_err ksi_lq_need_add(struct ks_arena *arena, struct ksi_lq_need *n, struct ks_slice name)
+{
+    return add_name(arena, n, name);
+}
+
 static ks_err add_fields(struct ks_arena *arena, struct ksi_lq_need *n,
                          const struct ks_lq_fields *f)
 {
@@ -406,6 +411,42 @@ bool ksi_lq_pipe_row_local(const struct ks_lq_pipe *p)
     case KS_LQ_P_UNPACK_LOGFMT:
     case KS_LQ_P_UNPACK_JSON:
         return p->u.unpack.result_prefix.len > 0;
+    default:
+        return false;
+    }
+}
+
+bool ksi_lq_pipe_one_to_one(const struct ks_lq_pipe *p)
+{
+    switch (p->kind) {
+    case KS_LQ_P_COALESCE:
+    case KS_LQ_P_COLLAPSE_NUMS:
+    case KS_LQ_P_COPY:
+    case KS_LQ_P_DECOLORIZE:
+    case KS_LQ_P_DELETE:
+    case KS_LQ_P_DROP_EMPTY_FIELDS:
+    case KS_LQ_P_EXTRACT:
+    case KS_LQ_P_EXTRACT_REGEXP:
+    case KS_LQ_P_FIELDS:
+    case KS_LQ_P_FORMAT:
+    case KS_LQ_P_HASH:
+    case KS_LQ_P_JSON_ARRAY_CONCAT:
+    case KS_LQ_P_JSON_ARRAY_LEN:
+    case KS_LQ_P_LEN:
+    case KS_LQ_P_MATH:
+    case KS_LQ_P_PACK_JSON:
+    case KS_LQ_P_PACK_LOGFMT:
+    case KS_LQ_P_RENAME:
+    case KS_LQ_P_REPLACE:
+    case KS_LQ_P_REPLACE_REGEXP:
+    case KS_LQ_P_SET_STREAM_FIELDS:
+    case KS_LQ_P_SPLIT:
+    case KS_LQ_P_TIME_ADD:
+    case KS_LQ_P_UNPACK_JSON:
+    case KS_LQ_P_UNPACK_LOGFMT:
+    case KS_LQ_P_UNPACK_SYSLOG:
+    case KS_LQ_P_UNPACK_WORDS:
+        return true;
     default:
         return false;
     }

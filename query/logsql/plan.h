@@ -30,8 +30,13 @@ KS_NODISCARD ks_err ksi_lq_split_stream(const struct ks_lq_filter *f, struct ks_
                                         const struct ks_lq_filter **ret_stream,
                                         const struct ks_lq_filter **ret_rest);
 
-/* Rows pass it one by one, with _time untouched. */
+/* Rows pass it one by one, with _time untouched; it may drop some. */
 bool ksi_lq_pipe_row_local(const struct ks_lq_pipe *p);
+/* Exactly one row comes out for each that goes in, in order; _time may be gone. */
+bool ksi_lq_pipe_one_to_one(const struct ks_lq_pipe *p);
+/* Adds a field to what is needed. */
+KS_NODISCARD ks_err ksi_lq_need_add(struct ks_arena *arena, struct ksi_lq_need *n,
+                                    struct ks_slice name);
 
 struct ks_lq_exec;
 /* The query with every in(subquery) replaced by the values it gave. */

@@ -241,5 +241,5 @@ ks_err ksi_lq_optimise(struct ksi_lq_parser *p, struct ks_lq_query *q)
         if (fold_at(q, i))
             i = (size_t)-1; /* the pipes before may fold with what is new */
     }
-    return KS_OK;
+    return move_filters(p, q); /* one may have come to the front */
 }

@@ -31,7 +31,7 @@ trap stop EXIT
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 features=promql-experimental-functions,promql-duration-expr,promql-delayed-name-removal
-"$bin" serve -storageDataPath="$work/data" -httpListenAddr="127.0.0.1:$port" -retentionPeriod=100y \
+"$bin" serve -storageDataPath="$work/data" -httpListenAddr="127.0.0.1:$port" -retentionPeriod=100y -logs.retentionPeriod=100y \
   -search.latencyOffset=0s -nativeHistograms=native -enable-feature="$features" >"$work/log" 2>&1 &
 server=$!
 for _ in $(seq 100); do
@@ -73,6 +73,19 @@ rows=$(awk '/^promqltest-by-value/ { on = 1 } on && $3 == "passed" { print $1, $
 while read -r class p f; do
   check "PromQL $class: $p of $((p + f)), least $(least "$class") %" strict_class "$class" "$p" "$f"
 done <<<"$rows"
+logsql_class() { # CLASS PASSED FAILED
+  awk -v p="$2" -v f="$3" 'BEGIN { exit !(p + f > 0 && 100 * p >= 98 * (p + f)) }'
+}
+if [ -f "$suites/logsql_run.py" ]; then
+  timeout 150 python3 "$suites/logsql_run.py" "$suites/suites/logsql.json" --base "$base" --settle 1 \
+    --flush-url "$base/internal/force_flush" >"$work/logsql" 2>&1
+  rows=$(awk '/^  [a-z_]+( [a-z]+)? +[0-9]+ passed/ { n = $0; sub(/ +[0-9]+ passed.*/, "", n); sub(/^ +/, "", n); gsub(/ /, "_", n);
+    for (i = 1; i <= NF; i++) { if ($i == "passed") p = $(i - 1); if ($i == "failed") f = $(i - 1) } print n, p, f }' "$work/logsql")
+  [ -n "$rows" ] || { tail -5 "$work/logsql"; rows="run 0 1"; }
+  while read -r class p f; do
+    check "LogsQL $class: $p of $((p + f)), least 98 %" logsql_class "$class" "$p" "$f"
+  done <<<"$rows"
+fi
 if [ -f "$suites/../corpus/kof-promql.jsonl" ]; then check "corpus of real queries" corpus; fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

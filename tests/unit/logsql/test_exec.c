@@ -150,6 +150,10 @@ static void newest(void **state)
                                      "_time=1970-01-01T00:01:36Z mod=fizz n=96\n"
                                      "_time=1970-01-01T00:01:33Z mod=fizz n=93\n");
     }
+    ks_buf_reset(&out);
+    assert_int_equal(logsql_run(data, "mod:fizz | fields n", &opts, false, &out), KS_OK);
+    ks_buf_byte(&out, 0);
+    assert_string_equal(out.ptr, "n=99\nn=96\nn=93\n");
     opts.newest_offset = 2;
     opts.newest = 1;
     ks_buf_reset(&out);
