@@ -3,6 +3,7 @@
  * equal timestamps are not lost; what one round brings is put in order of time.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "api/vlogs/vlogs.h"
 #include "engine/logs/log_store.h"
@@ -77,20 +78,20 @@ static ks_err send_lines(struct tail *t)
     return err;
 }
 
-/* Rows that arrived in [from, to), at or after min_ns. */
-static ks_err one_round(struct tail *t, uint64_t from, uint64_t to, int64_t min_ns)
+/* Collects rows that arrived in [from, to), at or after min_ns. */
+static ks_err collect(struct tail *t, uint64_t from, uint64_t to, int64_t min_ns)
 {
     struct lines *l = &t->lines;
+    ks_arena_reset(&l->arena);
+    ks_buf_reset(&l->text);
+    l->items = NULL;
+    l->count = l->cap = 0;
     if (from >= to)
         return KS_OK;
     t->arrivals = (struct ks_lq_arrivals){t->c.store, from, to};
     t->c.source = ks_lq_source_arrivals(&t->arrivals);
     t->c.min_ns = min_ns;
     t->c.max_ns = INT64_MAX;
-    ks_arena_reset(&l->arena);
-    ks_buf_reset(&l->text);
-    l->items = NULL;
-    l->count = l->cap = 0;
     t->c.now_ns = ks_now_ns();
     struct ks_arena keep;
     ks_arena_init(&keep, 64 << 20);
@@ -100,8 +101,6 @@ static ks_err one_round(struct tail *t, uint64_t from, uint64_t to, int64_t min_
     t->c.read.deadline_mono_ms = ks_mono_ms() + t->c.app->cfg.max_query_duration_ms;
     if (!err)
         err = ks_vl_run(&t->c, 0, 0, &l->s);
-    if (!err)
-        err = send_lines(t);
     ks_arena_done(&keep);
     return err;
 }
@@ -135,19 +134,35 @@ static ks_err check_pipes(const struct ks_lq_query *q)
     return KS_OK;
 }
 
+static bool over(struct tail *t)
+{
+    return atomic_load(&t->c.req->cancel) || atomic_load(&t->c.app->shutting_down);
+}
+
+/* Rounds begin at least refresh_ms apart, so that a flood of rows does not become one of queries.
+ */
+static void pause_until(struct tail *t, int64_t mono_ms)
+{
+    for (int64_t left; !over(t) && (left = mono_ms - ks_mono_ms()) > 0;) {
+        struct timespec ts = {0, (left < 50 ? left : 50) * 1000000};
+        nanosleep(&ts, NULL);
+    }
+}
+
 static ks_err follow(struct tail *t)
 {
     uint64_t pos = ks_log_store_arrival(t->c.store);
     t->c.req->resp.content_type = "application/x-ndjson";
-    KS_TRY(one_round(t, 0, 0, 0));
+    /* what fails does so before the answer has begun */
+    KS_TRY(collect(t, 0, pos, ks_now_ns() - t->start_offset_ns));
     KS_TRY(ks_http_stream_begin(t->c.req));
-    KS_TRY(one_round(t, 0, pos, ks_now_ns() - t->start_offset_ns));
-    while (!atomic_load(&t->c.req->cancel) && !atomic_load(&t->c.app->shutting_down)) {
-        ks_log_store_wait(t->c.store, pos, t->refresh_ms);
+    KS_TRY(send_lines(t));
+    for (int64_t last = ks_mono_ms(); !over(t); last = ks_mono_ms()) {
+        ks_log_store_wait(t->c.store, pos, t->refresh_ms < 1000 ? t->refresh_ms : 1000);
+        pause_until(t, last + t->refresh_ms);
         uint64_t now = ks_log_store_arrival(t->c.store);
-        KS_TRY(one_round(t, pos, now, INT64_MIN));
-        if (now == pos) /* an empty write finds out whether the client is still there */
-            KS_TRY(ks_http_stream_write(t->c.req, ks_slice("", 0)));
+        KS_TRY(collect(t, pos, now, INT64_MIN));
+        KS_TRY(send_lines(t));
         pos = now;
     }
     return KS_OK;

@@ -19,7 +19,7 @@ ks_err ks_lq_charge(struct ks_lq_exec *x, uint64_t bytes)
         ks_lq_uncharge(x, bytes);
         return ks_fail(KS_ELIMIT,
                        "the query needs more than %llu bytes of memory; narrow it down, or raise "
-                       "-logs.search.maxMemoryPerQuery",
+                       "-search.maxMemoryPerQuery",
                        (unsigned long long)x->memory_max);
     }
     return KS_OK;
