@@ -45,7 +45,6 @@ EXPRESSIONS = [
     f"{H} + on() group_left count({H})",
     f"count({H})",
     f"topk(2, {H})",
-    f"limitk(2, {H})",
     f"max({H})",
     f"count_values(\"v\", {H})",
     f"rate({H}[20s:2s])",
