@@ -6,6 +6,11 @@
 #include "cmd/commands.h"
 #include "cmd/flags.h"
 
+/* jemalloc: pages of large blocks are kept for a while like all others. Given back at once, every
+ * query over many series faulted its arrays in again. */
+const char *malloc_conf;
+const char *malloc_conf = "oversize_threshold:0";
+
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);

@@ -172,7 +172,7 @@ void ksi_series_drop(struct ksi_shard *s, uint32_t local)
     ks_free(x->slab);
     memset(x, 0, sizeof *x);
     if (local < s->ident_cap)
-        s->idents[local] = NULL; /* the id may mean another series next */
+        s->idents[local] = 0; /* the id may mean another series next */
     s->in_use--;
 }
 

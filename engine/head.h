@@ -85,7 +85,6 @@ struct ksi_series {
 
 enum { KSI_BLOCK_SERIES = 1024 };
 
-struct ksi_ident;
 struct ksi_hist;
 struct ksi_shard {
     _Alignas(64) pthread_mutex_t lock;
@@ -112,8 +111,8 @@ struct ksi_shard {
     struct ks_buf scratch;          /* encoding */
     struct ksi_hist **hists; /* by local: what it holds of native histograms (engine/head_hist.h) */
     size_t hist_cap;
-    const struct ksi_ident **idents; /* by local: identities selects met, of generation ident_no
-                                        (engine/ident.h); NULL: none */
+    uint32_t *idents; /* by local: numbers + 1 of identities selects met, of generation ident_no
+                         (engine/ident.h); 0: none */
     size_t ident_cap;
     uint64_t ident_no;
 };

@@ -24,6 +24,7 @@ struct ksi_idents {
     pthread_mutex_t lock; /* of the below */
     struct ks_arena arena;
     struct ksi_dict dict;
+    const struct ksi_ident **by_no[KSI_DICT_LEVELS]; /* levels as the dictionary's */
     struct slot *slots;
     size_t slot_mask;
     _Atomic uint32_t count;
@@ -33,7 +34,7 @@ struct ksi_idents {
     const struct ksi_ident *last; /* most words are those of the series before */
 };
 
-typedef _Atomic(const struct ksi_ident *) row_ident;
+typedef _Atomic uint32_t row_ident; /* number + 1 */
 struct ksi_rows {
     _Atomic uint32_t refs;
     uint64_t no; /* generation */
@@ -103,6 +104,8 @@ void ksi_idents_unpin(struct ksi_idents *g)
 {
     if (!g || atomic_fetch_sub(&g->refs, 1) != 1)
         return;
+    for (int i = 0; i < KSI_DICT_LEVELS; i++)
+        ks_free((void *)g->by_no[i]);
     ks_free(g->slots);
     ks_free(g->labels);
     ks_free(g->ids);
@@ -125,6 +128,12 @@ uint32_t ksi_idents_count(const struct ksi_idents *g)
 const struct ksi_dict *ksi_idents_dict(const struct ksi_idents *g)
 {
     return &g->dict;
+}
+
+const struct ksi_ident *ksi_idents_at(const struct ksi_idents *g, uint32_t no)
+{
+    uint32_t at, level = ksi_dict_level(no, &at);
+    return g->by_no[level][at];
 }
 
 void ksi_ident_labels(const struct ksi_idents *g, const struct ksi_ident *i, struct ks_buf *out)
@@ -215,6 +224,22 @@ static ks_err find_shape(struct ksi_idents *g, uint32_t count, uint32_t *ret)
     return ksi_dict_shape(&g->dict, g->ids, count, ret);
 }
 
+static ks_err number(struct ksi_idents *g, const struct ksi_ident *i)
+{
+    uint32_t at, level = ksi_dict_level(i->no, &at);
+    if (level >= KSI_DICT_LEVELS)
+        return ks_fail(KS_ELIMIT, "too many identities");
+    if (!g->by_no[level]) {
+        size_t n = (size_t)KSI_DICT_FIRST << level;
+        g->by_no[level] = ks_alloc_array(n, sizeof *g->by_no[level]);
+        if (!g->by_no[level])
+            return KS_ENOMEM;
+        ksi_idents_charge(g, n * sizeof *g->by_no[level]);
+    }
+    g->by_no[level][at] = i;
+    return KS_OK;
+}
+
 static ks_err ident_new(struct ksi_idents *g, ks_hash128 fp, struct ks_tenant tenant,
                         uint32_t count, struct ksi_ident **ret)
 {
@@ -228,6 +253,7 @@ static ks_err ident_new(struct ksi_idents *g, ks_hash128 fp, struct ks_tenant te
         KS_TRY(word_like(g, g->labels[k].value, k < before_count ? &g->last->values[k] : NULL,
                          &i->values[k]));
     i->no = atomic_load_explicit(&g->count, memory_order_relaxed);
+    KS_TRY(number(g, i));
     *ret = i;
     return KS_OK;
 }
@@ -330,15 +356,14 @@ struct ksi_rows *ksi_rows_of(struct ksi_idents *g, struct ksi_part *p)
     return r;
 }
 
-const struct ksi_ident *ksi_rows_get(const struct ksi_rows *r, uint32_t row)
+uint32_t ksi_rows_get(const struct ksi_rows *r, uint32_t row)
 {
     /* acquire pairs with the releases in ksi_rows_put */
     row_ident *b = atomic_load_explicit(&r->blocks[row / ROWS_BLOCK], memory_order_acquire);
-    return b ? atomic_load_explicit(&b[row % ROWS_BLOCK], memory_order_acquire) : NULL;
+    return b ? atomic_load_explicit(&b[row % ROWS_BLOCK], memory_order_acquire) : 0;
 }
 
-void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row,
-                  const struct ksi_ident *ident)
+void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row, uint32_t no)
 {
     _Atomic(row_ident *) *place = &r->blocks[row / ROWS_BLOCK];
     row_ident *b = atomic_load_explicit(place, memory_order_acquire);
@@ -353,5 +378,5 @@ void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row,
             b = none;
         }
     }
-    atomic_store_explicit(&b[row % ROWS_BLOCK], ident, memory_order_release);
+    atomic_store_explicit(&b[row % ROWS_BLOCK], no + 1, memory_order_release);
 }

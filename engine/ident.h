@@ -1,7 +1,7 @@
 /*
  * Identities of series that queries met, so that a select neither builds nor compares labels again.
- * A row of a part and a series of the head remember their identity by pointer; the same series
- * found in several sources is the same pointer. An identity is numbers of words
+ * A row of a part and a series of the head remember the number of their identity; the same series
+ * found in several sources has the same number. An identity is numbers of words
  * (engine/ident_dict.h): a fifth of the labels' text, and what groupings compare.
  *
  * Identities live in generations. A select pins the current one; when a generation has used up its
@@ -54,6 +54,8 @@ struct ksi_idents *ksi_idents_own(void);
 /* How many identities there are; more may come at any time. */
 uint32_t ksi_idents_count(const struct ksi_idents *g);
 const struct ksi_dict *ksi_idents_dict(const struct ksi_idents *g);
+/* By number, which came by way of a release or a lock from whoever interned it. */
+const struct ksi_ident *ksi_idents_at(const struct ksi_idents *g, uint32_t no);
 
 /* Label bytes of an identity of the generation, appended. */
 void ksi_ident_labels(const struct ksi_idents *g, const struct ksi_ident *i, struct ks_buf *out);
@@ -68,8 +70,8 @@ struct ksi_part;
 /* Those of the generation, with a reference; NULL when it has none and cannot. */
 struct ksi_rows *ksi_rows_of(struct ksi_idents *g, struct ksi_part *p);
 void ksi_rows_unref(struct ksi_rows *r);
-const struct ksi_ident *ksi_rows_get(const struct ksi_rows *r, uint32_t row); /* NULL: not known */
-void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row,
-                  const struct ksi_ident *ident);
+/* The number + 1; 0: not known. */
+uint32_t ksi_rows_get(const struct ksi_rows *r, uint32_t row);
+void ksi_rows_put(struct ksi_rows *r, struct ksi_idents *g, uint32_t row, uint32_t no);
 
 #endif

@@ -29,23 +29,28 @@ ks_err ks_read_ctx_check(struct ks_read_ctx *ctx)
 
 enum { FEW_SERIES = 1024, FEW_SHARE = 32 };
 
+static size_t table_home(const struct set_index *x, uint32_t no)
+{
+    return ks_mix64(no) & x->table_mask;
+}
+
 static ks_err table_grow(struct set_index *x)
 {
-    size_t n = x->table ? (x->table_mask + 1) * 4 : 256, old = x->table ? x->table_mask + 1 : 0;
-    uint64_t *t = ks_zalloc_array(n, sizeof *t);
+    size_t old = x->table ? x->table_mask + 1 : 0, n = old ? old * 4 : 256;
+    uint64_t *before = x->table, *t = ks_zalloc_array(n, sizeof *t);
     if (!t)
         return KS_ENOMEM;
-    for (size_t i = 0; i < old; i++) {
-        if (!x->table[i])
-            continue;
-        size_t at = (x->table[i] >> 32) & (n - 1);
-        while (t[at])
-            at = (at + 1) & (n - 1);
-        t[at] = x->table[i];
-    }
-    ks_free(x->table);
     x->table = t;
     x->table_mask = n - 1;
+    for (size_t i = 0; i < old; i++) {
+        if (!before[i])
+            continue;
+        size_t at = table_home(x, (uint32_t)(before[i] >> 32));
+        while (t[at])
+            at = (at + 1) & x->table_mask;
+        t[at] = before[i];
+    }
+    ks_free(before);
     return KS_OK;
 }
 
@@ -91,14 +96,19 @@ static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident,
     return KS_OK;
 }
 
-ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident, uint32_t *ret)
+static const struct ksi_idents *generation(const struct ks_series_set *s, bool own)
 {
-    struct set_index *x = &s->index[ident->own];
+    return own ? s->own : s->idents;
+}
+
+ks_err ksi_set_series(struct ks_series_set *s, bool own, uint32_t no, uint32_t *ret)
+{
+    struct set_index *x = &s->index[own];
     if (x->by_no) {
-        KS_TRY(index_room(x, ident->no));
-        uint32_t *slot = &x->by_no[ident->no];
+        KS_TRY(index_room(x, no));
+        uint32_t *slot = &x->by_no[no];
         if (!*slot) {
-            KS_TRY(series_add(s, ident, ret));
+            KS_TRY(series_add(s, ksi_idents_at(generation(s, own), no), ret));
             *slot = *ret + 1;
         }
         *ret = *slot - 1;
@@ -106,34 +116,32 @@ ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident, ui
     }
     if (!x->table || x->table_count * 2 > x->table_mask)
         KS_TRY(table_grow(x));
-    uint32_t tag = (uint32_t)ks_mix64(ident->no);
-    size_t at = tag & x->table_mask;
-    for (; x->table[at]; at = (at + 1) & x->table_mask) {
-        uint32_t i = (uint32_t)x->table[at] - 1;
-        if (x->table[at] >> 32 == tag && s->series[i].ident == ident) {
-            *ret = i;
+    size_t at = table_home(x, no);
+    for (; x->table[at]; at = (at + 1) & x->table_mask)
+        if (x->table[at] >> 32 == no) {
+            *ret = (uint32_t)x->table[at] - 1;
             return KS_OK;
         }
-    }
-    KS_TRY(series_add(s, ident, ret));
-    x->table[at] = (uint64_t)tag << 32 | (*ret + 1);
+    KS_TRY(series_add(s, ksi_idents_at(generation(s, own), no), ret));
+    x->table[at] = (uint64_t)no << 32 | (*ret + 1);
     if (++x->table_count >= FEW_SERIES &&
-        x->table_count * FEW_SHARE > ksi_idents_count(ksi_set_idents(s, ident)))
-        KS_TRY(index_by_no(s, ident->own));
+        x->table_count * FEW_SHARE > ksi_idents_count(generation(s, own)))
+        KS_TRY(index_by_no(s, own));
     return KS_OK;
 }
 
 ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struct ks_slice labels,
-                         const struct ksi_ident **ret_ident, uint32_t *ret)
+                         uint32_t *ret_no1, uint32_t *ret)
 {
     ks_hash128 fp = ks_series_fp(tenant, labels);
-    *ret_ident = s->idents ? ksi_ident_intern(s->idents, fp, tenant, labels) : NULL;
-    if (*ret_ident)
-        return ksi_set_series(s, *ret_ident, ret);
+    const struct ksi_ident *i = s->idents ? ksi_ident_intern(s->idents, fp, tenant, labels) : NULL;
+    *ret_no1 = i ? i->no + 1 : 0;
+    if (i)
+        return ksi_set_series(s, false, i->no, ret);
     if (!s->own && !(s->own = ksi_idents_own()))
         return KS_ENOMEM;
-    const struct ksi_ident *ident = ksi_ident_intern(s->own, fp, tenant, labels);
-    return ident ? ksi_set_series(s, ident, ret) : KS_ENOMEM;
+    i = ksi_ident_intern(s->own, fp, tenant, labels);
+    return i ? ksi_set_series(s, true, i->no, ret) : KS_ENOMEM;
 }
 
 static ks_err too_large(const struct ks_series_set *s)
@@ -216,15 +224,15 @@ static ks_err read_labels(struct part_scan *p, uint32_t ord, struct ks_tenant *r
 
 static ks_err series_of_row(struct part_scan *p, uint32_t ord, uint32_t *ret)
 {
-    const struct ksi_ident *ident = p->rows ? ksi_rows_get(p->rows, ord) : NULL;
+    uint32_t no1 = p->rows ? ksi_rows_get(p->rows, ord) : 0;
     struct ks_tenant tenant;
     struct ks_slice labels;
-    if (ident)
-        return ksi_set_series(p->set, ident, ret);
+    if (no1)
+        return ksi_set_series(p->set, false, no1 - 1, ret);
     KS_TRY(read_labels(p, ord, &tenant, &labels));
-    KS_TRY(ksi_set_series_of(p->set, tenant, labels, &ident, ret));
-    if (ident && p->rows)
-        ksi_rows_put(p->rows, p->set->idents, ord, ident);
+    KS_TRY(ksi_set_series_of(p->set, tenant, labels, &no1, ret));
+    if (no1 && p->rows)
+        ksi_rows_put(p->rows, p->set->idents, ord, no1 - 1);
     return KS_OK;
 }
 

@@ -162,7 +162,7 @@ static bool idents_ready(struct ks_series_set *s, struct ksi_shard *shard, uint3
         return false;
     if (shard->ident_no < ksi_idents_no(s->idents)) {
         if (shard->idents)
-            memset((void *)shard->idents, 0, shard->ident_cap * sizeof *shard->idents);
+            memset(shard->idents, 0, shard->ident_cap * sizeof *shard->idents);
         shard->ident_no = ksi_idents_no(s->idents);
     }
     if (local < shard->ident_cap)
@@ -172,7 +172,7 @@ static bool idents_ready(struct ks_series_set *s, struct ksi_shard *shard, uint3
         ks_array_reserve((void **)&shard->idents, &cap, shard->local_end, sizeof *shard->idents) !=
             KS_OK)
         return false;
-    memset((void *)(shard->idents + old), 0, (cap - old) * sizeof *shard->idents);
+    memset(shard->idents + old, 0, (cap - old) * sizeof *shard->idents);
     shard->ident_cap = cap;
     return true;
 }
@@ -181,16 +181,16 @@ static ks_err series_of_local(struct ks_series_set *s, struct ksi_shard *shard, 
                               struct ks_buf *labels, uint32_t *ret)
 {
     bool ready = idents_ready(s, shard, local);
-    const struct ksi_ident *ident;
+    uint32_t no1;
     struct ks_tenant tenant;
     if (ready && shard->idents[local])
-        return ksi_set_series(s, shard->idents[local], ret);
+        return ksi_set_series(s, false, shard->idents[local] - 1, ret);
     ks_buf_reset(labels);
     KS_TRY(ks_live_index_labels(s->e->live, ksi_sid(shard, local), labels, &tenant));
     KS_TRY(ks_buf_status(labels));
-    KS_TRY(ksi_set_series_of(s, tenant, ks_buf_view(labels), &ident, ret));
+    KS_TRY(ksi_set_series_of(s, tenant, ks_buf_view(labels), &no1, ret));
     if (ready)
-        shard->idents[local] = ident;
+        shard->idents[local] = no1;
     return KS_OK;
 }
 

@@ -56,7 +56,7 @@ struct set_text {
 /* Series by identity: a hash table while they are few against the identities there are, else an
  * array by number. */
 struct set_index {
-    uint64_t *table; /* tag << 32 | series + 1 */
+    uint64_t *table; /* number << 32 | series + 1 */
     size_t table_mask, table_count;
     uint32_t *by_no; /* series + 1 */
     size_t no_cap;
@@ -90,14 +90,12 @@ static inline const struct ksi_idents *ksi_set_idents(const struct ks_series_set
 {
     return i->own ? s->own : s->idents;
 }
-/* The series of an identity, made when new. */
-KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, const struct ksi_ident *ident,
-                                   uint32_t *ret);
-/* The series with these labels. ret_ident: its identity when the generation remembers it (not the
- * set's own), else NULL. */
+/* The series of an identity, by its number in the set's generation (or its own); made when new. */
+KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, bool own, uint32_t no, uint32_t *ret);
+/* The series with these labels. ret_no1: the number of its identity + 1 when the generation
+ * remembers it (not the set's own), else 0. */
 KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant,
-                                      struct ks_slice labels, const struct ksi_ident **ret_ident,
-                                      uint32_t *ret);
+                                      struct ks_slice labels, uint32_t *ret_no1, uint32_t *ret);
 KS_NODISCARD ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk);
 
 /* Has the part a chunk came from examined; gives err back. */
