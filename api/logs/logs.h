@@ -11,6 +11,8 @@ ks_err ks_es_license_handle(struct ks_http_request *req); /* canned answers of t
 ks_err ks_es_empty_handle(struct ks_http_request *req);
 ks_err ks_loki_push_handle(struct ks_http_request *req);
 ks_err ks_otlp_logs_handle(struct ks_http_request *req);
+struct ks_grpc_call;
+ks_err ks_otlp_logs_grpc(struct ks_grpc_call *call);
 ks_err ks_datadog_handle(struct ks_http_request *req);
 ks_err ks_splunk_handle(struct ks_http_request *req);
 ks_err ks_journald_handle(struct ks_http_request *req);

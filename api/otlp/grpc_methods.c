@@ -1,6 +1,7 @@
 #include "api/otlp/grpc_methods.h"
 
 #include "api/app.h"
+#include "api/logs/logs.h"
 #include "api/otlp/traces_proto.h"
 
 /* opentelemetry.proto.collector.trace.v1.TraceService/Export */
@@ -33,6 +34,7 @@ ks_err ks_grpc_health_check(struct ks_grpc_call *call)
 
 const struct ks_grpc_method ks_grpc_otlp_methods[] = {
     {"/opentelemetry.proto.collector.trace.v1.TraceService/Export", export_traces},
+    {"/opentelemetry.proto.collector.logs.v1.LogsService/Export", ks_otlp_logs_grpc},
     {"/grpc.health.v1.Health/Check", ks_grpc_health_check},
 };
 const size_t ks_grpc_otlp_method_count = sizeof ks_grpc_otlp_methods / sizeof *ks_grpc_otlp_methods;
