@@ -43,9 +43,13 @@ static bool table_roomy(const struct ks_batch_table *t)
     return t->slots && (t->count + 1) * 2 <= t->mask + 1;
 }
 
-static size_t table_next_size(const struct ks_batch_table *t)
+/* Decoded batches hold entries that never were in a table: those count too. */
+static size_t table_next_size(const struct ks_batch_table *t, size_t entries)
 {
-    return t->slots ? (t->mask + 1) * 2 : TABLE_MIN;
+    size_t n = t->slots ? (t->mask + 1) * 2 : TABLE_MIN;
+    while (n < 2 * (entries + 1))
+        n *= 2;
+    return n;
 }
 
 static bool reserve(struct ks_batch *b, void *array, size_t *cap, size_t need, size_t elem)
@@ -117,12 +121,13 @@ void ks_batch_reset(struct ks_batch *b, struct ks_tenant tenant)
 static bool strings_grow(struct ks_batch *b)
 {
     struct ks_batch_table *t = &b->string_table;
-    if (!table_grow(t, table_next_size(t))) {
+    if (!table_grow(t, table_next_size(t, b->strings_count))) {
         b->err = KS_ENOMEM;
         return false;
     }
     for (uint32_t i = 0; i < b->strings_count; i++)
         table_put(t, b->strings[i].hash, i);
+    t->count = b->strings_count;
     return true;
 }
 
@@ -179,7 +184,7 @@ uint32_t ks_batch_trace(struct ks_batch *b, struct ks_trace_id id)
     if (b->traces_count && ks_trace_id_eq(b->traces[b->traces_count - 1].id, id))
         return (uint32_t)b->traces_count - 1;
     if (!table_roomy(t)) {
-        if (!table_grow(t, table_next_size(t))) {
+        if (!table_grow(t, table_next_size(t, b->traces_count))) {
             b->err = KS_ENOMEM;
             return 0;
         }
@@ -230,7 +235,7 @@ void ks_batch_attr_of(struct ks_batch *b, const struct ks_attr *a)
 static bool shapes_grow(struct ks_batch *b)
 {
     struct ks_batch_table *t = &b->shape_table;
-    if (!table_grow(t, table_next_size(t))) {
+    if (!table_grow(t, table_next_size(t, b->shapes_count))) {
         b->err = KS_ENOMEM;
         return false;
     }
@@ -286,7 +291,12 @@ struct ks_batch_set ks_batch_set_end(struct ks_batch *b, uint32_t dropped)
 /* --- parts --- */
 uint32_t ks_batch_add_resource(struct ks_batch *b, struct ks_batch_set set, struct ks_slice schema)
 {
-    uint32_t service = 0, url = ks_batch_string(b, schema);
+    return ks_batch_put_resource(b, set, ks_batch_string(b, schema));
+}
+
+uint32_t ks_batch_put_resource(struct ks_batch *b, struct ks_batch_set set, uint32_t url)
+{
+    uint32_t service = 0;
     if (!RESERVE(b, resources, 1) || !b->shapes_count)
         return 0;
     const struct ks_batch_shape *sh = &b->shapes[set.shape];

@@ -140,6 +140,7 @@ struct ks_batch_set ks_batch_set_end(struct ks_batch *b, uint32_t dropped);
 
 /* Append and give the number. */
 uint32_t ks_batch_add_resource(struct ks_batch *b, struct ks_batch_set set, struct ks_slice schema);
+uint32_t ks_batch_put_resource(struct ks_batch *b, struct ks_batch_set set, uint32_t schema_url);
 uint32_t ks_batch_add_scope(struct ks_batch *b, struct ks_batch_set set, struct ks_slice name,
                             struct ks_slice version, struct ks_slice schema);
 struct ks_batch_span *ks_batch_add_span(struct ks_batch *b);

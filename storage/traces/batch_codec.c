@@ -267,9 +267,8 @@ static ks_err read_processes(struct decoder *d)
         uint32_t url = read_string(d);
         if (d->bad || d->r.bad)
             break;
-        uint32_t at = ks_batch_add_resource(b, set, KS_SLICE_LIT(""));
+        ks_batch_put_resource(b, set, url);
         KS_TRY(b->err);
-        b->resources[at].schema_url = url;
     }
     n = read_count(d, 5);
     KS_TRY(GROW(b, scopes, n));

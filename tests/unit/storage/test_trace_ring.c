@@ -415,10 +415,47 @@ static void test_model(void **state)
     }
 }
 
+/* Full batches, where every text is unique: more than any table begins with. */
+static void test_large_batches(void **state)
+{
+    struct world w;
+    struct ks_traces *other;
+    world_init(&w, 99, 500);
+    w.opts.max_spans_per_trace = w.model.max_spans = 1000;
+    ks_traces_free(w.ring);
+    assert_int_equal(ks_traces_new(&w.opts, &w.ring), KS_OK);
+    for (int round = 0; round < 4; round++) {
+        static struct model_span *fresh[KS_BATCH_SPANS_MAX];
+        struct ks_traces_result res;
+        struct ks_batch_memo memo = {0};
+        ks_batch_reset(&w.batch, TENANT);
+        for (size_t i = 0; i < KS_BATCH_SPANS_MAX; i++) {
+            fresh[i] = ms_random(&w.rng, random_id(&w));
+            fresh[i]->span.attrs.count = MS_ATTRS;
+            ks_batch_copy_span(&w.batch, &fresh[i]->span, &memo);
+        }
+        assert_true(w.batch.strings_count > 400);
+        assert_int_equal(ks_traces_write(w.ring, &w.batch, append, &w.log, &res), KS_OK);
+        for (size_t i = 0; i < w.batch.traces_count; i++)
+            model_announce(&w.model, w.batch.traces[i].id);
+        for (size_t i = 0; i < KS_BATCH_SPANS_MAX; i++)
+            model_add(&w.model, fresh[i]);
+    }
+    check_all(&w, w.ring);
+    other = replayed(&w);
+    check_all(&w, other);
+    ks_traces_free(other);
+    other = through_snapshot(&w, false);
+    check_all(&w, other);
+    ks_traces_free(other);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_model),
+        cmocka_unit_test(test_large_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
