@@ -251,7 +251,15 @@ ks_err ksi_lq_scan_block(struct ksi_lq_worker *w, void *scan, size_t i)
     if (!ksi_lq_bits_any(bits, w->view.row_count))
         return KS_OK;
     struct ks_lq_rows rows;
+    atomic_fetch_add_explicit(&run->counters->rows_found, count_bits(bits, w->view.row_count),
+                              memory_order_relaxed);
+    if (run->newest_early) {
+        const int64_t *times;
+        KS_TRY(src->times(w->block, &times));
+        KS_TRY(ksi_lq_newest_prune(run->newest, times, w->view.row_count, &w->arena, bits));
+        if (!ksi_lq_bits_any(bits, w->view.row_count))
+            return KS_OK;
+    }
     KS_TRY(ksi_lq_block_rows(w, &run->need, bits, &rows));
-    atomic_fetch_add_explicit(&run->counters->rows_found, rows.row_count, memory_order_relaxed);
     return ks_lq_push(run->stages[0], w->number, &rows);
 }

@@ -192,6 +192,9 @@ static ks_err make_stages(struct ksi_lq_run *run, struct gate *gate)
             KS_TRY(ksi_lq_newest_new(&run->x, run->req->newest, run->req->newest_offset, next,
                                      &run->stages[i]));
             run->newest = (struct ksi_lq_newest *)run->stages[i];
+            run->newest_early = true;
+            for (size_t k = 0; k < place; k++)
+                run->newest_early &= ksi_lq_pipe_one_to_one(&q->pipes[k]);
         } else {
             size_t pipe = newest && i > place ? i - 1 : i;
             KS_TRY(ks_lq_pipe_stage(&run->x, &q->pipes[pipe], next, &run->stages[i]));

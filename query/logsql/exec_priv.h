@@ -22,6 +22,7 @@ struct ksi_lq_run {
     struct ks_lq_stage **stages;              /* of the pipes, then newest, then the gate */
     size_t stage_count;
     struct ksi_lq_newest *newest; /* NULL: none */
+    bool newest_early; /* no pipe before it drops rows: a block need only read its newest */
     /* the scan */
     void *scan;
     size_t block_count;
@@ -62,6 +63,9 @@ KS_NODISCARD ks_err ksi_lq_newest_new(struct ks_lq_exec *x, uint64_t limit, uint
                                       struct ks_lq_stage *next, struct ks_lq_stage **ret);
 /* Rows older than this will not be among the result. */
 int64_t ksi_lq_newest_threshold(struct ksi_lq_newest *n);
+/* Clears the bits of a block's rows that cannot be among the newest. */
+KS_NODISCARD ks_err ksi_lq_newest_prune(struct ksi_lq_newest *n, const int64_t *times_ns,
+                                        uint32_t rows, struct ks_arena *scratch, uint64_t *bits);
 
 /* --- context.c --- */
 KS_NODISCARD ks_err ksi_lq_context_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,

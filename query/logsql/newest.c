@@ -187,3 +187,56 @@ int64_t ksi_lq_newest_threshold(struct ksi_lq_newest *n)
 {
     return atomic_load_explicit(&n->threshold, memory_order_relaxed);
 }
+
+/* The k-th largest of n values (k from 1), by Hoare's selection; reorders them. */
+static int64_t kth_largest(int64_t *v, size_t n, size_t k)
+{
+    size_t lo = 0, hi = n - 1, want = k - 1;
+    while (lo < hi) {
+        int64_t pivot = v[lo + (hi - lo) / 2];
+        size_t i = lo, j = hi;
+        for (;;) {
+            while (v[i] > pivot)
+                i++;
+            while (v[j] < pivot)
+                j--;
+            if (i >= j)
+                break;
+            int64_t t = v[i];
+            v[i++] = v[j];
+            v[j--] = t;
+        }
+        /* [lo, j] ≥ pivot ≥ [j + 1, hi], or one equal value between them */
+        if (want <= j && j < hi)
+            hi = j;
+        else if (want > j)
+            lo = j + 1;
+        else
+            hi--;
+    }
+    return v[want];
+}
+
+ks_err ksi_lq_newest_prune(struct ksi_lq_newest *n, const int64_t *times_ns, uint32_t rows,
+                           struct ks_arena *scratch, uint64_t *bits)
+{
+    uint64_t keep = n->limit + n->offset;
+    int64_t from = ksi_lq_newest_threshold(n);
+    size_t count = 0;
+    int64_t off = n->s.x->query->options.time_offset_ns;
+    int64_t *t = ks_arena_array(scratch, rows, sizeof *t);
+    if (!t)
+        return ks_arena_err(scratch);
+    for (uint32_t i = 0; i < rows; i++)
+        if (ks_lq_bit(bits, i))
+            t[count++] = (int64_t)((uint64_t)times_ns[i] + (uint64_t)off);
+    if (count > keep && keep) {
+        int64_t kth = kth_largest(t, count, keep);
+        if (kth > from)
+            from = kth;
+    }
+    for (uint32_t i = 0; i < rows; i++)
+        if (ks_lq_bit(bits, i) && (int64_t)((uint64_t)times_ns[i] + (uint64_t)off) < from)
+            bits[i / 64] &= ~(1ull << (i % 64));
+    return KS_OK;
+}

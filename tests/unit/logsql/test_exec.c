@@ -163,6 +163,44 @@ static void newest(void **state)
     ks_buf_done(&out);
 }
 
+/* Any limit over rows in any order of time, many at one time: as a sort would choose. */
+static void newest_random(void **state)
+{
+    struct ks_lq_mem *all = data;
+    struct ks_buf a, b;
+    char num[16], query[64];
+    unsigned seed = 7;
+    ks_buf_init(&a, 1 << 20);
+    ks_buf_init(&b, 1 << 20);
+    for (unsigned round = 0; round < 60; round++) {
+        unsigned rows = 1 + round * 3, spread = 1 + round % 7 * 13;
+        assert_int_equal(ks_lq_mem_new(1 + round * 5, &data), KS_OK);
+        for (unsigned i = 0; i < rows; i++) {
+            seed = seed * 1103515245 + 12345;
+            snprintf(num, sizeof num, "%u", seed >> 16 & 3);
+            logsql_add(data, (int64_t)((seed >> 8) % spread) * S, "", "n", num, NULL);
+        }
+        for (unsigned limit = 1; limit <= rows; limit = limit * 2 + 1) {
+            struct ks_lq_request opts = {.min_ns = INT64_MIN,
+                                         .max_ns = INT64_MAX,
+                                         .newest = limit,
+                                         .newest_offset = round % 3};
+            ks_buf_reset(&a);
+            ks_buf_reset(&b);
+            assert_int_equal(logsql_run(data, "* | fields _time", &opts, false, &a), KS_OK);
+            snprintf(query, sizeof query,
+                     "* | sort by (_time desc) offset %u limit %u | fields _time", round % 3,
+                     limit);
+            assert_int_equal(logsql_run(data, query, NULL, false, &b), KS_OK);
+            assert_true(ks_slice_eq(ks_buf_view(&a), ks_buf_view(&b)));
+        }
+        ks_lq_mem_free(data);
+    }
+    data = all;
+    ks_buf_done(&a);
+    ks_buf_done(&b);
+}
+
 /* Any number of workers, the same answer. */
 static void workers(void **state)
 {
@@ -250,9 +288,9 @@ static void context(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(filters), cmocka_unit_test(time_ranges), cmocka_unit_test(subqueries),
-        cmocka_unit_test(newest),  cmocka_unit_test(workers),     cmocka_unit_test(limits),
-        cmocka_unit_test(imposed), cmocka_unit_test(context),
+        cmocka_unit_test(filters), cmocka_unit_test(time_ranges),   cmocka_unit_test(subqueries),
+        cmocka_unit_test(newest),  cmocka_unit_test(newest_random), cmocka_unit_test(workers),
+        cmocka_unit_test(limits),  cmocka_unit_test(imposed),       cmocka_unit_test(context),
     };
     return cmocka_run_group_tests(tests, fill, empty);
 }
