@@ -74,16 +74,18 @@ static int hex_digit(char c)
                                                 : -1;
 }
 
-static bool hex_decode(struct ks_slice v, struct ks_buf *out)
+/* Pair by pair; pairs that are no hex and the odd byte at the end stay as they are. */
+static void hex_decode(struct ks_slice v, struct ks_buf *out)
 {
-    if (v.len % 2)
-        return false;
-    for (size_t i = 0; i < v.len; i++)
-        if (hex_digit(v.ptr[i]) < 0)
-            return false;
-    for (size_t i = 0; i < v.len; i += 2)
-        ks_buf_byte(out, (uint8_t)(hex_digit(v.ptr[i]) << 4 | hex_digit(v.ptr[i + 1])));
-    return true;
+    size_t i = 0;
+    for (; i + 1 < v.len; i += 2) {
+        int hi = hex_digit(v.ptr[i]), lo = hex_digit(v.ptr[i + 1]);
+        if (hi >= 0 && lo >= 0)
+            ks_buf_byte(out, (uint8_t)(hi << 4 | lo));
+        else
+            ks_buf_add(out, v.ptr + i, 2);
+    }
+    ks_buf_add(out, v.ptr + i, v.len - i);
 }
 
 static bool hex_number(struct ks_slice v, struct ks_buf *out)
@@ -240,7 +242,8 @@ static bool format_text(enum ksi_lq_format_opt opt, struct ks_slice v, struct ks
         hex_encode(v, out);
         return true;
     case KSI_LQ_FMT_HEXDECODE:
-        return hex_decode(v, out);
+        hex_decode(v, out);
+        return true;
     case KSI_LQ_FMT_HEXNUMDECODE:
         return hex_number(v, out);
     case KSI_LQ_FMT_BASE64ENCODE:

@@ -98,6 +98,42 @@ static int item_cmp(const void *a, const void *b, void *arg)
     return 0;
 }
 
+/* Moves the item at `at` down a heap whose top is the last in order. */
+static void sift_down(struct item *heap, uint32_t count, uint32_t at, struct worker *w)
+{
+    for (;;) {
+        uint32_t kid = 2 * at + 1;
+        if (kid >= count)
+            return;
+        if (kid + 1 < count && item_cmp(&heap[kid], &heap[kid + 1], w) < 0)
+            kid++;
+        if (item_cmp(&heap[at], &heap[kid], w) >= 0)
+            return;
+        struct item was = heap[at];
+        heap[at] = heap[kid];
+        heap[kid] = was;
+        at = kid;
+    }
+}
+
+/* The first `limit` of n items in order, at the front: the others are compared once each. */
+static void select_top(struct item *items, uint32_t n, uint64_t limit, struct worker *w)
+{
+    uint32_t keep = limit && limit < n ? (uint32_t)limit : n;
+    if (keep < n / 2) {
+        for (uint32_t i = keep / 2; i-- > 0;)
+            sift_down(items, keep, i, w);
+        for (uint32_t i = keep; i < n; i++) {
+            if (items[i].hits < items[0].hits || item_cmp(&items[i], &items[0], w) >= 0)
+                continue;
+            items[0] = items[i];
+            sift_down(items, keep, 0, w);
+        }
+        n = keep;
+    }
+    qsort_r(items, n, sizeof *items, item_cmp, w);
+}
+
 static bool has_filter(const struct counter *c, struct worker *w, uint32_t group,
                        struct ks_slice *row)
 {
@@ -163,7 +199,7 @@ static ks_err emit_all(struct counter *c, struct worker *w)
         if (has_filter(c, w, g, row))
             items[n++] = (struct item){g, w->hits[g]};
     if (err == KS_OK && c->sorted)
-        qsort_r(items, n, sizeof *items, item_cmp, w);
+        select_top(items, n, c->limit, w);
     if (err == KS_OK && c->limit && n > c->limit) {
         n = (uint32_t)c->limit;
         for (uint32_t i = 0; !c->sorted && i < n; i++)
