@@ -15,11 +15,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "bench/series.h"
 #include "engine/engine.h"
 #include "sys/clock.h"
-#include "sys/rand.h"
-
-enum { BATCH = 2000 };
 
 static double cpu_s(void)
 {
@@ -37,90 +35,6 @@ static double thread_cpu_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Labels of series i as name/value pairs: 40 series a pod, 8 pods a node, 50 metric names. */
-static ks_err labels_of(size_t i, struct ks_arena *a, struct ks_labels *ret)
-{
-    size_t pod = i / 40, node = pod / 8, metric = i % 40;
-    struct ks_label l[] = {
-        {KS_NAME_LABEL, ks_arena_printf(a, "container_metric_%zu_total", metric)},
-        {KS_SLICE_LIT("job"), KS_SLICE_LIT("kubelet")},
-        {KS_SLICE_LIT("instance"),
-         ks_arena_printf(a, "10.0.%zu.%zu:10250", node / 250, node % 250)},
-        {KS_SLICE_LIT("cluster"), KS_SLICE_LIT("region-one")},
-        {KS_SLICE_LIT("clusterNamespace"), KS_SLICE_LIT("kcm-system")},
-        {KS_SLICE_LIT("tenant"), KS_SLICE_LIT("PLATFORM")},
-        {KS_SLICE_LIT("namespace"), ks_arena_printf(a, "team-%zu", pod % 37)},
-        {KS_SLICE_LIT("pod"),
-         ks_arena_printf(a, "app-%zu-7d9c%04zx-x%zu", pod % 300, pod * 2654435761u % 65536, pod)},
-        {KS_SLICE_LIT("container"), ks_arena_printf(a, "c%zu", pod % 5)},
-        {KS_SLICE_LIT("node"),
-         ks_arena_printf(a, "ip-10-0-%zu-%zu.internal", node / 250, node % 250)},
-        {KS_SLICE_LIT("endpoint"), KS_SLICE_LIT("https-metrics")},
-        {KS_SLICE_LIT("metrics_path"), KS_SLICE_LIT("/metrics/cadvisor")},
-        {KS_SLICE_LIT("service"), KS_SLICE_LIT("kubelet")},
-        {KS_SLICE_LIT("image"),
-         ks_arena_printf(a, "registry.example/team/app-%zu:v1.%zu", pod % 300, pod % 9)},
-        {KS_SLICE_LIT("id"),
-         ks_arena_printf(a, "/kubepods/burstable/pod%08zx-%zu", pod * 40503u, pod)},
-        {KS_SLICE_LIT("name"), ks_arena_printf(a, "%016zx", pod * 0x9e3779b97f4a7c15u)},
-        {KS_SLICE_LIT("app_kubernetes_io_name"), ks_arena_printf(a, "app-%zu", pod % 300)},
-        {KS_SLICE_LIT("app_kubernetes_io_part_of"), KS_SLICE_LIT("platform")},
-        {KS_SLICE_LIT("le"), ks_arena_printf(a, "%zu", metric % 12)},
-        {KS_SLICE_LIT("cpu"), ks_arena_printf(a, "cpu%02zu", metric % 4)},
-    };
-    size_t n = sizeof l / sizeof *l;
-    KS_TRY(ks_arena_grow(a, (void **)&ret->items, &ret->cap, n, sizeof *ret->items));
-    memcpy(ret->items, l, sizeof l);
-    ret->count = n;
-    return KS_OK;
-}
-
-static ks_err resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret)
-{
-    return labels_of((size_t)b->series[i].raw.len, b->arena, ret);
-}
-
-static double value_of(size_t i, size_t round)
-{
-    uint64_t h = ks_mix64(i * 1315423911u + round);
-    if (i % 10 < 4)
-        return (double)(i % 7); /* constant */
-    if (i % 10 < 7)
-        return (double)(round * (1 + i % 50)) + (double)(h % (1 + i % 5)); /* counter */
-    if (i % 10 < 9)
-        return (double)(h % 100000) / 100; /* gauge with two decimals */
-    return (double)(h % 4096) * 4096;      /* bytes */
-}
-
-static void write_round(struct ks_engine *e, struct ks_write_batch *b, size_t series, size_t round,
-                        int64_t ts)
-{
-    struct ks_write_result r;
-    for (size_t at = 0; at < series; at += BATCH) {
-        ks_write_batch_reset(b);
-        ks_arena_reset(b->arena);
-        if (ks_write_batch_reserve(b, BATCH, BATCH) != KS_OK)
-            abort();
-        for (size_t i = at; i < at + BATCH && i < series; i++) {
-            /* The hash stands for hashing ~400 bytes of labels: one buffer is hashed for each
-             * series. */
-            static char raw[400];
-            memcpy(raw, &i, sizeof i);
-            b->series[b->series_count++] = (struct ks_write_series){
-                .raw_key = ks_raw_key((struct ks_tenant){0, 0}, ks_slice(NULL, 0),
-                                      ks_slice(raw, sizeof raw)),
-                .raw = ks_slice(raw, i),
-                .first_sample = (uint32_t)b->sample_count,
-                .sample_count = 1};
-            b->samples[b->sample_count++] = (struct ks_write_sample){ts, value_of(i, round)};
-        }
-        if (ks_engine_write(e, b, &r) != KS_OK) {
-            fprintf(stderr, "write: %s\n", ks_err_text());
-            exit(1);
-        }
-    }
-}
-
 /* Writes and dies in a child process. */
 static void write_and_die(const struct ks_engine_opts *o, size_t series, size_t rounds,
                           bool checkpoint)
@@ -128,7 +42,7 @@ static void write_and_die(const struct ks_engine_opts *o, size_t series, size_t 
     pid_t child = fork();
     if (child == 0) {
         struct ks_engine *e;
-        struct ks_write_batch b = {.resolve = resolve};
+        struct ks_write_batch b = {.resolve = bench_resolve};
         struct ks_arena arena;
         ks_arena_init(&arena, 1 << 30);
         b.arena = &arena;
@@ -136,7 +50,7 @@ static void write_and_die(const struct ks_engine_opts *o, size_t series, size_t 
             _exit(1);
         int64_t start = ks_now_ms() - (int64_t)rounds * 15000;
         for (size_t r = 0; r < rounds; r++)
-            write_round(e, &b, series, r, start + (int64_t)r * 15000);
+            bench_write_round(e, &b, series, r, start + (int64_t)r * 15000);
         if (checkpoint && ks_engine_flush(e) != KS_OK)
             _exit(1);
         _exit(0);
@@ -186,7 +100,7 @@ int main(int argc, char **argv)
     const char *dir = argc > 3 ? argv[3] : "scratch/micro_engine";
     struct ks_engine_opts o = {.dir = dir, .flush_interval_ms = 86400000};
     struct ks_engine *e;
-    struct ks_write_batch b = {.resolve = resolve};
+    struct ks_write_batch b = {.resolve = bench_resolve};
     struct ks_arena arena;
     ks_log_set_level(KS_LOG_WARN);
     if (argc > 4 && strcmp(argv[4], "kill") == 0) {
@@ -204,12 +118,12 @@ int main(int argc, char **argv)
     size_t rss0 = ks_memory_resident_bytes();
     int64_t start = ks_now_ms() - (int64_t)rounds * 15000;
     double c0 = cpu_s();
-    write_round(e, &b, series, 0, start);
+    bench_write_round(e, &b, series, 0, start);
     double c1 = cpu_s();
     printf("new series   %8.2f us CPU each\n", (c1 - c0) / (double)series * 1e6);
     int64_t t0 = ks_mono_ms();
     for (size_t r = 1; r < rounds; r++)
-        write_round(e, &b, series, r, start + (int64_t)r * 15000);
+        bench_write_round(e, &b, series, r, start + (int64_t)r * 15000);
     double c2 = cpu_s();
     double n = (double)series * (double)(rounds - 1);
     printf("known series %8.3f us CPU per sample, %.2f M samples/s wall\n", (c2 - c1) / n * 1e6,
