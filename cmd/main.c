@@ -7,9 +7,10 @@
 #include "cmd/flags.h"
 
 /* jemalloc: pages of large blocks are kept for a while like all others. Given back at once, every
- * query over many series faulted its arrays in again. */
+ * query over many series faulted its arrays in again. A thread of its own sees to it that they go
+ * after three seconds, also when nothing is allocated any more. */
 const char *malloc_conf;
-const char *malloc_conf = "oversize_threshold:0";
+const char *malloc_conf = "oversize_threshold:0,background_thread:true,dirty_decay_ms:3000";
 
 static const struct {
     const char *name;
