@@ -329,6 +329,185 @@ static void repeated_batches_are_stored_once(void **state)
     assert_int_equal(put(f).stored, 3);
 }
 
+static bool is_warn(void *arg, struct ks_slice v)
+{
+    return ks_slice_is(v, "warn");
+}
+
+static ks_err pick_warn(void *arg, struct ks_log_block *b, uint64_t *bits)
+{
+    struct ks_log_pred p = {.match = is_warn};
+    return ks_log_block_filter(b, KS_SLICE_LIT("level"), &p, bits);
+}
+
+#define WITHOUT_WARN                                                                               \
+    "0:0 {app=\"web\",host=\"a\"} 1790000000003000000 _msg=\"again\"\n"                            \
+    "0:0 {app=\"web\",host=\"a\"} 1790000000005000000 _msg=\"hello\" level=\"info\"\n"
+
+static struct ks_log_store_stats stats(struct fixture *f)
+{
+    struct ks_log_store_stats st;
+    ks_log_store_get_stats(f->s, &st);
+    return st;
+}
+
+static void deleted_rows_are_hidden_then_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_log_scan_opts o = {.min_ns = INT64_MIN, .max_ns = INT64_MAX};
+    uint64_t rows;
+    sample_rows(f);
+    put(f);
+    assert_int_equal(ks_log_store_delete(f->s, &o, pick_warn, NULL, &rows), KS_OK);
+    assert_int_equal(rows, 1);
+    expect(f, NULL, WITHOUT_WARN);
+    close_store(f);
+    open_store(f);
+    expect(f, NULL, WITHOUT_WARN);
+    assert_int_equal(stats(f).part_rows, 3);
+    assert_int_equal(ks_log_store_merge(f->s, ""), KS_OK);
+    assert_int_equal(stats(f).part_rows, 2);
+    expect(f, NULL, WITHOUT_WARN);
+    assert_int_equal(ks_log_store_delete(f->s, &o, NULL, NULL, &rows), KS_OK);
+    assert_int_equal(rows, 2);
+    assert_int_equal(ks_log_store_merge(f->s, ""), KS_OK);
+    assert_int_equal(stats(f).part_count, 0);
+    expect(f, NULL, "");
+}
+
+static void merged_parts_say_the_same(void **state)
+{
+    struct fixture *f = *state;
+    static char fields[3000][64], tags[3000][24];
+    for (int i = 0; i < 3000; i++) {
+        snprintf(fields[i], sizeof fields[i], "_msg=row %d of some|n=%d%s", i, i * 7,
+                 i % 3 ? "" : "|odd=yes");
+        snprintf(tags[i], sizeof tags[i], "app=a%d", i % 40);
+        log_row(&f->b, (struct ks_tenant){(uint32_t)i % 2, 0}, tags[i],
+                NS(-(i * 7919 % 100000) * 1000ll), fields[i]);
+        if (i % 100 == 99) {
+            put(f);
+            assert_int_equal(ks_log_store_flush(f->s), KS_OK);
+        }
+    }
+    char *before = all(f, NULL);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(ks_engine_tick(f->e), KS_OK);
+    expect(f, NULL, before);
+    assert_true(stats(f).merges_total > 0);
+    assert_int_equal(ks_log_store_merge(f->s, ""), KS_OK);
+    assert_int_equal(stats(f).part_count, stats(f).day_count);
+    assert_int_equal(stats(f).part_rows, 3000);
+    expect(f, NULL, before);
+    close_store(f);
+    open_store(f);
+    expect(f, NULL, before);
+    ks_free(before);
+}
+
+static void old_days_leave(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_tenant t = {0, 0};
+    log_row(&f->b, t, "a=b", NS(-5 * 86400000ll), "_msg=old");
+    log_row(&f->b, t, "a=b", NS(0), "_msg=now");
+    put(f);
+    assert_int_equal(ks_log_store_flush(f->s), KS_OK);
+    assert_int_equal(stats(f).day_count, 2);
+    ks_clock_freeze_ms(T0 + 4 * 86400000ll);
+    const char *now = "0:0 {a=\"b\"} 1790000000000000000 _msg=\"now\"\n";
+    expect(f, NULL, now); /* hidden before it is dropped */
+    assert_int_equal(ks_engine_tick(f->e), KS_OK);
+    assert_int_equal(stats(f).day_count, 1);
+    expect(f, NULL, now);
+}
+
+static void rules_shorten_the_life_of_streams(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_tenant t = {0, 0};
+    struct ks_matcher m = {KS_SLICE_LIT("app"), KS_SLICE_LIT("noise"), KS_MATCH_EQ};
+    struct ks_selector sel = {&m, 1};
+    struct ks_log_retention_rule rule = {&sel, 1, 86400000000000ll};
+    close_store(f);
+    f->store.rules = &rule;
+    f->store.rule_count = 1;
+    open_store(f);
+    log_row(&f->b, t, "app=noise", NS(-2 * 86400000ll), "_msg=old");
+    log_row(&f->b, t, "app=noise", NS(0), "_msg=now");
+    log_row(&f->b, t, "app=rest", NS(-2 * 86400000ll), "_msg=kept");
+    put(f);
+    const char *want = "0:0 {app=\"noise\"} 1790000000000000000 _msg=\"now\"\n"
+                       "0:0 {app=\"rest\"} 1789827200000000000 _msg=\"kept\"\n";
+    expect(f, NULL, want);
+    assert_int_equal(ks_log_store_flush(f->s), KS_OK);
+    expect(f, NULL, want);
+    assert_int_equal(stats(f).part_rows, 3);
+    assert_int_equal(ks_engine_tick(f->e), KS_OK);
+    assert_int_equal(stats(f).part_rows, 2);
+    expect(f, NULL, want);
+}
+
+static void snapshots_open_as_stores(void **state)
+{
+    struct fixture *f = *state;
+    char name[64], old[64];
+    sample_rows(f);
+    put(f);
+    assert_int_equal(ks_engine_snapshot_create(f->e, name), KS_OK);
+    log_row(&f->b, (struct ks_tenant){0, 0}, "a=b", NS(1), "_msg=later");
+    put(f);
+    close_store(f);
+    memcpy(old, f->dir, sizeof old);
+    char snap[256];
+    snprintf(snap, sizeof snap, "%s/snapshots/%s", old, name);
+    snprintf(f->dir, sizeof f->dir, "%.50s-copy", old);
+    assert_int_equal(rename(snap, f->dir), 0);
+    assert_int_equal(ks_vfs_remove_tree(ks_vfs_posix(), old), KS_OK);
+    open_store(f);
+    expect(f, NULL, SAMPLE);
+}
+
+static void damaged_parts_are_set_aside(void **state)
+{
+    struct fixture *f = *state;
+    char cmd[256];
+    sample_rows(f);
+    put(f);
+    close_store(f);
+    snprintf(
+        cmd, sizeof cmd,
+        "for p in %s/logs/logs/parts/*/*.part; do printf X | dd of=$p bs=1 seek=3 conv=notrunc "
+        "2>/dev/null; done",
+        f->dir);
+    assert_int_equal(system(cmd), 0);
+    open_store(f);
+    assert_int_equal(stats(f).quarantined_parts, 1);
+    expect(f, NULL, "");
+    sample_rows(f);
+    put(f);
+    expect(f, NULL, SAMPLE);
+}
+
+/* Memory stays within its budget however much is written. */
+static void memory_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    static char text[4096];
+    close_store(f);
+    f->opts.memory_bytes = 1 << 20;
+    open_store(f);
+    memset(text, 'x', sizeof text - 1);
+    memcpy(text, "_msg=", 5);
+    for (int i = 0; i < 2000; i++) {
+        log_row(&f->b, (struct ks_tenant){0, 0}, "a=b", NS(i), text);
+        put(f);
+        assert_true(stats(f).memory_bytes <= 3 << 20);
+    }
+    assert_true(stats(f).flushes_total > 3);
+    assert_int_equal(stats(f).part_rows + stats(f).memory_rows, 2000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +521,13 @@ int main(void)
         TEST(arrivals_come_once),
         TEST(streams_and_tenants_are_listed),
         TEST(repeated_batches_are_stored_once),
+        TEST(deleted_rows_are_hidden_then_gone),
+        TEST(merged_parts_say_the_same),
+        TEST(old_days_leave),
+        TEST(rules_shorten_the_life_of_streams),
+        TEST(snapshots_open_as_stores),
+        TEST(damaged_parts_are_set_aside),
+        TEST(memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
