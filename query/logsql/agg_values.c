@@ -279,7 +279,7 @@ static void json_prune(const struct ksi_lq_agg *a, struct list_state *s, bool fi
         s->count = limit && s->count > limit ? limit : s->count;
         return;
     }
-    if (!final && (!limit || s->count < 2 * limit + 64))
+    if (!s->count || (!final && (!limit || s->count < 2 * limit + 64)))
         return;
     qsort_r(s->items, s->count, sizeof *s->items, json_cmp, (void *)&a->func->sort);
     if (limit && s->count > limit)

@@ -29,7 +29,8 @@ static ks_err moved_name(struct ks_arena *arena, struct ks_slice name,
     char *p = ks_arena_alloc(arena, to->name.len + rest.len + 1);
     if (!p)
         return ks_arena_err(arena);
-    memcpy(p, to->name.ptr, to->name.len);
+    if (to->name.len)
+        memcpy(p, to->name.ptr, to->name.len);
     memcpy(p + to->name.len, rest.ptr, rest.len);
     *ret = ks_slice(p, to->name.len + rest.len);
     return KS_OK;

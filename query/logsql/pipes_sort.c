@@ -219,6 +219,8 @@ static void cut(const struct sort *s, struct worker *w)
 {
     size_t n = 0;
     uint64_t in_part = 0;
+    if (!w->count)
+        return;
     qsort_r(w->items, w->count, sizeof *w->items, item_cmp, (void *)s);
     for (size_t i = 0; i < w->count; i++) {
         in_part = i && w->items[i].part == w->items[i - 1].part ? in_part + 1 : 0;

@@ -336,7 +336,7 @@ static char *answer(struct sink *k, ks_err err, bool ordered)
     ks_buf_init(&b, MEM_MAX);
     if (err != KS_OK)
         ks_buf_printf(&b, "error: %s", ks_err_text());
-    else if (!ordered)
+    else if (!ordered && k->count)
         qsort(k->lines, k->count, sizeof *k->lines, line_cmp);
     for (size_t i = 0; i < k->count; i++) {
         if (err == KS_OK) {
