@@ -17,6 +17,7 @@ struct ks_vl_deletes;
 struct ks_trace_store;
 struct ks_grpc_server;
 struct ks_result_cache;
+struct ks_name_stats;
 struct ks_logs;
 
 /* What becomes of a native histogram that is written. */
@@ -81,6 +82,7 @@ struct ks_app {
     struct ks_query_log *queries;
     struct ks_vl_deletes *log_deletes; /* running deletions of logs */
     struct ks_result_cache *results;
+    struct ks_name_stats *names;
     int64_t started_ms;
     _Atomic int shutting_down; /* /health says 503 */
     /* Appends the flags as /flags shows them, and as flag{} metrics. */

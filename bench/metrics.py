@@ -166,11 +166,29 @@ class Bench:
             asked = queries.standard(begin, end, names[len(names) // 2], instances[len(instances) // 2])
             self.disk(s, made["samples"], series + made["new_series"], tag)
             self.ask(s, asked, tag)
+            self.dashboard(s, begin, end, instances[len(instances) // 2])
             self.cold(s, asked, tag)
             self.tiny(s, more, end, names)
             s.stop()
             if not a.keep:
                 s.wipe()
+
+    def dashboard(self, s, begin, end, instance):
+        """The first look at each panel, and its refreshes a step later each, with the caches there are."""
+        def ask(query, step, back):
+            until = (end - 360) // step * step - back * step  # what is younger than five minutes is nobody's to keep
+            t = time.perf_counter()
+            s.get(queries.RANGE, query=query, start=begin + 600 - back * step, end=until, step=step)
+            return (time.perf_counter() - t) * 1e3
+        for name, query, step in queries.dashboard(end, instance):
+            span = min(20, (end - begin) // step // 4)
+            before = cpu_s(s.pid)
+            self.add(f"dashboard, first look: {name}", "ms", s, ask(query, step, span))
+            first = cpu_s(s.pid) - before
+            times = [ask(query, step, back) for back in range(span - 1, -1, -1)]
+            self.add(f"dashboard, refreshed: {name}", "ms", s, statistics.median(times))
+            self.add(f"dashboard, refreshed, CPU: {name}", "of the first", s,
+                     (cpu_s(s.pid) - before - first) / len(times) / max(first, 1e-3))
 
     def tiny(self, s, path, end, names):
         """200 small queries a second alone, then beside full ingest."""

@@ -107,3 +107,14 @@ def tiny(end, pods):
                   f'count by (phase) (kube_pod_status_phase{{pod="{pod}"}} == 1)'):
             out.append(path_of(INSTANT, {"query": q, "time": end, "nocache": 1}))
     return out
+
+
+def dashboard(end, instance):
+    """Panels of a dashboard: (name, query, step); asked for again and again, each time a step later."""
+    return [
+        ("container CPU by namespace", "sum by (namespace) (rate(container_cpu_usage_seconds_total[5m]))", 15),
+        ("node CPU", 'sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m]))', 15),
+        ("quantile of buckets", "histogram_quantile(0.9, sum by (le, verb) (rate(apiserver_request_duration_seconds_bucket[5m])))", 15),
+        ("gauges as they are", "node_load1", 15),
+        ("one target", f'{{instance="{instance}"}}', 30),
+    ]

@@ -151,7 +151,7 @@ enum { SECRET = 1, IGNORED = 2 };
     F("search.queryStats.lastQueriesCount", INT, "20000", 0,                                       \
       "distinct queries remembered by top_queries")                                                \
     F("vmalert.proxyURL", STRING, "", IGNORED, "")                                                 \
-    F("snapshotsMaxAge", DURATION, "0s", IGNORED, "")                                              \
+    F("snapshotsMaxAge", DURATION, "3d", 0, "snapshots older than this are removed; 0 = none")     \
     F("loggerLevel", STRING, "INFO", 0, "INFO, WARN, ERROR or DEBUG")                              \
     F("loggerFormat", STRING, "default", 0, "default (logfmt) or json")                            \
     F("envflag.enable", BOOL, "false", 0,                                                          \

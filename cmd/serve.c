@@ -231,6 +231,7 @@ static ks_err open_engine(struct ks_app *app, struct ks_pool *pool, struct ks_en
         .dir = ks_flag_str("storageDataPath"),
         .retention_ms = ks_flag_ms("retentionPeriod"),
         .future_retention_ms = ks_flag_ms("futureRetention"),
+        .snapshots_max_age_ms = ks_flag_ms("snapshotsMaxAge"),
         .dedup_interval_ms = ks_flag_ms("dedup.minScrapeInterval"),
         .wal_repair = ks_flag_bool("wal.repair"),
         .wal_segment_bytes = (uint64_t)ks_flag_int("wal.segmentBytes"),

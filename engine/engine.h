@@ -43,6 +43,7 @@ struct ks_engine_opts {
                                flush */
     unsigned shards;        /* 0 = by cores */
     struct ks_pool *pool;   /* merges and flushes in parallel; NULL: the caller's thread does it */
+    int64_t snapshots_max_age_ms; /* older snapshots go; 0 = they stay */
     bool no_background;     /* tests: nothing runs by itself, call ks_engine_tick */
     uint32_t max_series;    /* 0 = by memory */
     const struct ks_signal
@@ -95,6 +96,12 @@ struct ks_select_opts {
     struct ks_read_ctx *ctx; /* may be NULL */
     bool no_counts; /* label names and values: whether one occurs is enough, row_count is 1 */
 };
+
+/* With all tenants asked for: takes the filters on vm_account_id and vm_project_id out of the
+ * selectors and sets the tenants they choose. What it sets lives in the arena. KS_EINVAL:
+ * alternatives that choose different tenants. */
+KS_NODISCARD ks_err ks_engine_narrow_tenants(struct ks_engine *e, struct ks_select_opts *o,
+                                             struct ks_arena *arena);
 
 /* A pinned, consistent view of the matching series. Immutable: many threads may read different
  * series at once. */

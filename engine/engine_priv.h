@@ -58,6 +58,7 @@ struct ks_engine {
     /* memory_full: no new series; memory_over: no writes. */
     _Atomic bool read_only, memory_full, memory_over;
     _Atomic int64_t last_flush_mono_ms;
+    int64_t snapshots_seen_mono_ms; /* the keeper's own */
     _Atomic uint64_t free_disk_bytes, total_disk_bytes;
     _Atomic uint64_t rows_added, rows_too_old, rows_too_new, series_created, l1_hits, l1_misses;
     _Atomic uint64_t flushes, merges, merged_rows, active_merges, quarantined;
@@ -124,6 +125,10 @@ KS_NODISCARD ks_err ksi_quarantine_file(struct ks_engine *e, const char *path, u
 void ksi_part_suspect(struct ksi_part *p, ks_err err);
 /* Reads the suspects through; what proves damaged leaves the store. Takes commit_lock. */
 KS_NODISCARD ks_err ksi_quarantine_suspects(struct ks_engine *e, bool *ret_any);
+
+/* engine/snapshot.c */
+/* Removes the snapshots older than the option says. */
+KS_NODISCARD ks_err ksi_snapshots_expire(struct ks_engine *e, int64_t now_ms);
 
 /* engine/jobs.c */
 KS_NODISCARD ks_err ksi_jobs_start(struct ks_engine *e);

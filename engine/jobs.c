@@ -16,6 +16,7 @@
 
 enum {
     TICK_MS = 1000,
+    SNAPSHOTS_MS = 60000, /* how often their age is looked at */
     MERGE_RETRY_MAX_MS = 300000,
     SEALED_FLUSH_BYTES = 128 << 20,
     PRESSURE_FLUSH_MS = 15000
@@ -25,6 +26,21 @@ int64_t ks_engine_min_time_ms(struct ks_engine *e)
 {
     int64_t min = ks_now_ms() - e->opts.retention_ms;
     return min < 0 ? 0 : ks_day_of_ms(min) * KS_MS_DAY;
+}
+
+int64_t ks_engine_stable_from_ms(struct ks_engine *e)
+{
+    int64_t min = ks_engine_min_time_ms(e);
+    if (!e->rules)
+        return min;
+    int64_t keep = ks_rules_youngest_ms(e->rules);
+    int64_t ruled = keep == INT64_MAX ? min : ks_now_ms() - keep;
+    return ruled > min ? ruled : min;
+}
+
+int64_t ks_engine_dedup_ms(struct ks_engine *e)
+{
+    return e->opts.dedup_interval_ms > 1 ? e->opts.dedup_interval_ms : 0;
 }
 
 uint64_t ksi_head_bytes(struct ks_engine *e)
@@ -179,6 +195,10 @@ static ks_err keep(struct ks_engine *e)
     ks_err kept = enforce_retention(e);
     ks_err signals = ksi_signals_tick(e);
     kept = kept == KS_OK ? signals : kept;
+    if (ks_mono_ms() - e->snapshots_seen_mono_ms > SNAPSHOTS_MS) {
+        e->snapshots_seen_mono_ms = ks_mono_ms();
+        KS_TRY(ksi_snapshots_expire(e, ks_now_ms()));
+    }
     bool any;
     KS_TRY(ksi_quarantine_suspects(e, &any));
     if (!atomic_load(&e->read_only) && flush_due(e)) {

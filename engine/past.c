@@ -1,7 +1,6 @@
 #include "engine/past.h"
 
 #include "engine/engine_priv.h"
-#include "sys/clock.h"
 
 static int64_t slot_of(int64_t ms)
 {
@@ -88,19 +87,4 @@ int64_t ks_engine_past_changed(struct ks_engine *e, uint64_t since, int64_t min_
     }
     pthread_mutex_unlock(&p->lock);
     return found;
-}
-
-int64_t ks_engine_stable_from_ms(struct ks_engine *e)
-{
-    int64_t min = ks_engine_min_time_ms(e);
-    if (!e->rules)
-        return min;
-    int64_t keep = ks_rules_youngest_ms(e->rules);
-    int64_t ruled = keep == INT64_MAX ? min : ks_now_ms() - keep;
-    return ruled > min ? ruled : min;
-}
-
-int64_t ks_engine_dedup_ms(struct ks_engine *e)
-{
-    return e->opts.dedup_interval_ms > 1 ? e->opts.dedup_interval_ms : 0;
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine/commit.h"
@@ -117,6 +118,45 @@ ks_err ks_engine_snapshot_list(struct ks_engine *e, ks_snapshot_fn fn, void *arg
     struct list_arg l = {fn, arg};
     KS_TRY(ksi_path(path, e->dir, "snapshots"));
     return e->vfs->ops->list(e->vfs, path, list_entry, &l);
+}
+
+/* When a snapshot was made, by its name; INT64_MAX: the name is none of ours. */
+static int64_t made_ms(const char *name)
+{
+    unsigned y, mo, d, h, mi, s;
+    if (sscanf(name, "%4u%2u%2u%2u%2u%2u-", &y, &mo, &d, &h, &mi, &s) != 6 || mo < 1 || mo > 12)
+        return INT64_MAX;
+    return ks_days_from_civil(y, mo, d) * KS_MS_DAY + ((h * 60 + mi) * 60 + s) * (int64_t)1000;
+}
+
+struct expired_arg {
+    int64_t before_ms;
+    char name[64];
+};
+
+static bool find_expired(void *arg, const char *name)
+{
+    struct expired_arg *x = arg;
+    if (made_ms(name) >= x->before_ms || strlen(name) >= sizeof x->name)
+        return true;
+    snprintf(x->name, sizeof x->name, "%s", name);
+    return false;
+}
+
+ks_err ksi_snapshots_expire(struct ks_engine *e, int64_t now_ms)
+{
+    int64_t age_ms = e->opts.snapshots_max_age_ms;
+    struct expired_arg x = {.before_ms = now_ms - age_ms};
+    while (age_ms > 0) {
+        x.name[0] = '\0';
+        KS_TRY(ks_engine_snapshot_list(e, find_expired, &x));
+        if (!x.name[0])
+            break;
+        KS_TRY(ks_engine_snapshot_delete(e, x.name));
+        ks_log(KS_LOG_INFO, "engine", "removed the snapshot %s, older than -snapshotsMaxAge",
+               x.name);
+    }
+    return KS_OK;
 }
 
 struct find_arg {

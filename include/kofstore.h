@@ -161,6 +161,14 @@ int kofstore_delete(kofstore *db, const char *selector, uint32_t account, uint32
 /* --- reading --- */
 enum { KOFSTORE_METRICSQL = 0, KOFSTORE_PROMQL = 1 };
 
+/* What Prometheus has behind --enable-feature, for KOFSTORE_PROMQL. */
+enum {
+    KOFSTORE_EXPERIMENTAL_FUNCTIONS = 1, /* promql-experimental-functions */
+    KOFSTORE_DURATION_EXPRESSIONS = 2,   /* promql-duration-expr */
+    KOFSTORE_DELAYED_NAME_REMOVAL = 4,   /* promql-delayed-name-removal */
+    KOFSTORE_TYPE_AND_UNIT_LABELS = 8    /* type-and-unit-labels */
+};
+
 typedef struct kofstore_query_opts {
     size_t size;  /* sizeof(kofstore_query_opts) */
     int language; /* KOFSTORE_METRICSQL (as VictoriaMetrics answers) or KOFSTORE_PROMQL (as
@@ -169,6 +177,7 @@ typedef struct kofstore_query_opts {
     int all_tenants;     /* nonzero: every tenant; series carry vm_account_id and vm_project_id */
     int64_t timeout_ms;  /* 0: none */
     int64_t lookback_ms; /* how old the last sample may be; 0: the language's default */
+    unsigned features;   /* KOFSTORE_EXPERIMENTAL_FUNCTIONS … ored together */
 } kofstore_query_opts;
 
 typedef struct kofstore_result kofstore_result;

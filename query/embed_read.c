@@ -80,6 +80,10 @@ static ks_err run(kofstore *db, const char *query, struct ks_promql_request *req
     req->tenant_count = o->all_tenants ? 0 : 1;
     req->multitenant = o->all_tenants;
     req->lookback_ms = o->lookback_ms;
+    req->experimental_functions = o->features & KOFSTORE_EXPERIMENTAL_FUNCTIONS;
+    req->duration_expressions = o->features & KOFSTORE_DURATION_EXPRESSIONS;
+    req->delayed_name_removal = o->features & KOFSTORE_DELAYED_NAME_REMOVAL;
+    req->type_and_unit_labels = o->features & KOFSTORE_TYPE_AND_UNIT_LABELS;
     req->no_cache = true;
     req->round_digits = 100;
     req->now_ms = ks_now_ms();

@@ -57,7 +57,9 @@ static ks_err write_list(struct ks_http_request *req, struct text_list *l)
             ks_buf_byte(&req->resp.body, ',');
         ks_buf_json_str(&req->resp.body, l->items[i]);
     }
-    ks_buf_str(&req->resp.body, "]}");
+    ks_buf_byte(&req->resp.body, ']');
+    ks_prom_json_trace(req, NULL);
+    ks_buf_byte(&req->resp.body, '}');
     return KS_OK;
 }
 
@@ -155,8 +157,11 @@ static bool add_tenant_value(void *arg, struct ks_tenant t)
         bool project;
     } *x = arg;
     char text[16];
-    size_t n = ks_u64_format(text, x->project ? t.project : t.account);
-    return add_text(x->l, ks_slice(text, n), 1);
+    struct ks_slice value = ks_slice(text, ks_u64_format(text, x->project ? t.project : t.account));
+    for (size_t i = 0; i < x->l->count; i++)
+        if (ks_slice_eq(x->l->items[i], value))
+            return true;
+    return add_text(x->l, value, 1);
 }
 
 ks_err ks_prom_label_values(struct ks_http_request *req)
@@ -173,7 +178,11 @@ ks_err ks_prom_label_values(struct ks_http_request *req)
             struct text_list *l;
             bool project;
         } x = {&l, project};
-        KS_TRY(ks_engine_tenants(ctx.app->engine, sel.min_ms, sel.max_ms, add_tenant_value, &x));
+        if (!sel.tenants)
+            KS_TRY(
+                ks_engine_tenants(ctx.app->engine, sel.min_ms, sel.max_ms, add_tenant_value, &x));
+        for (size_t i = 0; i < sel.tenant_count; i++)
+            (void)add_tenant_value(&x, sel.tenants[i]);
     } else {
         KS_TRY(ks_engine_label_values(ctx.app->engine, &sel, name, add_text, &l));
     }
@@ -212,7 +221,9 @@ static ks_err write_series(struct ks_http_request *req, struct ks_series_set *se
         ks_prom_json_labels(&req->resp.body, refs[i].labels,
                             req->multitenant ? &refs[i].tenant : NULL);
     }
-    ks_buf_str(&req->resp.body, "]}");
+    ks_buf_byte(&req->resp.body, ']');
+    ks_prom_json_trace(req, NULL);
+    ks_buf_byte(&req->resp.body, '}');
     return KS_OK;
 }
 

@@ -206,7 +206,8 @@ ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_ms, int64_t en
         ret->tenants = &ctx->req->tenant;
         ret->tenant_count = 1;
     }
-    return ks_prom_matchers(ctx, match_required, ret);
+    KS_TRY(ks_prom_matchers(ctx, match_required, ret));
+    return ks_engine_narrow_tenants(ctx->app->engine, ret, &ctx->req->arena);
 }
 
 /* --- JSON --- */
@@ -297,4 +298,45 @@ void ks_prom_json_point(struct ks_buf *out, int64_t time_ms, double value)
     *p++ = '"';
     *p++ = ']';
     out->len += (size_t)(p - start);
+}
+
+/* The tree's height is bounded by the query's. */
+static void trace_node(struct ks_buf *out, const struct ks_promql_trace *t)
+{
+    ks_buf_printf(out, "{\"duration_msec\":%.3f,\"message\":", (double)t->duration_us / 1e3);
+    struct ks_buf text;
+    ks_buf_init(&text, 1 << 12);
+    ks_buf_printf(&text, "%.*s: %.*s", KS_SLICE_ARG(t->message), KS_SLICE_ARG(t->outcome));
+    ks_buf_json_str(out, ks_buf_view(&text));
+    ks_buf_done(&text);
+    if (t->children) {
+        ks_buf_str(out, ",\"children\":[");
+        for (const struct ks_promql_trace *c = t->children; c; c = c->next) {
+            if (c != t->children)
+                ks_buf_byte(out, ',');
+            trace_node(out, c);
+        }
+        ks_buf_byte(out, ']');
+    }
+    ks_buf_byte(out, '}');
+}
+
+void ks_prom_json_trace(struct ks_http_request *req, const struct ks_promql_trace *steps)
+{
+    struct ks_buf *out = &req->resp.body;
+    if (!ks_http_arg_bool(req, "trace"))
+        return;
+    ks_buf_printf(out, ",\"trace\":{\"duration_msec\":%.3f,\"message\":",
+                  (double)(ks_mono_us() - req->start_mono_us) / 1e3);
+    struct ks_buf text;
+    ks_buf_init(&text, 1 << 12);
+    ks_buf_printf(&text, "kofstore: %.*s", KS_SLICE_ARG(req->path));
+    ks_buf_json_str(out, ks_buf_view(&text));
+    ks_buf_done(&text);
+    if (steps) {
+        ks_buf_str(out, ",\"children\":[");
+        trace_node(out, steps);
+        ks_buf_byte(out, ']');
+    }
+    ks_buf_byte(out, '}');
 }

@@ -47,6 +47,9 @@ KS_NODISCARD ks_err ks_prom_select_opts(struct ks_prom_ctx *ctx, int64_t start_m
 /* --- JSON --- */
 /* {"status":"success","isPartial":false,"data": — the cluster form alone has isPartial. */
 void ks_prom_json_begin(struct ks_http_request *req);
+/* ,"trace":{…} if the request asked for it: what the handler did so far, with the steps of a query
+ * below; NULL: none. */
+void ks_prom_json_trace(struct ks_http_request *req, const struct ks_promql_trace *steps);
 /* The label object of a series; a multitenant answer adds vm_account_id and vm_project_id. */
 void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes,
                          const struct ks_tenant *tenant);
@@ -76,5 +79,7 @@ ks_err ks_prom_expand_with_exprs(struct ks_http_request *req);
 ks_err ks_prom_prettify_query(struct ks_http_request *req);
 ks_err ks_prom_delete_series(struct ks_http_request *req);
 ks_err ks_prom_tenants(struct ks_http_request *req);
+ks_err ks_prom_metric_names_stats(struct ks_http_request *req);
+ks_err ks_prom_metric_names_stats_reset(struct ks_http_request *req);
 
 #endif

@@ -1,6 +1,7 @@
 /* query and query_range: arguments in, Prometheus JSON out. */
 #include <stdio.h>
 
+#include "api/name_stats.h"
 #include "api/prom/prom.h"
 #include "api/query_log.h"
 #include "base/bytes.h"
@@ -14,12 +15,6 @@ static KS_STAT(stat_rows_read, "vm_metric_rows_read_total{name=\"vmselect\"}");
 static bool absent(double v)
 {
     return ks_f64_bits(v) == KS_ABSENT_BITS;
-}
-
-static const struct ks_tenant *shown_tenant(const struct ks_prom_ctx *ctx,
-                                            const struct ks_promql_series *s)
-{
-    return ctx->req->multitenant ? &s->tenant : NULL;
 }
 
 static void json_point(const struct ks_prom_ctx *ctx, struct ks_buf *out, int64_t time_ms, double v)
@@ -63,7 +58,7 @@ static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out,
         size_t before = out->len;
         ks_buf_str(out, sep);
         ks_buf_str(out, "{\"metric\":");
-        ks_prom_json_labels(out, s->labels, shown_tenant(ctx, s));
+        ks_prom_json_labels(out, s->labels, NULL); /* has the tenant, if all were asked for */
         size_t n = write_points(ctx, out, r, s, false);
         if (r->histogram_count)
             n += write_points(ctx, out, r, s, true);
@@ -90,7 +85,7 @@ static void write_vector(const struct ks_prom_ctx *ctx, struct ks_buf *out,
         int64_t time = s->times ? s->times[0] : r->start_ms;
         ks_buf_str(out, sep);
         ks_buf_str(out, "{\"metric\":");
-        ks_prom_json_labels(out, s->labels, shown_tenant(ctx, s));
+        ks_prom_json_labels(out, s->labels, NULL); /* has the tenant, if all were asked for */
         ks_buf_str(out, h ? ",\"histogram\":" : ",\"value\":");
         if (h)
             ks_prom_json_histogram(out, time, h);
@@ -159,6 +154,7 @@ static void write_answer(const struct ks_prom_ctx *ctx, const struct ks_promql_r
         ks_buf_printf(out, ",\"stats\":{\"seriesFetched\": \"%llu\",\"executionTimeMsec\":%lld}",
                       (unsigned long long)r->series_fetched,
                       (long long)(ks_mono_us() - req->start_mono_us) / 1000);
+    ks_prom_json_trace(req, r->trace);
     ks_buf_byte(out, '}');
 }
 
@@ -212,6 +208,14 @@ static const char *text_copy(const char *from, char *to, size_t size)
     return to;
 }
 
+static void on_name(void *arg, struct ks_slice name)
+{
+    const struct ks_prom_ctx *ctx = arg;
+    struct ks_tenant none = {0};
+    ks_name_stats_add(ctx->app->names, ctx->req->multitenant ? none : ctx->req->tenant, name,
+                      ctx->now_ms);
+}
+
 static ks_err exec(struct ks_prom_ctx *ctx, struct ks_promql_request *q)
 {
     struct ks_app *app = ctx->app;
@@ -227,6 +231,9 @@ static ks_err exec(struct ks_prom_ctx *ctx, struct ks_promql_request *q)
                                .step_ms = q->step_ms};
     ks_arena_init(&arena, app->cfg.max_memory_per_query_bytes ? app->cfg.max_memory_per_query_bytes
                                                               : (size_t)1 << 30);
+    q->trace = ks_http_arg_bool(ctx->req, "trace");
+    q->on_name = on_name;
+    q->on_name_arg = ctx;
     ks_query_begin(app->queries, &e);
     ks_err err = ks_promql_exec(app->engine, q, &arena, &r);
     if (err == KS_OK)

@@ -248,6 +248,7 @@ static ks_err select_query(struct reader *x, const struct ks_read_query *q,
         sel.tenant_count = 1;
     }
     KS_TRY(ks_prom_and_filters(&x->ctx, &q->selector, 1, &sel));
+    KS_TRY(ks_engine_narrow_tenants(x->ctx.app->engine, &sel, &req->arena));
     return ks_engine_select(x->ctx.app->engine, &sel, ret);
 }
 

@@ -142,6 +142,8 @@ static struct ks_route routes[] = {
            "the query with its templates expanded; format=json or a page"),
     SELECT("prettify-query", ks_prom_prettify_query, "the query, laid out as VictoriaMetrics does"),
     SELECT("api/v1/status/tsdb", ks_prom_status_tsdb, "cardinality statistics of a day"),
+    SELECT("api/v1/status/metric_names_stats", ks_prom_metric_names_stats,
+           "metric names by how often queries ask for them; le=0: unused ones"),
     SELECT("api/v1/status/active_queries", active_queries, "queries running now"),
     SELECT("api/v1/status/top_queries", top_queries, "most frequent, slowest and largest queries"),
     SELECT("api/v1/status/buildinfo", buildinfo, "version, for Grafana's feature detection"),
@@ -161,6 +163,10 @@ static struct ks_route routes[] = {
     HIDDEN("vmalert/api/v1/notifiers", no_notifiers),
     ROUTE(DELETE, "api/v1/admin/tsdb/delete_series", DELETES, 0, DELETE, ks_prom_delete_series,
           "hides the series that match; POST only"),
+    ROUTE(ROOT, "api/v1/admin/status/metric_names_stats/reset", KS_METHODS_READ, 0, BASIC,
+          ks_prom_metric_names_stats_reset, "forgets how often metric names were asked for"),
+    ROUTE(ROOT, "admin/api/v1/admin/status/metric_names_stats/reset", KS_METHODS_READ,
+          KS_ROUTE_HIDDEN, BASIC, ks_prom_metric_names_stats_reset, ""),
     ROUTE(ROOT, "admin/tenants", KS_METHODS_READ, 0, BASIC, ks_prom_tenants, "tenants with data"),
 };
 

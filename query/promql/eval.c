@@ -200,7 +200,7 @@ ks_err ksi_eval_transform(const struct ksi_ctx *ctx, const struct ks_expr *e, st
     return ks_fail(KS_EEXEC, "unknown func \"%s\"", c.call->func->name);
 }
 
-ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
+static ks_err eval_node(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
 {
     KS_TRY(ks_read_ctx_check(&ctx->q->read));
     *ret = (struct ksi_vec){0};
@@ -230,4 +230,21 @@ ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_v
         return eval_union(&plain, e->parens.items, e->parens.count, ret);
     }
     return ks_fail(KS_EINTERNAL, "unknown kind of expression %d", (int)e->kind);
+}
+
+ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ksi_vec *ret)
+{
+    struct ksi_query *q = ctx->q;
+    if (!q->req->trace || e->kind == KS_EXPR_NUMBER || e->kind == KS_EXPR_STRING)
+        return eval_node(ctx, e, ret);
+    struct ks_slice text = q->req->query;
+    if (e->start < e->end && e->end <= text.len)
+        text = ks_slice(text.ptr + e->start, e->end - e->start);
+    struct ks_promql_trace *t =
+        ksi_trace_begin(q, "eval: query=%.*s, timeRange=[%lld..%lld], step=%lld",
+                        (int)(text.len < 300 ? text.len : 300), text.ptr, (long long)ctx->start_ms,
+                        (long long)ctx->end_ms, (long long)ctx->step_ms);
+    ks_err err = eval_node(ctx, e, ret);
+    ksi_trace_end(q, t, "series=%zu, points=%zu", err == KS_OK ? ret->count : 0, ctx->points);
+    return err;
 }

@@ -519,11 +519,26 @@ static ks_err make_now(struct ksi_run *r)
     return u->now ? KS_OK : ks_arena_err(r->ctx->q->arena);
 }
 
+static struct ks_promql_trace *begin_trace(struct ksi_run *r)
+{
+    return ksi_trace_begin(r->ctx->q, "%s over %zu series: points=%zu, of them kept=%zu",
+                           ks_promql_funcs[r->plan->cfg.func].name, r->series,
+                           r->reuse ? r->reuse->points : r->points, r->reuse ? r->reuse->skip : 0);
+}
+
+static void end_trace(struct ksi_run *r, struct ks_promql_trace *t)
+{
+    ksi_trace_end(r->ctx->q, t, "samples read by the query=%llu",
+                  (unsigned long long)atomic_load(&r->ctx->q->read.samples_read));
+}
+
 ks_err ksi_run_rows(struct ksi_run *r)
 {
     if (r->reuse)
         KS_TRY(make_now(r));
+    struct ks_promql_trace *t = begin_trace(r);
     ks_err err = ksi_run_all(r);
+    end_trace(r, t);
     ksi_run_done(r);
     if (err == KS_OK && r->reuse)
         keep_rows(r);
@@ -532,7 +547,9 @@ ks_err ksi_run_rows(struct ksi_run *r)
 
 static ks_err run_groups(struct ksi_run *r, struct ksi_vec *ret)
 {
+    struct ks_promql_trace *t = begin_trace(r);
     ks_err err = ksi_run_all(r);
+    end_trace(r, t);
     if (err == KS_OK && !(r->reuse && atomic_load(&r->reuse->stale)))
         err = ksi_run_merge(r, ret);
     ksi_run_done(r);

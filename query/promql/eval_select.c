@@ -51,7 +51,13 @@ ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector 
     struct ksi_pinned *pin = ks_arena_alloc(q->arena, sizeof *pin);
     if (!pin)
         return ks_arena_err(q->arena);
-    KS_TRY(q->src->select(q->src->arg, &opts, &pin->set));
+    if (q->req->on_name && sel->name.len)
+        q->req->on_name(q->req->on_name_arg, sel->name);
+    struct ks_promql_trace *t = ksi_trace_begin(q, "fetch matching series: timeRange=[%lld..%lld]",
+                                                (long long)min_ms, (long long)max_ms);
+    ks_err err = q->src->select(q->src->arg, &opts, &pin->set);
+    ksi_trace_end(q, t, "series=%zu", err == KS_OK ? q->src->count(pin->set) : 0);
+    KS_TRY(err);
     pin->next = q->pinned;
     q->pinned = pin;
     *ret = pin->set;

@@ -294,9 +294,12 @@ ks_err ks_promql_exec_source(const struct ks_query_source *src, const struct ks_
     KS_TRY(check_request(req));
     size_t cap = arena->cap_bytes;
     query_init(&q, src, req, arena);
+    struct ks_promql_trace *top = ksi_trace_begin(&q, "query"), *t = ksi_trace_begin(&q, "parse");
     ks_err err = ks_promql_parse(req->query, &opts, arena, &e);
+    ksi_trace_end(&q, t, "%zu bytes", req->query.len);
     if (err == KS_OK)
         err = run_parsed(&q, e, &out);
+    ksi_trace_end(&q, top, "series=%zu", out.series_count);
     if (err == KS_OK)
         err = ksi_annotations_close(&q, &q.warnings, "warning");
     if (err == KS_OK)
@@ -304,6 +307,7 @@ ks_err ks_promql_exec_source(const struct ks_query_source *src, const struct ks_
     query_done(&q);
     arena->cap_bytes = cap;
     KS_TRY(err);
+    out.trace = top;
     out.series_fetched = q.series_fetched;
     out.samples_read = atomic_load(&q.read.samples_read);
     out.warnings = q.warnings.items;

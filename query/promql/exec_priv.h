@@ -66,7 +66,8 @@ struct ksi_query {
     struct ks_arena *arena;
     struct ks_read_ctx read;
     struct ksi_pinned *pinned;
-    struct ksi_reuse *reuses; /* eval_cached.c */
+    struct ksi_reuse *reuses;         /* eval_cached.c */
+    struct ks_promql_trace *trace_at; /* the step under way */
     bool strict;
     uint64_t series_fetched;
     uint64_t max_points, max_subquery_points, max_series;
@@ -193,6 +194,13 @@ struct ksi_groups {
 KS_NODISCARD ks_err ksi_group(struct ksi_query *q, const struct ksi_vec *v,
                               const struct ksi_label_filter *f, size_t max_groups,
                               struct ksi_groups *ret);
+
+/* --- trace.c --- */
+/* A step of the query begins and ends; all NULL and nothing without trace=1. */
+struct ks_promql_trace *ksi_trace_begin(struct ksi_query *q, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void ksi_trace_end(struct ksi_query *q, struct ks_promql_trace *t, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* --- eval.c --- */
 KS_NODISCARD ks_err ksi_eval(const struct ksi_ctx *ctx, const struct ks_expr *e,

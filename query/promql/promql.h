@@ -27,6 +27,13 @@ struct ks_promql_limits {
 
 struct ks_result_cache; /* result_cache.h */
 
+/* A step of a query and the steps within. */
+struct ks_promql_trace {
+    struct ks_slice message, outcome;
+    int64_t begun_us, duration_us; /* monotonic */
+    struct ks_promql_trace *children, *next, *last, *up;
+};
+
 struct ks_promql_request {
     struct ks_slice query;
     enum ks_dialect dialect;
@@ -50,6 +57,10 @@ struct ks_promql_request {
     struct ks_promql_limits limits;
     int64_t deadline_mono_ms;
     _Atomic int *cancel;
+    bool trace; /* the result has a tree of steps and times */
+    /* Called for each metric name a selector asks for by name; NULL: nobody cares. */
+    void (*on_name)(void *arg, struct ks_slice name);
+    void *on_name_arg;
     /* Strict: what Prometheus has behind --enable-feature. */
     bool experimental_functions, duration_expressions, delayed_name_removal, type_and_unit_labels;
 };
@@ -83,6 +94,7 @@ struct ks_promql_result {
     bool raw;                          /* bare range selector: samples as stored */
     uint64_t series_fetched, samples_read;
     struct ks_slice *warnings, *infos; /* strict annotations */
+    struct ks_promql_trace *trace;     /* if asked for */
     size_t warning_count, info_count;
     const struct ks_histogram *const *histograms; /* float ones */
     size_t histogram_count;
@@ -111,8 +123,8 @@ KS_NODISCARD ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_are
 /* Canonical and pretty text; the AST as Prometheus' parse_query JSON. */
 KS_NODISCARD ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pretty,
                                      struct ks_buf *out);
-/* MetricsQL as it is evaluated: templates expanded, constants folded, filters common to both sides of
- * an operator on both. */
+/* MetricsQL as it is evaluated: templates expanded, constants folded, filters common to both sides
+ * of an operator on both. */
 KS_NODISCARD ks_err ks_promql_expand(struct ks_slice query, struct ks_buf *out);
 KS_NODISCARD ks_err ks_promql_ast_json(struct ks_slice query, enum ks_dialect dialect,
                                        struct ks_buf *out);

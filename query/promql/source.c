@@ -3,8 +3,15 @@
 static ks_err engine_select(void *arg, const struct ks_select_opts *opts,
                             struct ks_source_set **ret)
 {
+    struct ks_select_opts o = *opts;
     struct ks_series_set *set;
-    KS_TRY(ks_engine_select(arg, opts, &set));
+    struct ks_arena arena; /* of the tenants' list */
+    ks_arena_init(&arena, 64 << 20);
+    ks_err err = ks_engine_narrow_tenants(arg, &o, &arena);
+    if (err == KS_OK)
+        err = ks_engine_select(arg, &o, &set);
+    ks_arena_done(&arena);
+    KS_TRY(err);
     *ret = (struct ks_source_set *)set;
     return KS_OK;
 }
