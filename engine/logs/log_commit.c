@@ -136,6 +136,8 @@ static void retire(struct ks_log_store *s, size_t n)
         s->segs[i]->retired_ms = now;
         s->retired[s->retired_count++] = s->segs[i];
     }
+    if (!n)
+        return;
     memmove(s->segs, s->segs + n, (s->seg_count - n) * sizeof(struct ksi_segment *));
     s->seg_count -= n;
 }

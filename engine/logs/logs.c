@@ -411,7 +411,8 @@ static void drop_retired(struct ks_log_store *s)
     }
     for (size_t i = 0; i < n; i++)
         ksi_segment_unref(s->retired[i]);
-    memmove(s->retired, s->retired + n, (s->retired_count - n) * sizeof(struct ksi_segment *));
+    if (n)
+        memmove(s->retired, s->retired + n, (s->retired_count - n) * sizeof(struct ksi_segment *));
     s->retired_count -= n;
     pthread_mutex_unlock(&s->lock);
 }
