@@ -299,8 +299,13 @@ static ks_err start_http(struct ks_app *app, struct ks_arena *arena)
         workers("search.maxConcurrentRequests"), 4096, ks_flag_ms("search.maxQueueDuration"), 429};
     o.lanes[KS_LANE_EXPORT] = o.lanes[KS_LANE_SELECT];
     o.lanes[KS_LANE_OPS] = (struct ks_http_lane_opts){3, 256, 60000, 503};
-    KS_TRY(ks_http_start(&o, &app->server));
-    return ks_serve_traces_listen(app, &o);
+    /* The main address comes last: whoever finds it open finds the others open too. */
+    ks_err err = ks_serve_traces_listen(app, &o);
+    if (err == KS_OK)
+        err = ks_http_start(&o, &app->server);
+    if (err != KS_OK)
+        ks_serve_traces_stop(app, 0);
+    return err;
 }
 
 static void raise_file_limit(void)

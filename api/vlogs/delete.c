@@ -125,7 +125,7 @@ static ks_err delete_run(struct ks_http_request *req)
 {
     struct ks_vl_ctx c;
     struct ks_slice text = ks_http_arg(req, "filter");
-    int64_t id;
+    int64_t id = 0;
     KS_TRY(enabled(req));
     KS_TRY(ks_vl_begin(req, false, &c));
     if (req->multitenant)

@@ -585,8 +585,7 @@ static void test_golden(void **state)
     struct model m;
     struct ks_part *p;
     struct ks_mdata *d;
-    snprintf(file, sizeof file, "%.*s/golden/metric-part-v1.part",
-             (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__);
+    snprintf(file, sizeof file, "%s", KS_TEST_DIR "/unit/storage/golden/metric-part-v1.part");
     model_make(2, 30, &m);
     if (getenv("KS_WRITE_GOLDEN"))
         assert_int_equal(model_write_to(ks_vfs_posix(), file, &m, 1), KS_OK);
