@@ -338,6 +338,11 @@ static bool match_len(void *arg, struct ks_slice v)
 static bool match_regexp(void *arg, struct ks_slice v)
 {
     const struct ksi_lq_leaf *l = arg;
+    struct ks_slice must = l->pred.literal;
+    if (v.len < must.len || (must.len && !memmem(v.ptr, v.len, must.ptr, must.len)))
+        return false;
+    if (l->pred.substring) /* the regexp is that text */
+        return true;
     return ks_re_search(l->re, v.ptr ? v.ptr : "", v.len, 0, 0, NULL, 0);
 }
 

@@ -76,6 +76,15 @@ static size_t skip_class(struct ks_slice re, size_t i)
     return i < re.len ? i + 1 : re.len;
 }
 
+/* A regexp of letters, digits and blanks: it matches where a substring would. */
+static bool is_plain(struct ks_slice re)
+{
+    for (size_t i = 0; i < re.len; i++)
+        if (!token_char(re.ptr[i]) && re.ptr[i] != ' ')
+            return false;
+    return re.len > 0;
+}
+
 /* Runs of plain characters outside of groups, that no quantifier makes optional. */
 static ks_err regexp_hints(struct hints *h, struct ks_slice re)
 {
@@ -182,12 +191,14 @@ static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
     const struct ks_lq_filter *f = l->f;
     switch (f->kind) {
     case KS_LQ_F_PHRASE:
+        l->pred.phrase = true; /* the literal is the whole phrase */
         return add_text(h, f->text, false, false);
     case KS_LQ_F_PREFIX:
         return add_text(h, f->text, false, true);
     case KS_LQ_F_EXACT_PREFIX:
         return add_text(h, f->text, false, true);
     case KS_LQ_F_SUBSTRING:
+        l->pred.substring = true;
         return add_text(h, f->text, true, true);
     case KS_LQ_F_EXACT:
         l->pred.exact = &f->text;
@@ -209,6 +220,10 @@ static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
         l->pred.range_max = f->max;
         return KS_OK;
     case KS_LQ_F_REGEXP:
+        if (is_plain(f->text)) {
+            l->pred.substring = true;
+            return add_text(h, f->text, true, true);
+        }
         return regexp_hints(h, f->text);
     default:
         return KS_OK;

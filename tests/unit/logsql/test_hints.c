@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cxx/re2.h"
 #include "base/num.h"
 #include "query/logsql/match.h"
 #include "query/logsql/parser.h"
@@ -57,6 +58,17 @@ static void check(const struct ksi_lq_leaf *l, const char *filter, struct ks_sli
 {
     const struct ks_log_pred *p = &l->pred;
     bool match = p->match(p->arg, v);
+    if (l->f->kind == KS_LQ_F_REGEXP) { /* which looks at its hints first: the engine's own word */
+        bool found = ks_re_search(l->re, v.ptr, v.len, 0, 0, NULL, 0);
+        if (found != match)
+            fail_msg("[%s] on [%.*s]: %d, the regexp says %d", filter, KS_SLICE_ARG(v), match,
+                     found);
+    }
+    bool contains = p->literal.len && memmem(v.ptr, v.len, p->literal.ptr, p->literal.len);
+    if (p->substring && p->literal.len)
+        assert_int_equal(match, contains);
+    if (p->phrase && p->literal.len && match)
+        assert_true(contains);
     if (!v.len)
         assert_int_equal(match, p->match_empty);
     if (!match)
