@@ -456,7 +456,8 @@ static void keep_done(struct ksi_reuse *u, struct ksi_kept *k, struct ks_buf *ro
     /* what unpacking reads beyond a row's last byte */
     k->packed = ok ? ks_alloc(rows->len + 8) : NULL;
     if (k->packed) {
-        memcpy(k->packed, rows->ptr, rows->len);
+        if (rows->len) /* no series, no bytes to copy from */
+            memcpy(k->packed, rows->ptr, rows->len);
         memset(k->packed + rows->len, 0, 8);
         k->packed_bytes = rows->len + 8;
         ksi_result_cache_put(u->cache, u->key, k);
