@@ -9,7 +9,7 @@
 #include "sys/clock.h"
 
 static const struct ks_route_table *const tables[] = {&ks_routes_ingest, &ks_routes_prom,
-                                                      &ks_routes_ops, &ks_routes_logs,
+                                                      &ks_routes_ops,    &ks_routes_logs,
                                                       &ks_routes_jaeger, &ks_routes_vlogs};
 #define TABLE_COUNT (sizeof tables / sizeof *tables)
 
@@ -280,7 +280,8 @@ static bool authorised(const struct ks_http_request *req)
     if (k == KS_AUTH_OPEN)
         return true;
     const char *key = cfg->auth_keys[k];
-    return key && key[0] ? equal_secret(ks_http_arg(req, "authKey"), key) : ks_router_basic_ok(ks_http_header(req, "Authorization"), cfg);
+    return key && key[0] ? equal_secret(ks_http_arg(req, "authKey"), key)
+                         : ks_router_basic_ok(ks_http_header(req, "Authorization"), cfg);
 }
 
 /* --- running --- */
@@ -430,8 +431,9 @@ static void full_path(const struct ks_route *r, char out[160])
 {
     static const char *const fmt[] = {"/%s", "/insert/{}/prometheus/%s", "/select/{}/prometheus/%s",
                                       "/delete/{}/prometheus/%s"};
-    static const char *const logs[] = {"/%s", "/insert/%s", "/select/%s", "/delete/%s"};
-    snprintf(out, 160, (r->flags & KS_ROUTE_LOGS ? logs : fmt)[r->area], r->pattern);
+    static const char *const bare_fmt[] = {"/%s", "/insert/%s", "/select/%s", "/delete/%s"};
+    bool bare = r->flags & (KS_ROUTE_LOGS | KS_ROUTE_BARE);
+    snprintf(out, 160, (bare ? bare_fmt : fmt)[r->area], r->pattern);
 }
 
 void ks_router_print(struct ks_buf *out)

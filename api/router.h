@@ -46,6 +46,7 @@ enum ks_route_flags {
     KS_ROUTE_WHOLE = 16, /* answers in one piece and changes nothing (ks_http_request.whole) */
     KS_ROUTE_LOGS = 32,  /* of log stores: VictoriaLogs' names of paths and metrics (vl_*) */
     KS_ROUTE_LARGE = 64, /* a body as large as an import's */
+    KS_ROUTE_BARE = 128, /* known without tenant and "prometheus/": so it is printed */
 };
 
 #define KS_LATENCY_BUCKETS 48

@@ -52,13 +52,14 @@ static struct ks_route routes[] = {
            "opentelemetry", "the same"),
     INSERT("v1/metrics", POST, KS_ROUTE_HIDDEN, ks_otlp_metrics_handle, "opentelemetry",
            "the same"),
-    INSERT("opentelemetry/v1/traces", POST, 0, ks_otlp_traces_handle, "opentelemetry",
+    INSERT("opentelemetry/v1/traces", POST, KS_ROUTE_BARE, ks_otlp_traces_handle, "opentelemetry",
            "OTLP traces, protobuf or JSON; extra_fields, ignore_fields"),
     INSERT("v1/traces", POST, KS_ROUTE_HIDDEN, ks_otlp_traces_handle, "opentelemetry", "the same"),
-    INSERT("zipkin/api/v2/spans", POST, 0, ks_zipkin_handle, "zipkin", "Zipkin v2 JSON spans"),
+    INSERT("zipkin/api/v2/spans", POST, KS_ROUTE_BARE, ks_zipkin_handle, "zipkin",
+           "Zipkin v2 JSON spans"),
     INSERT("api/v2/spans", POST, KS_ROUTE_HIDDEN, ks_zipkin_handle, "zipkin", "the same"),
-    INSERT("jaeger/api/traces", POST, KS_ROUTE_CLUSTER_ONLY, ks_jaeger_thrift_handle, "jaeger",
-           "Jaeger spans, thrift over HTTP"),
+    INSERT("jaeger/api/traces", POST, KS_ROUTE_CLUSTER_ONLY | KS_ROUTE_BARE,
+           ks_jaeger_thrift_handle, "jaeger", "Jaeger spans, thrift over HTTP"),
     INSERT("influx/health", PROBE, 0, ks_influx_health_handle, "influx", "canned health answer"),
 };
 

@@ -11,7 +11,7 @@
             0                                                                                      \
         }                                                                                          \
     }
-#define VT(pattern, handler, help) ROUTE(KS_AREA_SELECT, pattern, 0, handler, help)
+#define VT(pattern, handler, help) ROUTE(KS_AREA_SELECT, pattern, KS_ROUTE_BARE, handler, help)
 #define OWN(pattern, handler)      ROUTE(KS_AREA_ROOT, pattern, KS_ROUTE_HIDDEN, handler, "")
 
 static struct ks_route routes[] = {
