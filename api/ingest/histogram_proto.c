@@ -43,7 +43,7 @@ static ks_err malformed(void)
 
 static ks_err varint(struct message *m, uint64_t *ret)
 {
-    return ksi_pb_varint(&m->p, m->end, ret) ? KS_OK : malformed();
+    return ks_pb_varint(&m->p, m->end, ret) ? KS_OK : malformed();
 }
 
 static ks_err fixed64(struct message *m, void *ret)
@@ -58,7 +58,7 @@ static ks_err fixed64(struct message *m, void *ret)
 static ks_err push_varint(struct message *m, struct list *l, const uint8_t **pp, const uint8_t *end)
 {
     uint64_t v;
-    if (!ksi_pb_varint(pp, end, &v))
+    if (!ks_pb_varint(pp, end, &v))
         return malformed();
     int64_t delta = ks_unzigzag(v);
     return push(m, l, &delta, KS_HISTOGRAM_BUCKETS_MAX);
@@ -101,14 +101,14 @@ static ks_err span(struct message *m, struct list *l)
     const uint8_t *p = (const uint8_t *)s.ptr, *end = p + s.len;
     while (p < end) {
         uint64_t key, v;
-        if (!ksi_pb_varint(&p, end, &key))
+        if (!ks_pb_varint(&p, end, &key))
             return malformed();
         if (key != VARINT(1) && key != VARINT(2)) {
             if (!ksi_pb_skip(&p, end, key))
                 return malformed();
             continue;
         }
-        if (!ksi_pb_varint(&p, end, &v))
+        if (!ks_pb_varint(&p, end, &v))
             return malformed();
         if (key == VARINT(1))
             span.offset = (int32_t)ks_unzigzag((uint32_t)v);

@@ -47,7 +47,7 @@ static bool field(struct histogram *h, uint64_t key, const uint8_t **pp, const u
     switch (key) {
     case 1 << 3:
         h->integers = true;
-        if (!ksi_pb_varint(pp, end, &v))
+        if (!ks_pb_varint(pp, end, &v))
             return false;
         h->count = (double)v;
         return true;
@@ -56,14 +56,14 @@ static bool field(struct histogram *h, uint64_t key, const uint8_t **pp, const u
     case 3 << 3 | 1:
         return fixed64(pp, end, &h->sum);
     case 4 << 3:
-        if (!ksi_pb_varint(pp, end, &v))
+        if (!ks_pb_varint(pp, end, &v))
             return false;
         h->schema = ks_unzigzag(v);
         return true;
     case 5 << 3 | 1:
         return fixed64(pp, end, &h->zero_threshold);
     case 6 << 3:
-        if (!ksi_pb_varint(pp, end, &v))
+        if (!ks_pb_varint(pp, end, &v))
             return false;
         h->zero_count = (double)v;
         return true;
@@ -74,7 +74,7 @@ static bool field(struct histogram *h, uint64_t key, const uint8_t **pp, const u
     case 13 << 3 | 2:
         return ksi_pb_bytes(pp, end, &h->counts);
     case 15 << 3:
-        if (!ksi_pb_varint(pp, end, &v))
+        if (!ks_pb_varint(pp, end, &v))
             return false;
         h->time_ms = (int64_t)v;
         return true;
@@ -138,7 +138,7 @@ static bool next_count(struct histogram *h, double *running, double *ret)
     }
     const uint8_t *p = (const uint8_t *)h->deltas.ptr, *end = p + h->deltas.len;
     uint64_t v;
-    if (!h->deltas.len || !ksi_pb_varint(&p, end, &v))
+    if (!h->deltas.len || !ks_pb_varint(&p, end, &v))
         return false;
     h->deltas = ks_slice(p, (size_t)(end - p));
     *running += (double)ks_unzigzag(v);
@@ -153,14 +153,14 @@ static bool parse_span(struct ks_slice s, int64_t *ret_offset, uint64_t *ret_len
     *ret_offset = 0;
     *ret_length = 0;
     while (p < end) {
-        if (!ksi_pb_varint(&p, end, &key))
+        if (!ks_pb_varint(&p, end, &key))
             return false;
         if (key == 0x08) {
-            if (!ksi_pb_varint(&p, end, &v))
+            if (!ks_pb_varint(&p, end, &v))
                 return false;
             *ret_offset = ks_unzigzag(v);
         } else if (key == 0x10) {
-            if (!ksi_pb_varint(&p, end, ret_length))
+            if (!ks_pb_varint(&p, end, ret_length))
                 return false;
         } else if (!ksi_pb_skip(&p, end, key)) {
             return false;
@@ -180,7 +180,7 @@ static ks_err positive_buckets(struct ks_ingest *in, const struct ksi_pb *pb, st
         uint64_t key = 0, length = 0;
         int64_t offset;
         struct ks_slice span;
-        bool ok = ksi_pb_varint(&p, h->spans_end, &key);
+        bool ok = ks_pb_varint(&p, h->spans_end, &key);
         if (!ok || key != (11 << 3 | 2)) {
             ok = ok && ksi_pb_skip(&p, h->spans_end, key);
             KS_ASSERT(ok);
@@ -222,7 +222,7 @@ static ks_err as_vmrange(struct ks_ingest *in, const struct ksi_pb *pb, struct k
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        if (!ksi_pb_varint(&p, end, &key) || !field(&h, key, &p, end))
+        if (!ks_pb_varint(&p, end, &key) || !field(&h, key, &p, end))
             return ksi_pb_fail(pb, at, "Histogram");
     }
     if (h.schema < -4 || h.schema > 8) {

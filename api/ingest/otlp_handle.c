@@ -5,6 +5,7 @@
 #include "api/app.h"
 #include "api/ingest/otlp_json.h"
 #include "api/ingest/otlp_metrics.h"
+#include "api/otlp/otlp.h"
 #include "base/stats.h"
 
 static KS_STAT(stat_rows, "vm_rows_inserted_total{type=\"opentelemetry\"}");
@@ -15,29 +16,9 @@ static KS_STAT(stat_rejected, "vm_rows_invalid_total{type=\"opentelemetry\"}");
 static void answer(struct ks_http_request *req, bool json, uint64_t rejected,
                    struct ks_slice reason)
 {
-    struct ks_buf *out = &req->resp.body;
     req->resp.status = 200;
     req->resp.content_type = json ? "application/json" : "application/x-protobuf";
-    if (json) {
-        ks_buf_str(out, "{\"partialSuccess\":{");
-        if (rejected) {
-            ks_buf_printf(out, "\"rejectedDataPoints\":\"%llu\",\"errorMessage\":",
-                          (unsigned long long)rejected);
-            ks_buf_json_str(out, reason);
-        }
-        ks_buf_str(out, "}}");
-        return;
-    }
-    if (!rejected)
-        return;
-    uint8_t n[KS_VARINT_MAX], len[KS_VARINT_MAX];
-    size_t number = ks_varint_put(n, rejected), text = ks_varint_put(len, reason.len);
-    ks_buf_byte(out, 0x0a);
-    ks_buf_varint(out, 1 + number + 1 + text + reason.len);
-    ks_buf_byte(out, 0x08);
-    ks_buf_add(out, n, number);
-    ks_buf_byte(out, 0x12);
-    ks_buf_lp(out, reason);
+    ks_otlp_partial(&req->resp.body, json, "rejectedDataPoints", rejected, reason);
 }
 
 static ks_err from_json(struct ks_http_request *req, struct ks_buf *scratch, struct ks_slice *body)

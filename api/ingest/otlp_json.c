@@ -318,19 +318,19 @@ ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_messa
     }
 #define ONE(text, number, type)                                                                    \
     {                                                                                              \
-        text, number, KS_OTLP_##type, false, NULL, NULL                                                  \
+        text, number, KS_OTLP_##type, false, NULL, NULL                                            \
     }
 #define MANY(text, number, type)                                                                   \
     {                                                                                              \
-        text, number, KS_OTLP_##type, true, NULL, NULL                                                   \
+        text, number, KS_OTLP_##type, true, NULL, NULL                                             \
     }
 #define SUB(text, number, message)                                                                 \
     {                                                                                              \
-        text, number, KS_OTLP_MESSAGE, false, &message, NULL                                             \
+        text, number, KS_OTLP_MESSAGE, false, &message, NULL                                       \
     }
 #define SUBS(text, number, message)                                                                \
     {                                                                                              \
-        text, number, KS_OTLP_MESSAGE, true, &message, NULL                                              \
+        text, number, KS_OTLP_MESSAGE, true, &message, NULL                                        \
     }
 
 M(key_value);
@@ -399,8 +399,8 @@ M(log_record) = {"LogRecord",
                    ONE("observedTimeUnixNano", 11, FIXED64), ONE("eventName", 12, STRING))};
 M(scope_logs) = {"ScopeLogs", F(SUB("scope", 1, scope), SUBS("logRecords", 2, log_record),
                                 ONE("schemaUrl", 3, STRING))};
-M(resource_logs) = {"ResourceLogs",
-                    F(SUB("resource", 1, resource), SUBS("scopeLogs", 2, scope_logs),
-                      ONE("schemaUrl", 3, STRING))};
-const struct ks_otlp_message ks_otlp_logs_request = {
-    "request", F(SUBS("resourceLogs", 1, resource_logs))};
+M(resource_logs) = {
+    "ResourceLogs",
+    F(SUB("resource", 1, resource), SUBS("scopeLogs", 2, scope_logs), ONE("schemaUrl", 3, STRING))};
+const struct ks_otlp_message ks_otlp_logs_request = {"request",
+                                                     F(SUBS("resourceLogs", 1, resource_logs))};

@@ -266,7 +266,7 @@ static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ks
         if (fixed && end - p >= 8) {
             v = ks_le64(p);
             p += 8;
-        } else if (fixed || !ksi_pb_varint(&p, end, &v)) {
+        } else if (fixed || !ks_pb_varint(&p, end, &v)) {
             return ksi_pb_fail(&x->pb, f->at, "bucket_counts");
         }
         x->counts[(*n)++] = v;

@@ -37,11 +37,11 @@ static inline bool ksi_next(struct ksi_message *m, struct ksi_field *ret)
     ret->at = p;
     ret->number = 0;
     ret->bytes = ks_slice("", 0);
-    if (ksi_pb_varint(&p, m->end, &ret->key) && ret->key >> 3) {
+    if (ks_pb_varint(&p, m->end, &ret->key) && ret->key >> 3) {
         size_t width = (ret->key & 7) == 1 ? 8 : 4;
         switch (ret->key & 7) {
         case 0:
-            ok = ksi_pb_varint(&p, m->end, &ret->number);
+            ok = ks_pb_varint(&p, m->end, &ret->number);
             break;
         case 2:
             ok = ksi_pb_bytes(&p, m->end, &ret->bytes);

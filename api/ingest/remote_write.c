@@ -45,7 +45,7 @@ ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        if (!ksi_pb_varint(&p, end, &key))
+        if (!ks_pb_varint(&p, end, &key))
             return ksi_pb_fail(pb, at, "Sample");
         if (key == 0x09) {
             if (end - p < 8)
@@ -53,7 +53,7 @@ ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_
             memcpy(&value, p, 8);
             p += 8;
         } else if (key == 0x10) {
-            if (!ksi_pb_varint(&p, end, &time))
+            if (!ks_pb_varint(&p, end, &time))
                 return ksi_pb_fail(pb, at, "Sample.timestamp");
         } else if (!ksi_pb_skip(&p, end, key)) {
             return ksi_pb_fail(pb, at, "Sample");
@@ -72,7 +72,7 @@ static ks_err gather_labels(struct ks_ingest *in, const uint8_t *p, const uint8_
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        bool ok = ksi_pb_varint(&p, end, &key) && ksi_pb_skip(&p, end, key);
+        bool ok = ks_pb_varint(&p, end, &key) && ksi_pb_skip(&p, end, key);
         KS_ASSERT(ok); /* walked once already */
         if (key == 0x0a) {
             memcpy(o, at, (size_t)(p - at));
@@ -93,12 +93,12 @@ static ks_err exemplar_v1(struct ks_ingest *in, const struct ksi_pb *pb, struct 
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        bool ok = ksi_pb_varint(&p, end, &key);
+        bool ok = ks_pb_varint(&p, end, &key);
         if (ok && key == 0x11 && end - p >= 8) {
             memcpy(&x.value, p, 8);
             p += 8;
         } else if (ok && key == 0x18) {
-            ok = ksi_pb_varint(&p, end, &time);
+            ok = ks_pb_varint(&p, end, &time);
         } else {
             ok = ok && ksi_pb_skip(&p, end, key);
         }
@@ -173,7 +173,7 @@ static ks_err walk_series(const struct ksi_pb *pb, struct shape *sh, const uint8
             raw = raw ? raw : p;
             do {
                 p++;
-                if (KS_UNLIKELY(!ksi_pb_varint(&p, end, &len) || len > (uint64_t)(end - p)))
+                if (KS_UNLIKELY(!ks_pb_varint(&p, end, &len) || len > (uint64_t)(end - p)))
                     return ksi_pb_fail(pb, at, "TimeSeries.labels");
                 p += len;
             } while (p < end && *p == 0x0a);
@@ -182,14 +182,14 @@ static ks_err walk_series(const struct ksi_pb *pb, struct shape *sh, const uint8
             s.scattered_samples |= s.samples && s.samples_end != p;
             s.first_sample = s.first_sample ? s.first_sample : p;
             p++;
-            if (KS_UNLIKELY(!ksi_pb_varint(&p, end, &len) || len > (uint64_t)(end - p)))
+            if (KS_UNLIKELY(!ks_pb_varint(&p, end, &len) || len > (uint64_t)(end - p)))
                 return ksi_pb_fail(pb, at, "TimeSeries.samples");
             p += len;
             s.samples_end = p;
             s.samples = true;
         } else {
             uint64_t k;
-            if (!ksi_pb_varint(&p, end, &k) || !ksi_pb_skip(&p, end, k))
+            if (!ks_pb_varint(&p, end, &k) || !ksi_pb_skip(&p, end, k))
                 return ksi_pb_fail(pb, at, "TimeSeries");
             s.exemplars |= k == 0x1a;
             s.histograms |= k == 0x22;
@@ -213,7 +213,7 @@ static ks_err take_samples(struct ks_ingest *in, const struct ksi_pb *pb, const 
         }
         uint64_t key = 0;
         struct ks_slice msg;
-        bool ok = ksi_pb_varint(&p, end, &key);
+        bool ok = ks_pb_varint(&p, end, &key);
         if (key == 0x12 && ok && ksi_pb_bytes(&p, end, &msg)) {
             const uint8_t *m = (const uint8_t *)msg.ptr;
             KS_TRY(ksi_rw_sample(in, pb, m, m + msg.len));
@@ -232,7 +232,7 @@ static ks_err take_rest(struct ks_ingest *in, const struct ksi_pb *pb, struct ks
     while (p < end) {
         uint64_t key = 0;
         struct ks_slice msg;
-        bool ok = ksi_pb_varint(&p, end, &key);
+        bool ok = ks_pb_varint(&p, end, &key);
         if (ok && (key == 0x1a || key == 0x22) && ksi_pb_bytes(&p, end, &msg)) {
             if (key == 0x1a) {
                 KS_TRY(exemplar_v1(in, pb, raw, msg));
@@ -274,13 +274,13 @@ static ks_err metadata(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        bool ok = ksi_pb_varint(&p, end, &key);
+        bool ok = ks_pb_varint(&p, end, &key);
         struct ks_slice *field = key == 0x12   ? &m.name
                                  : key == 0x22 ? &m.help
                                  : key == 0x2a ? &m.unit
                                                : NULL;
         if (ok && key == 0x08)
-            ok = ksi_pb_varint(&p, end, &type);
+            ok = ks_pb_varint(&p, end, &type);
         else if (ok && field)
             ok = ksi_pb_bytes(&p, end, field);
         else
@@ -303,7 +303,7 @@ ks_err ks_remote_write_v1(struct ks_ingest *in, struct ks_slice body)
         const uint8_t *at = p;
         uint64_t key = 0;
         struct ks_slice msg;
-        if (!ksi_pb_varint(&p, end, &key))
+        if (!ks_pb_varint(&p, end, &key))
             return ksi_pb_fail(&pb, at, "WriteRequest");
         if (KS_LIKELY(key == 0x0a)) {
             if (!ksi_pb_bytes(&p, end, &msg))

@@ -3,7 +3,7 @@
 #define KS_API_INGEST_REMOTE_WRITE_PRIV_H
 
 #include "api/ingest/remote_write.h"
-#include "base/bytes.h"
+#include "base/protobuf.h"
 
 /* A malformed message: what and where. */
 struct ksi_pb {
@@ -16,35 +16,11 @@ static inline ks_err ksi_pb_fail(const struct ksi_pb *pb, const uint8_t *at, con
                    (size_t)(at - pb->start));
 }
 
-/* Varint with its bounds; false when cut or too long. */
-static inline bool ksi_pb_varint(const uint8_t **pp, const uint8_t *end, uint64_t *ret)
-{
-    const uint8_t *p = *pp;
-    if (KS_LIKELY(p < end && *p < 0x80)) {
-        *ret = *p;
-        *pp = p + 1;
-        return true;
-    }
-    uint64_t v = 0;
-    for (unsigned shift = 0; shift < 64 && p < end; shift += 7) {
-        uint8_t c = *p++;
-        if (shift == 63 && c > 1)
-            return false;
-        v |= (uint64_t)(c & 0x7f) << shift;
-        if (c < 0x80) {
-            *ret = v;
-            *pp = p;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A length-delimited field's content; *pp moves behind it. */
 static inline bool ksi_pb_bytes(const uint8_t **pp, const uint8_t *end, struct ks_slice *ret)
 {
     uint64_t len;
-    if (KS_UNLIKELY(!ksi_pb_varint(pp, end, &len) || len > (uint64_t)(end - *pp)))
+    if (KS_UNLIKELY(!ks_pb_varint(pp, end, &len) || len > (uint64_t)(end - *pp)))
         return false;
     *ret = ks_slice(*pp, (size_t)len);
     *pp += len;
@@ -59,7 +35,7 @@ static inline bool ksi_pb_skip(const uint8_t **pp, const uint8_t *end, uint64_t 
     size_t fixed = (key & 7) == 1 ? 8 : 4;
     switch (key & 7) {
     case 0:
-        return ksi_pb_varint(pp, end, &v);
+        return ks_pb_varint(pp, end, &v);
     case 2:
         return ksi_pb_bytes(pp, end, &s);
     case 1:

@@ -34,7 +34,7 @@ static ks_err scan_symbols(const struct ksi_pb *pb, struct symbols *t, bool fill
     for (const uint8_t *p = t->body; p < t->end;) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        if (!ksi_pb_varint(&p, t->end, &key))
+        if (!ks_pb_varint(&p, t->end, &key))
             return ksi_pb_fail(pb, at, "Request");
         const uint8_t *value = p;
         if (!ksi_pb_skip(&p, t->end, key))
@@ -61,7 +61,7 @@ static ks_err refs_to_raw(struct ks_ingest *in, const struct symbols *t, struct 
         while (p < end) {
             uint64_t a, b;
             struct ks_slice name, value;
-            if (!ksi_pb_varint(&p, end, &a) || !ksi_pb_varint(&p, end, &b))
+            if (!ks_pb_varint(&p, end, &a) || !ks_pb_varint(&p, end, &b))
                 return ks_fail(
                     KS_EPARSE,
                     "malformed protobuf: field TimeSeries.labels_refs: want pairs of references");
@@ -89,7 +89,7 @@ static ks_err collect_refs(struct ks_ingest *in, const uint8_t *p, const uint8_t
     while (p < end) {
         uint64_t key = 0;
         struct ks_slice s;
-        bool ok = ksi_pb_varint(&p, end, &key);
+        bool ok = ks_pb_varint(&p, end, &key);
         const uint8_t *value = p;
         if (ok && key == 0x0a) {
             ok = ksi_pb_bytes(&p, end, &s);
@@ -114,12 +114,12 @@ static ks_err exemplar_v2(struct ks_ingest *in, const struct ksi_pb *pb, const s
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        bool ok = ksi_pb_varint(&p, end, &key);
+        bool ok = ks_pb_varint(&p, end, &key);
         if (ok && key == 0x11 && end - p >= 8) {
             memcpy(&x.value, p, 8);
             p += 8;
         } else if (ok && key == 0x18) {
-            ok = ksi_pb_varint(&p, end, &time);
+            ok = ks_pb_varint(&p, end, &time);
         } else {
             ok = ok && ksi_pb_skip(&p, end, key);
         }
@@ -143,9 +143,9 @@ static ks_err metadata_v2(struct ks_ingest *in, const struct ksi_pb *pb, const s
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        bool ok = ksi_pb_varint(&p, end, &key);
+        bool ok = ks_pb_varint(&p, end, &key);
         uint64_t *field = key == 0x08 ? &type : key == 0x18 ? &help : key == 0x20 ? &unit : NULL;
-        ok = ok && (field ? ksi_pb_varint(&p, end, field) : ksi_pb_skip(&p, end, key));
+        ok = ok && (field ? ks_pb_varint(&p, end, field) : ksi_pb_skip(&p, end, key));
         if (!ok)
             return ksi_pb_fail(pb, at, "Metadata");
     }
@@ -172,7 +172,7 @@ static ks_err check_series(const struct ksi_pb *pb, const uint8_t *p, const uint
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
-        if (!ksi_pb_varint(&p, end, &key) || !ksi_pb_skip(&p, end, key))
+        if (!ks_pb_varint(&p, end, &key) || !ksi_pb_skip(&p, end, key))
             return ksi_pb_fail(pb, at, "TimeSeries");
         *ret_samples |= key == 0x12;
     }
@@ -195,7 +195,7 @@ static ks_err time_series_v2(struct ks_ingest *in, const struct ksi_pb *pb, cons
         for (const uint8_t *p = start; p < end;) {
             uint64_t key = 0;
             struct ks_slice s;
-            bool ok = ksi_pb_varint(&p, end, &key);
+            bool ok = ks_pb_varint(&p, end, &key);
             if (!ok || (key & 7) != 2) {
                 ok = ok && ksi_pb_skip(&p, end, key);
                 KS_ASSERT(ok);
@@ -221,7 +221,7 @@ static ks_err walk_request(struct ks_ingest *in, const struct ksi_pb *pb, const 
     for (const uint8_t *p = t->body; p < t->end;) {
         uint64_t key = 0;
         struct ks_slice msg;
-        bool ok = ksi_pb_varint(&p, t->end, &key);
+        bool ok = ks_pb_varint(&p, t->end, &key);
         if (ok && key == 0x2a) {
             ok = ksi_pb_bytes(&p, t->end, &msg);
             KS_ASSERT(ok);

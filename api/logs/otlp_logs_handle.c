@@ -4,35 +4,10 @@
 #include "api/app.h"
 #include "api/ingest/otlp_json.h"
 #include "api/logs/logs.h"
+#include "api/otlp/otlp.h"
 
 KS_LOG_PROTOCOL(protocol_protobuf, "opentelemetry_protobuf");
 KS_LOG_PROTOCOL(protocol_json, "opentelemetry_json");
-
-/* ExportLogsServiceResponse { partial_success { rejected_log_records, error_message } }; empty when
- * all is well. */
-static void answer(struct ks_buf *out, bool json, uint64_t rejected, struct ks_slice reason)
-{
-    if (json) {
-        ks_buf_str(out, "{\"partialSuccess\":{");
-        if (rejected) {
-            ks_buf_printf(out, "\"rejectedLogRecords\":\"%llu\",\"errorMessage\":",
-                          (unsigned long long)rejected);
-            ks_buf_json_str(out, reason);
-        }
-        ks_buf_str(out, "}}");
-        return;
-    }
-    if (!rejected)
-        return;
-    uint8_t n[KS_VARINT_MAX], len[KS_VARINT_MAX];
-    size_t number = ks_varint_put(n, rejected), text = ks_varint_put(len, reason.len);
-    ks_buf_byte(out, 0x0a);
-    ks_buf_varint(out, 1 + number + 1 + text + reason.len);
-    ks_buf_byte(out, 0x08);
-    ks_buf_add(out, n, number);
-    ks_buf_byte(out, 0x12);
-    ks_buf_lp(out, reason);
-}
 
 static ks_err ingest(struct ks_http_request *req, const struct ks_log_params *params, bool json,
                      struct ks_slice body)
@@ -42,7 +17,8 @@ static ks_err ingest(struct ks_http_request *req, const struct ks_log_params *pa
     KS_TRY(ks_otlp_logs_decode(&in, body));
     KS_TRY(ks_log_ingest_end(&in));
     req->resp.content_type = json ? "application/json" : "application/x-protobuf";
-    answer(&req->resp.body, json, in.out.dropped, ks_slice_str(in.out.first_reason));
+    ks_otlp_partial(&req->resp.body, json, "rejectedLogRecords", in.out.dropped,
+                    ks_slice_str(in.out.first_reason));
     return KS_OK;
 }
 
