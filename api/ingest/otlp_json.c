@@ -1,5 +1,7 @@
 #include "api/ingest/otlp_json.h"
 
+#include "api/ingest/otlp_json_tables.h"
+
 #include <math.h>
 
 #include "api/ingest/json_reader.h"
@@ -307,41 +309,6 @@ ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_messa
 }
 
 /* --- the messages of metrics --- */
-#define M(name) static const struct ks_otlp_message name
-#define F(...)                                                                                     \
-    (const struct ks_otlp_field[])                                                                 \
-    {                                                                                              \
-        __VA_ARGS__,                                                                               \
-        {                                                                                          \
-            0                                                                                      \
-        }                                                                                          \
-    }
-#define ONE(text, number, type)                                                                    \
-    {                                                                                              \
-        text, number, KS_OTLP_##type, false, NULL, NULL                                            \
-    }
-#define MANY(text, number, type)                                                                   \
-    {                                                                                              \
-        text, number, KS_OTLP_##type, true, NULL, NULL                                             \
-    }
-#define SUB(text, number, message)                                                                 \
-    {                                                                                              \
-        text, number, KS_OTLP_MESSAGE, false, &message, NULL                                       \
-    }
-#define SUBS(text, number, message)                                                                \
-    {                                                                                              \
-        text, number, KS_OTLP_MESSAGE, true, &message, NULL                                        \
-    }
-
-M(key_value);
-M(any_value);
-M(array_value) = {"ArrayValue", F(SUBS("values", 1, any_value))};
-M(kvlist_value) = {"KeyValueList", F(SUBS("values", 1, key_value))};
-M(any_value) = {"AnyValue", F(ONE("stringValue", 1, STRING), ONE("boolValue", 2, BOOL),
-                              ONE("intValue", 3, VARINT), ONE("doubleValue", 4, DOUBLE),
-                              SUB("arrayValue", 5, array_value),
-                              SUB("kvlistValue", 6, kvlist_value), ONE("bytesValue", 7, BASE64))};
-M(key_value) = {"KeyValue", F(ONE("key", 1, STRING), SUB("value", 2, any_value))};
 M(resource) = {"Resource", F(SUBS("attributes", 1, key_value))};
 M(scope) = {"InstrumentationScope",
             F(ONE("name", 1, STRING), ONE("version", 2, STRING), SUBS("attributes", 3, key_value))};
