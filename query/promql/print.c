@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "query/promql/lexer_priv.h"
+#include "query/promql/parser_priv.h"
 #include "query/promql/print_priv.h"
 
 void ksi_print_quoted(struct ks_slice s, struct ks_buf *out)
@@ -246,9 +247,13 @@ static bool is_modifier_word(struct ks_slice s)
     return false;
 }
 
+/* -1.5 / x is read as 0 - (1.5 / x), so a folded -1.5 has to say that it is one number. */
 bool ksi_mql_left_parens(const struct ks_expr_binary *b)
 {
-    return operand_parens(b->lhs);
+    const struct ks_expr *e = b->lhs;
+    if (e->kind == KS_EXPR_NUMBER && signbit(e->number.value) && !isnan(e->number.value))
+        return ksi_op_precedence(b->op) > ksi_op_precedence(KS_OP_SUB);
+    return operand_parens(e);
 }
 
 bool ksi_mql_right_parens(const struct ks_expr_binary *b)
