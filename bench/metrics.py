@@ -166,29 +166,31 @@ class Bench:
             asked = queries.standard(begin, end, names[len(names) // 2], instances[len(instances) // 2])
             self.disk(s, made["samples"], series + made["new_series"], tag)
             self.ask(s, asked, tag)
-            self.dashboard(s, begin, end, instances[len(instances) // 2])
+            panels = queries.dashboard(instances[len(instances) // 2])
+            self.dashboard(s, panels, begin, end, "dashboard")
             self.cold(s, asked, tag)
             self.tiny(s, more, end, names)
             s.stop()
             if not a.keep:
                 s.wipe()
 
-    def dashboard(self, s, begin, end, instance):
-        """The first look at each panel, and its refreshes a step later each, with the caches there are."""
-        def ask(query, step, back):
+    def dashboard(self, s, panels, begin, end, tag):
+        """Panels asked again and again, each time a step later: the first look, the refreshes with the caches there are, and
+        the same ranges without any."""
+        def ask(query, step, back, **more):
             until = (end - 360) // step * step - back * step  # what is younger than five minutes is nobody's to keep
-            t = time.perf_counter()
-            s.get(queries.RANGE, query=query, start=begin + 600 - back * step, end=until, step=step)
-            return (time.perf_counter() - t) * 1e3
-        for name, query, step in queries.dashboard(end, instance):
+            t, c = time.perf_counter(), threads_cpu_ms(s.pid)
+            s.get(queries.RANGE, query=query, start=begin + 600 - back * step, end=until, step=step, **more)
+            return (time.perf_counter() - t) * 1e3, threads_cpu_ms(s.pid) - c
+        for name, query, step in panels:
             span = min(20, (end - begin) // step // 4)
-            before = cpu_s(s.pid)
-            self.add(f"dashboard, first look: {name}", "ms", s, ask(query, step, span))
-            first = cpu_s(s.pid) - before
-            times = [ask(query, step, back) for back in range(span - 1, -1, -1)]
-            self.add(f"dashboard, refreshed: {name}", "ms", s, statistics.median(times))
-            self.add(f"dashboard, refreshed, CPU: {name}", "of the first", s,
-                     (cpu_s(s.pid) - before - first) / len(times) / max(first, 1e-3))
+            fresh = [ask(query, step, back, nocache=1) for back in range(span - 1, -1, -1)]
+            looks = {"first look": [ask(query, step, span)],
+                     "refreshed": [ask(query, step, back) for back in range(span - 1, -1, -1)],
+                     "refreshed without cache": fresh}
+            for what, times in looks.items():
+                self.add(f"{tag}, {what}: {name}", "ms", s, statistics.median(t for t, _ in times))
+                self.add(f"{tag}, {what}, CPU: {name}", "ms CPU", s, statistics.median(c for _, c in times))
 
     def tiny(self, s, path, end, names):
         """200 small queries a second alone, then beside full ingest."""
@@ -253,6 +255,8 @@ class Bench:
             self.add(f"{days} days at once: CPU", "µs/sample", s, (cpu_s(s.pid) - t0) / max(r["samples"], 1) * 1e6)
             self.disk(s, made["samples"], series, f"{days} days")
             self.ask(s, asked, "29 d")
+            last = start // 1000 + rounds * 60
+            self.dashboard(s, queries.day_dashboard(), last - 86400, last, "dashboard of a day")
             self.cold(s, asked, "29 d")
             s.stop()
             if not a.keep:
@@ -263,6 +267,18 @@ def cpu_s(pid):
     with open(f"/proc/{pid}/stat") as f:
         fields = f.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def threads_cpu_ms(pid):
+    """For short spans: the threads there are, by the scheduler's clock."""
+    ns = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                ns += int(f.read().split()[0])
+        except OSError:
+            pass  # it ended just now
+    return ns / 1e6
 
 
 def value_of(body):

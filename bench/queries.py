@@ -109,7 +109,7 @@ def tiny(end, pods):
     return out
 
 
-def dashboard(end, instance):
+def dashboard(instance):
     """Panels of a dashboard: (name, query, step); asked for again and again, each time a step later."""
     return [
         ("container CPU by namespace", "sum by (namespace) (rate(container_cpu_usage_seconds_total[5m]))", 15),
@@ -117,4 +117,15 @@ def dashboard(end, instance):
         ("quantile of buckets", "histogram_quantile(0.9, sum by (le, verb) (rate(apiserver_request_duration_seconds_bucket[5m])))", 15),
         ("gauges as they are", "node_load1", 15),
         ("one target", f'{{instance="{instance}"}}', 30),
+    ]
+
+
+def day_dashboard():
+    """The same over a day a point a minute, as a dashboard left open asks."""
+    return [
+        ("CPU by mode", "sum by (mode) (rate(node_cpu_seconds_total[5m]))", 60),
+        ("idle share", 'avg(rate(node_cpu_seconds_total{mode="idle"}[5m]))', 60),
+        ("free space", "min by (mountpoint) (node_filesystem_avail_bytes)", 60),
+        ("load, the most of an hour", "max(max_over_time(node_load1[1h]))", 60),
+        ("gauges as they are", "node_load1", 60),
     ]
