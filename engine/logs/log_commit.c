@@ -112,11 +112,38 @@ static bool is_in_place(struct ks_log_store *s, const struct ks_manifest *m)
     return same;
 }
 
+/* Removes files the manifest in place does not name. */
+static void drop_leftover(struct ks_log_store *s)
+{
+    for (size_t i = 0; i < s->leftover_count; i++) {
+        (void)!vfs_of(s)->ops->unlink(vfs_of(s), s->leftover[i]); /* else the next start does */
+        ks_free(s->leftover[i]);
+    }
+    s->leftover_count = 0;
+}
+
+/* A file of a change that failed. While the manifest that names it may be the one in place, the
+ * file stays until another one is. */
+static void drop_file(struct ks_log_store *s, const char *path)
+{
+    if (!s->manifest_unsure) {
+        (void)!vfs_of(s)->ops->unlink(vfs_of(s), path);
+        return;
+    }
+    char *copy = ks_strdup(path);
+    if (copy && ks_array_reserve((void **)&s->leftover, &s->leftover_cap, s->leftover_count + 1,
+                                 sizeof(char *)) == KS_OK)
+        s->leftover[s->leftover_count++] = copy;
+    else
+        ks_free(copy); /* the next start removes it */
+}
+
 static ks_err store(struct ks_log_store *s, const struct ks_manifest *m)
 {
     ks_err err = ks_manifest_store(vfs_of(s), s->dir, m);
     if (err == KS_OK) {
         s->manifest_unsure = false;
+        drop_leftover(s);
         return KS_OK;
     }
     char why[KS_ERR_TEXT_MAX];
@@ -210,10 +237,30 @@ ks_err ksi_log_commit(struct ks_log_store *s, const struct ksi_log_change *c)
 void ksi_log_discard(struct ks_log_store *s, struct ksi_lpart *const *fresh, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (!s->manifest_unsure)
-            atomic_store(&fresh[i]->doomed, true);
+        drop_file(s, fresh[i]->path);
         ksi_lpart_unref(fresh[i]);
     }
+}
+
+void ksi_log_discard_tombs(struct ks_log_store *s, const uint64_t *ids, size_t count)
+{
+    char path[4096];
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] &&
+            ksi_path(path, s->dir, "tombs/%016llx.tomb", (unsigned long long)ids[i]) == KS_OK)
+            drop_file(s, path);
+}
+
+ks_err ksi_log_open_fresh(struct ks_log_store *s, const char *path,
+                          const struct ks_manifest_part *mp, struct ksi_lpart **ret)
+{
+    ks_err err = ksi_lpart_open(vfs_of(s), ks_engine_cache(s->logs->e), path, mp, ret);
+    if (err == KS_OK)
+        return KS_OK;
+    char why[KS_ERR_TEXT_MAX];
+    snprintf(why, sizeof why, "%s", ks_err_text());
+    (void)!vfs_of(s)->ops->unlink(vfs_of(s), path); /* no manifest names it yet */
+    return ks_fail(err, "%s", why);
 }
 
 /* --- damage --- */

@@ -30,6 +30,11 @@ struct ksi_log_change {
  * nothing changed: the caller gives what is fresh to ksi_log_discard. */
 KS_NODISCARD ks_err ksi_log_commit(struct ks_log_store *s, const struct ksi_log_change *c);
 void ksi_log_discard(struct ks_log_store *s, struct ksi_lpart *const *fresh, size_t count);
+/* The same for tombstone files of a delete that failed; id 0: none. */
+void ksi_log_discard_tombs(struct ks_log_store *s, const uint64_t *ids, size_t count);
+/* Opens a part just written; when that fails its file goes. */
+KS_NODISCARD ks_err ksi_log_open_fresh(struct ks_log_store *s, const char *path,
+                                       const struct ks_manifest_part *mp, struct ksi_lpart **ret);
 struct ksi_lpart_list *ksi_log_pin(struct ks_log_store *s);
 
 /* Moves the file of a damaged part aside, telling the last error as the reason. */

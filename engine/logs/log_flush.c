@@ -192,7 +192,7 @@ static ks_err write_day(struct flush *f, const struct row_ref *rows, size_t n)
         return err;
     }
     KS_TRY(ks_lpart_writer_finish(w, NULL));
-    KS_TRY(ksi_lpart_open(vfs, ks_engine_cache(s->logs->e), path, &mp, &f->fresh[f->fresh_count]));
+    KS_TRY(ksi_log_open_fresh(s, path, &mp, &f->fresh[f->fresh_count]));
     f->fresh_count++;
     return KS_OK;
 }

@@ -213,6 +213,12 @@ static ks_err publish(struct deleting *d, bool *ret_done)
         err = store_tombs(d, now, tombs, ids);
         if (err == KS_OK)
             err = ksi_log_commit(d->s, &(struct ksi_log_change){.tombs = tombs, .tombs_ids = ids});
+        if (err != KS_OK) {
+            char why[KS_ERR_TEXT_MAX];
+            snprintf(why, sizeof why, "%s", ks_err_text());
+            ksi_log_discard_tombs(d->s, d->ids, d->scan->list->count);
+            err = ks_fail(err, "%s", why);
+        }
     }
     ks_free(tombs);
     ks_free(ids);

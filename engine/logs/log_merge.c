@@ -369,7 +369,7 @@ static ks_err write_merged(struct merge *m, struct ksi_lpart **ret)
         return err;
     }
     KS_TRY(ks_lpart_writer_finish(m->w, NULL));
-    return ksi_lpart_open(vfs, ks_engine_cache(s->logs->e), path, &mp, ret);
+    return ksi_log_open_fresh(s, path, &mp, ret);
 }
 
 static void mark_suspects(const struct merge *m, ks_err err)

@@ -127,6 +127,9 @@ static void store_done(struct ks_log_store *s)
         ksi_segment_unref(s->retired[i]);
     ks_free(s->segs);
     ks_free(s->retired);
+    for (size_t i = 0; i < s->leftover_count; i++)
+        ks_free(s->leftover[i]);
+    ks_free(s->leftover);
     ksi_dedup_done(&s->dedup);
     ksi_lparts_unpin(s->list);
     ks_manifest_done(&s->manifest);
@@ -364,6 +367,10 @@ static void store_close(struct ks_log_store *s)
     ksi_lparts_unpin(s->list);
     s->list = ksi_lparts_new_list(0, &none) == KS_OK ? none : NULL;
     ks_manifest_done(&s->manifest);
+    s->manifest_unsure = false; /* whichever is in place, the next start takes that one */
+    for (size_t i = 0; i < s->leftover_count; i++)
+        ks_free(s->leftover[i]);
+    s->leftover_count = 0;
     atomic_store(&s->cut, 0);
 }
 

@@ -60,8 +60,10 @@ struct ks_log_store {
     int64_t last_flush_mono_ms;
 
     pthread_mutex_t commit_lock;
-    struct ks_manifest manifest;  /* shard_count 1; cuts[0] is the durable cut */
-    bool manifest_unsure;         /* engine/logs/log_commit.c */
+    struct ks_manifest manifest; /* shard_count 1; cuts[0] is the durable cut */
+    bool manifest_unsure;        /* engine/logs/log_commit.c */
+    char **leftover;             /* files to remove once it is sure again */
+    size_t leftover_count, leftover_cap;
     _Atomic uint64_t cut;         /* of the manifest, for needs(); 0: no manifest yet */
     _Atomic uint32_t known[8192]; /* streams created: a guess by hash */
 
