@@ -39,7 +39,7 @@ static void run(struct ksi_grpc_stream *st)
         err = ks_buf_status(&st->call.out);
     if (err == KS_OK)
         return;
-    st->code = ks_grpc_code_of(err);
+    st->code = st->call.code != KS_GRPC_OK ? st->call.code : ks_grpc_code_of(err);
     st->retry = st->code == KS_GRPC_UNAVAILABLE;
     snprintf(st->message, sizeof st->message, "%s", ks_err_text());
 }

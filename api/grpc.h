@@ -32,8 +32,10 @@ struct ks_grpc_call {
     struct ks_tenant tenant; /* from account-id/accountid and projectid headers */
     struct ks_arena arena;
     void *app;
-    struct ks_buf out;  /* framed messages: ks_grpc_reply */
-    _Atomic int cancel; /* the client has gone */
+    struct ks_buf out;      /* framed messages: ks_grpc_reply */
+    _Atomic int cancel;     /* the client has gone */
+    int64_t deadline_us;    /* of ks_mono_us, from grpc-timeout; 0: none */
+    enum ks_grpc_code code; /* a method may set it: the status of the error it returns */
 };
 /*
  * Worker thread. Replies with ks_grpc_reply, any number of times. An error becomes its grpc-status

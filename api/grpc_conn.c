@@ -121,6 +121,18 @@ static bool parse_u32(struct ks_slice s, uint32_t *ret)
     return true;
 }
 
+/* grpc-timeout: up to 8 digits and a unit. What is not of that form is no limit. */
+static int64_t deadline_of(struct ks_slice v)
+{
+    static const char units[] = "numSMH";
+    static const int64_t us[] = {0, 1, 1000, 1000000, 60000000, 3600000000};
+    uint64_t n;
+    const char *unit = v.len > 1 && v.len < 10 ? memchr(units, v.ptr[v.len - 1], 6) : NULL;
+    if (!unit || !ks_u64_parse(ks_slice(v.ptr, v.len - 1), &n))
+        return 0;
+    return ks_mono_us() + (*unit == 'n' ? (int64_t)n / 1000 : (int64_t)n * us[unit - units]);
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *arg)
@@ -143,6 +155,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     call->header_count++;
     if (ks_slice_is(n, ":path"))
         call->path = h->value;
+    if (ks_slice_is(n, "grpc-timeout"))
+        call->deadline_us = deadline_of(v);
     if (ks_slice_is(n, "accountid") && !parse_u32(v, &call->tenant.account))
         st->refused = true;
     if (ks_slice_is(n, "projectid") && !parse_u32(v, &call->tenant.project))

@@ -71,9 +71,11 @@ enum { SECRET = 1, IGNORED = 2 };
     F("jaeger.profile", STRING, "2", 0,                                                            \
       "answers of the Jaeger listener: as Jaeger 2 (2.20) or 1 (1.52)")                            \
     F("otlp.httpListenAddr", LIST, "", 0, "extra addresses for OTLP over HTTP, usually :4318")     \
-    F("otlp.grpcListenAddr", LIST, "", 0, "addresses for OTLP over gRPC, usually :4317")            \
+    F("otlp.grpcListenAddr", LIST, "", 0, "addresses for OTLP over gRPC, usually :4317")           \
     F("jaeger.httpListenAddr", LIST, "", 0,                                                        \
       "addresses that answer as Jaeger's query service, usually :16686")                           \
+    F("jaeger.grpcListenAddr", LIST, "", 0,                                                        \
+      "addresses of Jaeger's query service over gRPC, usually :16685")                             \
     F("zipkin.httpListenAddr", LIST, "", 0, "extra addresses for Zipkin, usually :9411")           \
     F("jaegerThrift.httpListenAddr", LIST, "", 0,                                                  \
       "extra addresses for Jaeger thrift over HTTP, usually :14268")                               \

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/grpc.h"
+#include "api/jaeger/rpc.h"
 #include "api/otlp/grpc_methods.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -129,8 +130,10 @@ ks_err ks_serve_traces_listen(struct ks_app *app, const struct ks_http_opts *opt
             printf("listening for %s on http://%s/\n", listeners[i].name,
                    ks_http_addr(app->more_servers[o.listener], k));
     }
-    return grpc_listen(app, "otlp.grpcListenAddr", "OTLP", ks_grpc_otlp_methods,
-                       ks_grpc_otlp_method_count, &app->otlp_grpc);
+    KS_TRY(grpc_listen(app, "otlp.grpcListenAddr", "OTLP", ks_grpc_otlp_methods,
+                       ks_grpc_otlp_method_count, &app->otlp_grpc));
+    return grpc_listen(app, "jaeger.grpcListenAddr", "Jaeger", ks_jaeger_grpc_methods,
+                       ks_jaeger_grpc_method_count, &app->jaeger_grpc);
 }
 
 void ks_serve_traces_stop(struct ks_app *app, int64_t grace_ms)

@@ -23,6 +23,8 @@ enum ks_jaeger_profile ks_jaeger_profile_of(const struct ks_http_request *req);
 /* Account and project by header where the path has none. KS_EINVAL: malformed. */
 KS_NODISCARD ks_err ks_trace_tenant(struct ks_http_request *req, struct ks_tenant *ret);
 
+/* No conditions, no bounds. p must stay where it is: its query points to its conditions. */
+void ks_trace_params_init(struct ks_trace_params *p);
 /* Only extra_filters, for reads that are no search. */
 KS_NODISCARD ks_err ks_trace_filters(struct ks_http_request *req, struct ks_trace_params *ret);
 KS_NODISCARD ks_err ks_trace_search_params(struct ks_http_request *req,
@@ -57,6 +59,15 @@ ks_err ks_jaeger_fail(struct ks_http_request *req, int status, const char *text)
 KS_NODISCARD ks_err ks_jaeger_names(struct ks_http_request *req, bool services,
                                     struct ks_slice service, struct ks_operation **ret,
                                     size_t *ret_count);
+/* The same for params whose conditions are all filters, without a request. */
+KS_NODISCARD ks_err ks_trace_names(struct ks_traces *ring, struct ks_tenant tenant,
+                                   struct ks_trace_params *p, bool services,
+                                   struct ks_slice service, struct ks_arena *arena,
+                                   struct ks_operation **ret, size_t *ret_count);
+/* One tag of a search, by the names and prefixes of the profile. */
+KS_NODISCARD ks_err ks_trace_add_tag(struct ks_arena *arena, enum ks_jaeger_profile profile,
+                                     struct ks_slice key, struct ks_slice value,
+                                     struct ks_trace_params *p);
 /* {"key":"value",…} as conditions. */
 KS_NODISCARD ks_err ks_trace_tags_json(struct ks_http_request *req, enum ks_jaeger_profile profile,
                                        struct ks_slice text, struct ks_trace_params *p);

@@ -163,14 +163,14 @@ static ks_err lower_value(struct ks_trace_cond *c, struct ks_arena *arena)
     return KS_OK;
 }
 
-static ks_err add_tag(struct ks_http_request *req, enum ks_jaeger_profile profile,
-                      struct ks_slice key, struct ks_slice value, struct ks_trace_params *p)
+ks_err ks_trace_add_tag(struct ks_arena *arena, enum ks_jaeger_profile profile, struct ks_slice key,
+                        struct ks_slice value, struct ks_trace_params *p)
 {
     struct ks_trace_cond c = {.scopes = KS_COND_ANY, .value = value};
     bool vt = profile == KS_JAEGER_VT;
     if (special_tag(key, &c)) {
         if (c.field == KS_FIELD_STATUS || c.field == KS_FIELD_KIND)
-            KS_TRY(lower_value(&c, &req->arena));
+            KS_TRY(lower_value(&c, arena));
         /* A span without a status is no error either; VictoriaTraces tells them apart. */
         if (c.field == KS_FIELD_ERROR && vt && ks_slice_is(value, "false")) {
             c.field = KS_FIELD_STATUS;
@@ -200,7 +200,7 @@ ks_err ks_trace_tags_json(struct ks_http_request *req, enum ks_jaeger_profile pr
              ks_json_expect(&j, ':') && ks_json_string(&j, &value);
         first = false;
         if (ok)
-            KS_TRY(add_tag(req, profile, key, value, p));
+            KS_TRY(ks_trace_add_tag(&req->arena, profile, key, value, p));
     }
     ks_json_blanks(&j);
     if (!ok || j.p != j.end)
@@ -225,17 +225,23 @@ static ks_err all_tags(struct ks_http_request *req, enum ks_jaeger_profile profi
                                "malformed 'tag' parameter, expecting key:value, received: %.*s",
                                KS_SLICE_ARG(v));
             size_t n = (size_t)(colon - v.ptr);
-            KS_TRY(add_tag(req, profile, ks_slice(v.ptr, n), ks_slice_from(v, n + 1), p));
+            KS_TRY(ks_trace_add_tag(&req->arena, profile, ks_slice(v.ptr, n),
+                                    ks_slice_from(v, n + 1), p));
         }
     }
     return KS_OK;
 }
 
 /* --- all of it --- */
-ks_err ks_trace_filters(struct ks_http_request *req, struct ks_trace_params *p)
+void ks_trace_params_init(struct ks_trace_params *p)
 {
     *p = (struct ks_trace_params){.q = {.max_start_ns = UINT64_MAX, .limit = SIZE_MAX}};
     p->q.conds = p->conds;
+}
+
+ks_err ks_trace_filters(struct ks_http_request *req, struct ks_trace_params *p)
+{
+    ks_trace_params_init(p);
     p->q.cancel = &req->cancel;
     p->q.deadline_us = ks_mono_us() + ks_app_of(req)->cfg.max_query_duration_ms * 1000;
     for (size_t i = 0; i < req->arg_count; i++)

@@ -117,6 +117,32 @@ static int by_name(const void *a, const void *b)
     return c ? c : (x->kind > y->kind) - (x->kind < y->kind);
 }
 
+ks_err ks_trace_names(struct ks_traces *ring, struct ks_tenant tenant, struct ks_trace_params *p,
+                      bool services, struct ks_slice service, struct ks_arena *arena,
+                      struct ks_operation **ret, size_t *ret_count)
+{
+    if (!p->filter_count && !services)
+        return ks_traces_operations(ring, tenant, service, arena, ret, ret_count);
+    if (!p->filter_count) {
+        struct ks_slice *list;
+        KS_TRY(ks_traces_services(ring, tenant, arena, &list, ret_count));
+        *ret = ks_arena_array(arena, *ret_count + 1, sizeof **ret);
+        if (!*ret)
+            return ks_arena_err(arena);
+        for (size_t i = 0; i < *ret_count; i++)
+            (*ret)[i] = (struct ks_operation){list[i], 0};
+        return KS_OK;
+    }
+    struct names n = {.arena = arena, .services = services};
+    p->q.service = service;
+    KS_TRY(ks_traces_heads(ring, tenant, &p->q, note_name, &n));
+    if (n.count)
+        qsort(n.items, n.count, sizeof *n.items, by_name);
+    *ret = n.items;
+    *ret_count = n.count;
+    return KS_OK;
+}
+
 /* Services (service empty) or operations, under the request's filters. */
 ks_err ks_jaeger_names(struct ks_http_request *req, bool services, struct ks_slice service,
                        struct ks_operation **ret, size_t *ret_count)
@@ -125,26 +151,7 @@ ks_err ks_jaeger_names(struct ks_http_request *req, bool services, struct ks_sli
     struct ks_tenant tenant;
     KS_TRY(ks_trace_tenant(req, &tenant));
     KS_TRY(ks_trace_filters(req, &p));
-    if (!p.filter_count && !services)
-        return ks_traces_operations(ring_of(req), tenant, service, &req->arena, ret, ret_count);
-    if (!p.filter_count) {
-        struct ks_slice *list;
-        KS_TRY(ks_traces_services(ring_of(req), tenant, &req->arena, &list, ret_count));
-        *ret = ks_arena_array(&req->arena, *ret_count + 1, sizeof **ret);
-        if (!*ret)
-            return ks_arena_err(&req->arena);
-        for (size_t i = 0; i < *ret_count; i++)
-            (*ret)[i] = (struct ks_operation){list[i], 0};
-        return KS_OK;
-    }
-    struct names n = {.arena = &req->arena, .services = services};
-    p.q.service = service;
-    KS_TRY(ks_traces_heads(ring_of(req), tenant, &p.q, note_name, &n));
-    if (n.count)
-        qsort(n.items, n.count, sizeof *n.items, by_name);
-    *ret = n.items;
-    *ret_count = n.count;
-    return KS_OK;
+    return ks_trace_names(ring_of(req), tenant, &p, services, service, &req->arena, ret, ret_count);
 }
 
 static ks_err list_names(struct ks_http_request *req, bool services, struct ks_slice service)

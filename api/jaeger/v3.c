@@ -7,7 +7,9 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/time.h"
+#include "query/traces/jaeger_otlp.h"
 #include "query/traces/otlp_out.h"
+#include "query/traces/summary.h"
 #include "storage/traces/any_value.h"
 
 enum { TRACE_ARENA_BYTES = 512 << 20, V3_DEPTH = 100 };
@@ -102,6 +104,22 @@ static ks_err duration_arg(const struct ks_http_request *req, const char *camel,
     return KS_OK;
 }
 
+static ks_err raw_arg(const struct ks_http_request *req, bool *ret)
+{
+    static const char *const words[] = {"true", "false", "1",    "0",     "t",    "f",
+                                        "T",    "F",     "TRUE", "FALSE", "True", "False"};
+    struct ks_slice s = arg(req, "rawTraces", "raw_traces");
+    *ret = false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (ks_slice_is(s, words[i])) {
+            *ret = i % 2 == 0;
+            return KS_OK;
+        }
+    return s.len ? ks_fail(KS_EINVAL, "malformed parameter query.rawTraces: \"%.*s\"",
+                           KS_SLICE_ARG(s))
+                 : KS_OK;
+}
+
 static ks_err search_params(struct ks_http_request *req, struct ks_trace_params *p)
 {
     struct ks_slice depth = arg(req, "searchDepth", "search_depth");
@@ -110,10 +128,15 @@ static ks_err search_params(struct ks_http_request *req, struct ks_trace_params 
     if (!depth.len)
         depth = arg(req, "numTraces", "num_traces");
     KS_TRY(ks_trace_filters(req, p));
+    if (arg(req, "filter", "filter").len) /* ignoring it would answer more than was asked for */
+        return ks_fail(KS_EINVAL, "query.filter is not supported; use the other parameters");
     p->q.service = arg(req, "serviceName", "service_name");
     p->q.operation = arg(req, "operationName", "operation_name");
     KS_TRY(time_arg(req, "startTimeMin", "start_time_min", &p->q.min_start_ns));
     KS_TRY(time_arg(req, "startTimeMax", "start_time_max", &p->q.max_start_ns));
+    if (p->q.min_start_ns >= p->q.max_start_ns)
+        return ks_fail(KS_EINVAL, "query.startTimeMin must be before query.startTimeMax");
+    p->q.max_start_ns--; /* exclusive */
     KS_TRY(duration_arg(req, "durationMin", "duration_min", &p->q.min_duration_ns));
     KS_TRY(duration_arg(req, "durationMax", "duration_max", &p->q.max_duration_ns));
     if (depth.len && (!ks_i64_parse(depth, &limit) || limit < 1))
@@ -181,7 +204,7 @@ struct reading {
     struct ks_trace_params *p;
     struct ks_tenant tenant;
     struct ks_arena arena;
-    bool first;
+    bool first, raw;
     size_t shown;
 };
 
@@ -203,6 +226,8 @@ static ks_err put_trace(struct reading *r, struct ks_trace_id id, put_fn put)
 
 static ks_err put_otlp(struct reading *r, struct ks_span *spans, size_t count)
 {
+    if (!r->raw)
+        KS_TRY(ks_jaeger_adjust_spans(spans, count, &r->arena, &spans));
     return ks_otlp_out_json(spans, count, &r->arena, &r->first, &r->req->resp.body);
 }
 
@@ -225,6 +250,7 @@ static ks_err answer(struct ks_http_request *req, const char *head, const char *
                      size_t *ret_shown)
 {
     struct reading r = {.req = req, .p = p, .first = true};
+    KS_TRY(raw_arg(req, &r.raw));
     KS_TRY(ks_trace_tenant(req, &r.tenant));
     ks_arena_init(&r.arena, TRACE_ARENA_BYTES);
     req->resp.content_type = "application/json";
@@ -259,70 +285,11 @@ ks_err ks_jaeger_v3_trace(struct ks_http_request *req)
 }
 
 /* --- summaries --- */
-struct by_service {
-    struct ks_slice name;
-    size_t spans, errors;
-};
-
-static int by_name(const void *a, const void *b)
-{
-    return ks_slice_cmp(((const struct by_service *)a)->name, ((const struct by_service *)b)->name);
-}
-
-static int by_id(const void *a, const void *b)
-{
-    return (*(const uint64_t *)a > *(const uint64_t *)b) -
-           (*(const uint64_t *)a < *(const uint64_t *)b);
-}
-
-struct summary {
-    const struct ks_span *root;
-    uint64_t min_ns, max_ns;
-    size_t errors, orphans, service_count;
-    struct by_service *services;
-};
-
-static void count_service(struct summary *m, const struct ks_span *s)
-{
-    size_t k = 0;
-    while (k < m->service_count && !ks_slice_eq(m->services[k].name, s->resource->service))
-        k++;
-    if (k == m->service_count)
-        m->services[m->service_count++] = (struct by_service){s->resource->service, 0, 0};
-    m->services[k].spans++;
-    m->services[k].errors += s->status == KS_STATUS_ERROR;
-}
-
-static ks_err summarise(const struct ks_span *spans, size_t count, struct ks_arena *arena,
-                        struct summary *m)
-{
-    uint64_t *ids = ks_arena_array(arena, count, sizeof *ids);
-    *m = (struct summary){.min_ns = UINT64_MAX};
-    m->services = ks_arena_array(arena, count, sizeof *m->services);
-    if (!ids || !m->services)
-        return ks_arena_err(arena);
-    for (size_t i = 0; i < count; i++)
-        ids[i] = spans[i].span_id;
-    qsort(ids, count, sizeof *ids, by_id);
-    for (size_t i = 0; i < count; i++) {
-        const struct ks_span *s = &spans[i];
-        m->min_ns = s->start_ns < m->min_ns ? s->start_ns : m->min_ns;
-        m->max_ns = s->end_ns > m->max_ns ? s->end_ns : m->max_ns;
-        m->errors += s->status == KS_STATUS_ERROR;
-        if (!s->parent_id && (!m->root || s->start_ns < m->root->start_ns))
-            m->root = s;
-        m->orphans += s->parent_id && !bsearch(&s->parent_id, ids, count, sizeof *ids, by_id);
-        count_service(m, s);
-    }
-    qsort(m->services, m->service_count, sizeof *m->services, by_name);
-    return KS_OK;
-}
-
 static ks_err put_summary(struct reading *r, struct ks_span *spans, size_t count)
 {
     struct ks_buf *out = &r->req->resp.body;
-    struct summary m;
-    KS_TRY(summarise(spans, count, &r->arena, &m));
+    struct ks_trace_summary m;
+    KS_TRY(ks_trace_summarise(spans, count, &r->arena, &m));
     ks_buf_str(out, r->first ? "{\"traceId\":\"" : ",{\"traceId\":\"");
     r->first = false;
     ks_jaeger_trace_id(out, spans[0].trace_id, false);
@@ -336,7 +303,7 @@ static ks_err put_summary(struct reading *r, struct ks_span *spans, size_t count
     ks_buf_printf(out,
                   ",\"minStartTimeUnixNano\":\"%llu\",\"maxEndTimeUnixNano\":\"%llu\","
                   "\"spanCount\":%zu",
-                  (unsigned long long)m.min_ns, (unsigned long long)m.max_ns, count);
+                  (unsigned long long)m.min_start_ns, (unsigned long long)m.max_end_ns, count);
     if (m.errors)
         ks_buf_printf(out, ",\"errorSpanCount\":%zu", m.errors);
     if (m.orphans)

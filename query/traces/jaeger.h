@@ -36,6 +36,8 @@ void ks_jaeger_span_id(struct ks_buf *out, uint64_t id);
 /* 1…32 hex digits. */
 bool ks_jaeger_parse_trace_id(struct ks_slice s, struct ks_trace_id *ret);
 
+/* serviceName of a process, also where the resource has none. */
+struct ks_slice ks_jaeger_service_name(const struct ks_resource *r);
 /* "server" for 2; "" for what has no name. */
 const char *ks_span_kind_name(uint32_t kind);
 

@@ -213,7 +213,7 @@ static ks_err span(const struct ksi_jaeger_span *j, enum ks_jaeger_profile profi
     return ks_buf_status(out);
 }
 
-static struct ks_slice service_name(const struct ks_resource *r)
+struct ks_slice ks_jaeger_service_name(const struct ks_resource *r)
 {
     if (r->has_service)
         return r->service;
@@ -224,7 +224,7 @@ static ks_err process(const struct ks_resource *r, struct ks_buf *out)
 {
     struct list l = {out, false};
     ks_buf_str(out, "{\"serviceName\":");
-    ks_go_json_str(out, service_name(r));
+    ks_go_json_str(out, ks_jaeger_service_name(r));
     ks_buf_str(out, ",\"tags\":[");
     for (uint32_t i = 0; i < r->attrs.count; i++) {
         if (ks_slice_is(r->attrs.items[i].key, "service.name"))

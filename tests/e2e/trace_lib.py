@@ -89,7 +89,7 @@ class Server:
 
     def __init__(self, *flags):
         self.dir = tempfile.TemporaryDirectory()
-        names = ["main", "otlp", "grpc", "jaeger", "zipkin", "thrift"]
+        names = ["main", "otlp", "grpc", "jaeger", "jaeger_grpc", "zipkin", "thrift"]
         self.ports = dict(zip(names, free_ports(len(names))))
         self.flags = flags
         self.start()
@@ -98,7 +98,7 @@ class Server:
         p = {k: f"127.0.0.1:{v}" for k, v in self.ports.items()}
         self.proc = subprocess.Popen(
             [BIN, "serve", f"-storageDataPath={self.dir.name}", f"-httpListenAddr={p['main']}", f"-otlp.httpListenAddr={p['otlp']}",
-             f"-otlp.grpcListenAddr={p['grpc']}", f"-jaeger.httpListenAddr={p['jaeger']}", f"-zipkin.httpListenAddr={p['zipkin']}",
+             f"-otlp.grpcListenAddr={p['grpc']}", f"-jaeger.httpListenAddr={p['jaeger']}", f"-jaeger.grpcListenAddr={p['jaeger_grpc']}", f"-zipkin.httpListenAddr={p['zipkin']}",
              f"-jaegerThrift.httpListenAddr={p['thrift']}", "-loggerLevel=ERROR", *self.flags], stdout=subprocess.DEVNULL)
         for _ in range(200):
             try:
