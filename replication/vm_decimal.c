@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/cxx/charconv.h"
 #include "base/num.h"
+#include "base/pow10.h"
 #include "replication/vm_block_priv.h"
 
 #define INF_POS   INT64_MAX
@@ -19,29 +20,6 @@
 #define PLAIN_MAX ((int64_t)1 << 53)
 
 enum { PLAIN_SCALE_MAX = 22, ANY_SCALE = INT16_MAX };
-
-static const double pow10_f64[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-static const int64_t pow10_i64[] = {1,
-                                    10,
-                                    100,
-                                    1000,
-                                    10000,
-                                    100000,
-                                    1000000,
-                                    10000000,
-                                    100000000,
-                                    1000000000,
-                                    10000000000,
-                                    100000000000,
-                                    1000000000000,
-                                    10000000000000,
-                                    100000000000000,
-                                    1000000000000000,
-                                    10000000000000000,
-                                    100000000000000000,
-                                    1000000000000000000};
 
 struct decimal {
     int64_t m;
@@ -94,11 +72,11 @@ static struct decimal decimal_of(double v)
         /* Most measurements have few digits: found by trial, proven by the division that reads
          * them. */
         for (int k = 1; k <= 9; k++) {
-            double scaled = v * pow10_f64[k];
+            double scaled = v * ks_pow10_f64[k];
             if (fabs(scaled) >= 9007199254740992.0)
                 break;
             double m = nearbyint(scaled);
-            if (m / pow10_f64[k] == v)
+            if (m / ks_pow10_f64[k] == v)
                 return (struct decimal){(int64_t)m, -k};
         }
     }
@@ -118,7 +96,7 @@ static int64_t magnitude(int64_t m)
 /* Whether m × 10^up stays within max. */
 static bool fits(int64_t m, int up, int64_t max)
 {
-    return !m || (up <= 18 && magnitude(m) <= max / pow10_i64[up]);
+    return !m || (up <= 18 && magnitude(m) <= max / ks_pow10_i64[up]);
 }
 
 /* What a block holds so far, at its scale. */
@@ -149,9 +127,9 @@ static bool add(struct fit *f, struct decimal d)
     if (!fits(f->max_plain, up_old, PLAIN_MAX) || !fits(f->max_wide, up_old, INT_MAX63) ||
         !fits(d.m, up_new, plain ? PLAIN_MAX : INT_MAX63))
         return false;
-    f->max_plain = up_old && f->max_plain ? f->max_plain * pow10_i64[up_old] : f->max_plain;
-    f->max_wide = up_old && f->max_wide ? f->max_wide * pow10_i64[up_old] : f->max_wide;
-    int64_t m = magnitude(d.m) * pow10_i64[up_new];
+    f->max_plain = up_old && f->max_plain ? f->max_plain * ks_pow10_i64[up_old] : f->max_plain;
+    f->max_wide = up_old && f->max_wide ? f->max_wide * ks_pow10_i64[up_old] : f->max_wide;
+    int64_t m = magnitude(d.m) * ks_pow10_i64[up_new];
     int64_t *max = plain ? &f->max_plain : &f->max_wide;
     *max = m > *max ? m : *max;
     f->scale = scale;
@@ -179,7 +157,7 @@ void ksi_vm_fit(struct ks_vm_block *b, const int64_t *times, const double *value
     int scale = f.scale == ANY_SCALE ? 0 : f.scale;
     for (size_t k = 0; k < rows; k++)
         if (b->exponents[k] != ANY_SCALE)
-            b->ints[k] *= pow10_i64[b->exponents[k] - scale];
+            b->ints[k] *= ks_pow10_i64[b->exponents[k] - scale];
     *ret_rows = rows;
     *ret_used = i;
     *ret_scale = (int16_t)scale;
@@ -208,7 +186,7 @@ void ksi_vm_to_doubles(const int64_t *ints, size_t n, int16_t scale, double *out
         else if (m == STALE)
             out[i] = ks_stale_nan();
         else if (plain && magnitude(m) <= PLAIN_MAX)
-            out[i] = scale < 0 ? (double)m / pow10_f64[-scale] : (double)m * pow10_f64[scale];
+            out[i] = scale < 0 ? (double)m / ks_pow10_f64[-scale] : (double)m * ks_pow10_f64[scale];
         else
             out[i] = m ? wide(m, scale) : 0;
     }

@@ -7,10 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/pow10.h"
 #include "storage/mdir_priv.h"
-
-static const double pow10_of[KSI_AGG_RAW] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 1e7,
-                                             1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
 
 enum { SUM_PRODUCT, SUM_PRODUCT_ULPS, SUM_DECIMAL, SUM_RAW };
 enum { INC_DIFFERENCE, INC_DECIMAL, INC_RAW };
@@ -24,27 +22,27 @@ static bool same_bits(double a, double b)
 /* v = i / 10^e exactly, |i| < 2^53. */
 static bool decimal_of(double v, unsigned e, int64_t *ret)
 {
-    double scaled = v * pow10_of[e];
+    double scaled = v * ks_pow10_f64[e];
     if (!(fabs(scaled) < 0x1p53))
         return false;
     *ret = llrint(scaled);
-    return same_bits((double)*ret / pow10_of[e], v);
+    return same_bits((double)*ret / ks_pow10_f64[e], v);
 }
 
 /* v = i / 10^e ± a few ulps, |i| < 2^62. */
 static bool decimal_near(double v, unsigned e, int64_t *ret, int64_t *ret_ulps)
 {
-    double scaled = v * pow10_of[e];
+    double scaled = v * ks_pow10_f64[e];
     if (!(fabs(scaled) < 0x1p62))
         return false;
     *ret = llrint(scaled);
-    *ret_ulps = (int64_t)(ks_f64_bits(v) - ks_f64_bits((double)*ret / pow10_of[e]));
+    *ret_ulps = (int64_t)(ks_f64_bits(v) - ks_f64_bits((double)*ret / ks_pow10_f64[e]));
     return *ret_ulps > -(1 << 20) && *ret_ulps < 1 << 20;
 }
 
 static double from_decimal(uint64_t i, unsigned e, int64_t ulps)
 {
-    return ks_f64_from_bits(ks_f64_bits((double)(int64_t)i / pow10_of[e]) + (uint64_t)ulps);
+    return ks_f64_from_bits(ks_f64_bits((double)(int64_t)i / ks_pow10_f64[e]) + (uint64_t)ulps);
 }
 
 /* The smallest exponent at which all are decimals, else KSI_AGG_RAW. */
@@ -214,7 +212,7 @@ static double read_own(struct agg_reader *x)
     if (x->exp == KSI_AGG_RAW)
         return read_raw(x->fixed);
     uint64_t i = x->first + (uint64_t)ks_read_zigzag(x->varints);
-    return (double)(int64_t)i / pow10_of[x->exp];
+    return (double)(int64_t)i / ks_pow10_f64[x->exp];
 }
 
 static double read_first(struct agg_reader *x)
@@ -222,7 +220,7 @@ static double read_first(struct agg_reader *x)
     if (x->exp == KSI_AGG_RAW)
         return read_raw(x->fixed);
     x->first = (uint64_t)ks_read_zigzag(x->varints);
-    return (double)(int64_t)x->first / pow10_of[x->exp];
+    return (double)(int64_t)x->first / ks_pow10_f64[x->exp];
 }
 
 static double read_near(struct agg_reader *x, uint64_t base)

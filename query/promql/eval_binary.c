@@ -2,6 +2,7 @@
  * Binary operators between scalars and vectors: matching of series, joins, fills, and the
  * point-by-point work. Set operators and default/if/ifnot are in binary_set.c.
  */
+#include "query/promql/binary_op.h"
 #include "query/promql/exec_priv.h"
 
 struct ksi_label_filter ksi_match_filter(const struct ks_expr_binary *b)
@@ -20,45 +21,10 @@ static bool keeps_name(const struct ks_expr_binary *b)
 }
 
 /* --- one point --- */
-static bool compare(enum ks_binary_op op, double a, double b)
-{
-    switch (op) {
-    case KS_OP_EQ: /* NaN equals NaN, so that `!= NaN` is a filter */
-        return isnan(a) ? isnan(b) : a == b;
-    case KS_OP_NE:
-        return isnan(a) ? !isnan(b) : isnan(b) || a != b;
-    case KS_OP_LT:
-        return a < b;
-    case KS_OP_GT:
-        return a > b;
-    case KS_OP_LE:
-        return a <= b;
-    default:
-        return a >= b;
-    }
-}
-
 static double arith(enum ks_binary_op op, double a, double b)
 {
-    switch (op) {
-    case KS_OP_ADD:
-        return a + b;
-    case KS_OP_SUB:
-        return a - b;
-    case KS_OP_MUL:
-        return a * b;
-    case KS_OP_DIV:
-        return a / b;
-    case KS_OP_MOD:
-        return fmod(a, b);
-    case KS_OP_POW:
-        return isnan(a) ? NAN : pow(a, b);
-    case KS_OP_ATAN2:
-        return atan2(a, b);
-    default:
-        KS_ASSERT(!"not an arithmetic operator");
-        return NAN;
-    }
+    /* pow(NaN, 0) is 1: a value where there was none */
+    return op == KS_OP_POW && isnan(a) ? NAN : ksi_op_arith(op, a, b);
 }
 
 static double one_point(const struct ks_expr_binary *b, enum ks_binary_op op, double x, double y)
@@ -66,8 +32,8 @@ static double one_point(const struct ks_expr_binary *b, enum ks_binary_op op, do
     if (!ks_op_is_comparison(op))
         return arith(op, x, y);
     if (b->return_bool)
-        return isnan(x) ? NAN : compare(op, x, y);
-    return compare(op, x, y) ? x : NAN;
+        return isnan(x) ? NAN : ksi_op_holds_mql(op, x, y);
+    return ksi_op_holds_mql(op, x, y) ? x : NAN;
 }
 
 static void run_points(const struct ksi_ctx *ctx, const struct ks_expr_binary *b,

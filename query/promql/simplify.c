@@ -2,28 +2,8 @@
  * Folding of constants in MetricsQL: operations over two numbers or two strings become their value
  * at parse time, as VictoriaMetrics does. Numbers that depend on the step stay. Thread role: any.
  */
-#include <math.h>
-
+#include "query/promql/binary_op.h"
 #include "query/promql/parser_priv.h"
-
-/* MetricsQL takes NaN as equal to NaN. */
-static bool compare(enum ks_binary_op op, double l, double r)
-{
-    switch (op) {
-    case KS_OP_EQ:
-        return isnan(l) ? isnan(r) : l == r;
-    case KS_OP_NE:
-        return isnan(l) ? !isnan(r) : isnan(r) || l != r;
-    case KS_OP_LT:
-        return l < r;
-    case KS_OP_GT:
-        return l > r;
-    case KS_OP_LE:
-        return l <= r;
-    default:
-        return l >= r;
-    }
-}
 
 static double eval(enum ks_binary_op op, double l, double r)
 {
@@ -38,20 +18,8 @@ static double eval(enum ks_binary_op op, double l, double r)
         return isnan(r) ? l : NAN;
     case KS_OP_UNLESS:
         return NAN;
-    case KS_OP_ADD:
-        return l + r;
-    case KS_OP_SUB:
-        return l - r;
-    case KS_OP_MUL:
-        return l * r;
-    case KS_OP_DIV:
-        return l / r;
-    case KS_OP_MOD:
-        return fmod(l, r);
-    case KS_OP_ATAN2:
-        return atan2(l, r);
     default:
-        return pow(l, r);
+        return ksi_op_arith(op, l, r);
     }
 }
 
@@ -60,7 +28,7 @@ static ks_err fold_numbers(struct ksi_parser *p, struct ks_expr *e, struct ks_ex
     const struct ks_expr_binary *b = &e->binary;
     double l = b->lhs->number.value, r = b->rhs->number.value, v;
     if (ks_op_is_comparison(b->op)) {
-        bool holds = compare(b->op, l, r);
+        bool holds = ksi_op_holds_mql(b->op, l, r);
         v = b->return_bool ? holds : holds ? l : NAN;
     } else {
         v = eval(b->op, l, r);
@@ -81,7 +49,7 @@ static ks_err fold_strings(struct ksi_parser *p, struct ks_expr *e, struct ks_ex
     }
     if (!ks_op_is_comparison(b->op))
         return KS_OK;
-    bool holds = compare(b->op, ks_slice_cmp(b->lhs->string, b->rhs->string), 0);
+    bool holds = ksi_op_holds_mql(b->op, ks_slice_cmp(b->lhs->string, b->rhs->string), 0);
     return ksi_number_node(p, holds ? 1 : b->return_bool ? 0 : NAN, e->start, e->end, ret);
 }
 

@@ -3,6 +3,7 @@
  * has no value there takes no part: two series of one match group are an error only where both have
  * values.
  */
+#include "query/promql/binary_op.h"
 #include "query/promql/exec_priv.h"
 
 /* on() may name the metric name, which otherwise takes no part. */
@@ -20,50 +21,12 @@ static bool changes_metric(enum ks_binary_op op)
     return !ks_op_is_comparison(op) && !ks_op_is_set(op);
 }
 
-static bool compare(enum ks_binary_op op, double a, double b)
-{
-    switch (op) {
-    case KS_OP_EQ:
-        return a == b;
-    case KS_OP_NE:
-        return a != b;
-    case KS_OP_LT:
-        return a < b;
-    case KS_OP_GT:
-        return a > b;
-    case KS_OP_LE:
-        return a <= b;
-    default:
-        return a >= b;
-    }
-}
-
-static double arith(enum ks_binary_op op, double a, double b)
-{
-    switch (op) {
-    case KS_OP_ADD:
-        return a + b;
-    case KS_OP_SUB:
-        return a - b;
-    case KS_OP_MUL:
-        return a * b;
-    case KS_OP_DIV:
-        return a / b;
-    case KS_OP_MOD:
-        return fmod(a, b);
-    case KS_OP_POW:
-        return pow(a, b);
-    default:
-        return atan2(a, b);
-    }
-}
-
 /* A NaN result must not be taken for a missing point. */
 static double point(const struct ks_expr_binary *b, double x, double y)
 {
     if (!ks_op_is_comparison(b->op))
-        return arith(b->op, x, y);
-    bool holds = compare(b->op, x, y);
+        return ksi_op_arith(b->op, x, y);
+    bool holds = ksi_op_holds(b->op, x, y);
     return b->return_bool ? (double)holds : holds ? x : ksi_absent();
 }
 
@@ -86,7 +49,7 @@ static ks_err with_scalar(const struct ksi_ctx *ctx, const struct ks_expr *e, st
                 continue;
             }
             if (filter)
-                x[k] = compare(b->op, l, r) ? x[k] : ksi_absent();
+                x[k] = ksi_op_holds(b->op, l, r) ? x[k] : ksi_absent();
             else
                 x[k] = point(b, l, r);
         }

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/bytes.h"
+#include "base/pow10.h"
 #include "storage/codec/pack_priv.h"
 
 #define MAGIC       0x1.8p52 /* adding it rounds |x| < 2^51 to an integer in the low mantissa bits */
@@ -11,11 +12,6 @@
 #define LIMIT       0x1p51
 #define LARGE_LIMIT 0x1p63
 #define SAMPLE      32
-
-static const double pow10_table[KSI_EXPONENT_MAX + 1] = {
-    1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,
-    1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-};
 
 static inline bool exact(double v, double p)
 {
@@ -35,9 +31,9 @@ static int raise_exponent(double v, int e)
     if (e == 0 && exact_large(v))
         return 0;
     for (; e <= KSI_EXPONENT_MAX; e++) {
-        if (exact(v, pow10_table[e]))
+        if (exact(v, ks_pow10_f64[e]))
             return e;
-        if (!(fabs(v * pow10_table[e]) < LIMIT))
+        if (!(fabs(v * ks_pow10_f64[e]) < LIMIT))
             return -1;
     }
     return -1;
@@ -87,7 +83,7 @@ KSI_CLONES static bool scaled_exact(const double *v, size_t n, double p, int64_t
 size_t ksi_decimal_to_ints(const double *v, size_t n, int exponent, int64_t *x, uint16_t *bad,
                            size_t max_bad)
 {
-    double p = pow10_table[exponent];
+    double p = ks_pow10_f64[exponent];
     if (exponent ? scaled_exact(v, n, p, x) : ints_exact(v, n, x))
         return 0;
     size_t count = 0;
@@ -127,7 +123,7 @@ KSI_CLONES void ksi_decimal_from_ints(double *ret, size_t n, int exponent)
             ret[i] = to_double(ks_f64_bits(ret[i]));
         return;
     }
-    double p = pow10_table[exponent];
+    double p = ks_pow10_f64[exponent];
     for (size_t i = 0; i < n; i++)
         ret[i] = to_double(ks_f64_bits(ret[i])) / p;
 }

@@ -3,30 +3,11 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/pow10.h"
 #include "base/time.h"
 #include "storage/logs/token.h"
 
 enum { TIME_HEAD = 19, INT_DIGITS_MAX = 19, DECIMAL_DIGITS_MAX = 18, HEX_DIGITS_MIN = 8 };
-
-static const int64_t pow10_of[19] = {1,
-                                     10,
-                                     100,
-                                     1000,
-                                     10000,
-                                     100000,
-                                     1000000,
-                                     10000000,
-                                     100000000,
-                                     1000000000,
-                                     10000000000,
-                                     100000000000,
-                                     1000000000000,
-                                     10000000000000,
-                                     100000000000000,
-                                     1000000000000000,
-                                     10000000000000000,
-                                     100000000000000000,
-                                     1000000000000000000};
 
 /* --- numbers --- */
 
@@ -77,7 +58,7 @@ static bool parse_decimal(const struct ks_typed *t, struct ks_slice s, int64_t *
     if (!digits(s.ptr, whole, &a) || !digits(s.ptr + whole + 1, t->digits, &b) ||
         (whole > 1 && s.ptr[0] == '0'))
         return false;
-    int64_t v = (int64_t)(a * (uint64_t)pow10_of[t->digits] + b);
+    int64_t v = (int64_t)(a * (uint64_t)ks_pow10_i64[t->digits] + b);
     if (negative && v == 0)
         return false;
     *ret = negative ? -v : v;
@@ -124,7 +105,8 @@ static bool parse_time(const struct ks_typed *t, struct ks_slice s, int64_t *ret
     ks_civil_from_days(day, &ry, &rm, &rd);
     if (rm != mo || rd != d)
         return false; /* the 31st of a month without one */
-    *ret = (day * 86400 + (int64_t)(h * 3600 + mi * 60 + sec)) * pow10_of[t->digits] + (int64_t)f;
+    *ret =
+        (day * 86400 + (int64_t)(h * 3600 + mi * 60 + sec)) * ks_pow10_i64[t->digits] + (int64_t)f;
     return true;
 }
 
@@ -159,7 +141,7 @@ static char *put_digits(char *p, uint64_t v, size_t n)
 static size_t print_decimal(const struct ks_typed *t, int64_t v, char *out)
 {
     char *p = out;
-    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v, scale = (uint64_t)pow10_of[t->digits];
+    uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v, scale = (uint64_t)ks_pow10_i64[t->digits];
     if (v < 0)
         *p++ = '-';
     p += ks_u64_format(p, u / scale);
@@ -181,7 +163,7 @@ static size_t print_ipv4(uint32_t v, char *out)
 
 static size_t print_time(const struct ks_typed *t, int64_t v, char *out)
 {
-    int64_t scale = pow10_of[t->digits], y;
+    int64_t scale = ks_pow10_i64[t->digits], y;
     int64_t sec = v / scale - (v % scale < 0);
     uint64_t f = (uint64_t)v - (uint64_t)sec * (uint64_t)scale;
     int64_t day = sec / 86400 - (sec % 86400 < 0), s = sec - day * 86400;
