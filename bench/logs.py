@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The log benchmark: see logs.sh. Ingestion of JSON lines, memory, disk, queries with their answers compared."""
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -171,7 +172,7 @@ def ask(s, args, work, query_args):
             f.write(f"/select/logsql/{endpoint}?{urllib.parse.urlencode(q)}\n")
     folder = f"{work}/answers-{s.label.lower()}"
     os.makedirs(folder, exist_ok=True)
-    figures = run(s.load, "query", f"--addr={s.addr}", f"--paths={paths}", f"--save={folder}", f"--pid={s.pid}", "--max=20")
+    figures = run(s.load, "query", f"--addr={s.addr}", f"--paths={paths}", f"--save={folder}", f"--pid={s.pid}", f"--max={args.max}")
     bodies = []
     for i in range(len(QUERIES)):
         path = next((os.path.join(folder, f) for f in (f"{i}", f"{i}.txt", f"{i:03d}", f"{i}.json")
@@ -193,20 +194,38 @@ def main():
     p.add_argument("--lines", type=int, default=2_000_000)
     p.add_argument("--pods", type=int, default=300)
     p.add_argument("--json")
+    p.add_argument("--keep", metavar="DIR", help="keeps lines and stores there; when they are there already, only asks")
+    p.add_argument("--max", type=int, default=20, help="runs of a query")
     args = p.parse_args()
     load = f"{args.build}/bench/bench_load"
-    with tempfile.TemporaryDirectory(prefix="kofstore-bench-logs-") as work:
+    with contextlib.ExitStack() as stack:
+        work = args.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="kofstore-bench-logs-"))
+        os.makedirs(work, exist_ok=True)
         start_ms = int(time.time()) * 1000 - SPAN_MS - 60000
         data = work + "/lines.bin"
-        made = run(load, "genlogs", f"--out={data}", f"--lines={args.lines}", f"--pods={args.pods}", f"--start-ms={start_ms}",
-                   f"--span-ms={SPAN_MS}")[0]
+        kept = work + "/made.json"
+        old = os.path.exists(kept)
+        if old:
+            with open(kept) as f:
+                made = json.load(f)
+            start_ms = made["start_ms"]
+        else:
+            made = run(load, "genlogs", f"--out={data}", f"--lines={args.lines}", f"--pods={args.pods}",
+                       f"--start-ms={start_ms}", f"--span-ms={SPAN_MS}")[0]
+            made["start_ms"] = start_ms
         found = find(work, args.build)
         print(f"# Logs: {made['lines']} lines, {made['bytes'] / 1e6:.0f} MB of JSON, {args.pods} pods, "
               f"{platform.machine()}, {os.cpu_count()} cores\n")
-        ingested = [ingest(s, data, made, load) for s in found]
-        names = list(ingested[0])
-        table(["", *[s.label for s in found], "ratio"],
-              [[n, *[f"{r[n]:.3g}" for r in ingested], ratio(*[r[n] for r in ingested])] for n in names])
+        for s in found if old else ():
+            s.start()
+        ingested = [] if old else [ingest(s, data, made, load) for s in found]
+        names = list(ingested[0]) if ingested else []
+        if names:
+            table(["", *[s.label for s in found], "ratio"],
+                  [[n, *[f"{r[n]:.3g}" for r in ingested], ratio(*[r[n] for r in ingested])] for n in names])
+        if args.keep and not old:
+            with open(kept, "w") as f:
+                json.dump(made, f)
         query_args = {"from": str(start_ms // 1000), "to": str(made["end_ms"] // 1000 + 1), "id": rare_id(data)}
         asked = [ask(s, args, work, query_args) for s in found]
         body = []
