@@ -8,6 +8,8 @@ struct ks_log_block {
     struct ks_log_scan *scan;
     const struct ksi_scan_block *at;
     uint32_t rows;
+    bool
+        opened; /* mem or disk holds it: by the first question that needs more than its row count */
     struct ksi_mem_block mem;
     struct ks_lblock *disk;
     struct ksi_lpart_view *view; /* of the part; NULL: in memory */
@@ -62,11 +64,21 @@ ks_err ks_log_block_open(struct ks_log_block *b, struct ks_log_scan *scan, size_
     b->rows = b->at->rows;
     b->streams = NULL;
     b->of_row = NULL;
-    b->view = NULL;
-    if (b->at->part == KSI_NO_PART)
-        return ksi_mem_block_open(&b->mem, &scan->views[b->at->index]);
-    b->view = &scan->list->views[b->at->part];
-    return note(b, ks_lblock_open(b->disk, b->view->part->p, b->at->index));
+    b->opened = false;
+    b->view = b->at->part == KSI_NO_PART ? NULL : &scan->list->views[b->at->part];
+    return KS_OK;
+}
+
+static ks_err need_open(struct ks_log_block *b)
+{
+    if (KS_LIKELY(b->opened))
+        return KS_OK;
+    if (b->view)
+        KS_TRY(note(b, ks_lblock_open(b->disk, b->view->part->p, b->at->index)));
+    else
+        KS_TRY(ksi_mem_block_open(&b->mem, &b->scan->views[b->at->index]));
+    b->opened = true;
+    return KS_OK;
 }
 
 uint32_t ks_log_block_rows(const struct ks_log_block *b)
@@ -125,6 +137,7 @@ static ks_err select_streams(struct ks_log_block *b, uint64_t *bits)
     const struct ks_log_scan *s = b->scan;
     if (!s->opts.tenants && !s->opts.stream && !s->store->rules)
         return KS_OK;
+    KS_TRY(need_open(b));
     if (b->view) {
         const struct ks_lblock_run *runs;
         size_t n = ks_lblock_runs(b->disk, &runs);
@@ -176,6 +189,7 @@ ks_err ks_log_block_select(struct ks_log_block *b, uint64_t *bits, bool *ret_any
 
 ks_err ks_log_block_times(struct ks_log_block *b, const int64_t **ret_ns)
 {
+    KS_TRY(need_open(b));
     if (b->view)
         return note(b, ks_lblock_times(b->disk, ret_ns));
     *ret_ns = b->mem.times;
@@ -206,6 +220,7 @@ ks_err ks_log_block_streams(struct ks_log_block *b, const struct ks_log_stream *
                             size_t *ret_count, const uint32_t **ret_of_row)
 {
     const struct ks_lblock_run *runs;
+    KS_TRY(need_open(b));
     if (b->view && !b->streams)
         KS_TRY(make_streams(b));
     *ret_streams = b->view ? b->streams : b->mem.streams;
@@ -216,6 +231,7 @@ ks_err ks_log_block_streams(struct ks_log_block *b, const struct ks_log_stream *
 
 ks_err ks_log_block_names(struct ks_log_block *b, const struct ks_slice **ret, size_t *ret_count)
 {
+    KS_TRY(need_open(b));
     if (b->view) {
         *ret_count = ks_lblock_names(b->disk, ret);
         return KS_OK;
@@ -228,6 +244,7 @@ ks_err ks_log_block_names(struct ks_log_block *b, const struct ks_slice **ret, s
 ks_err ks_log_block_column_rows(struct ks_log_block *b, struct ks_slice name, const uint64_t *bits,
                                 struct ks_log_column *ret)
 {
+    KS_TRY(need_open(b));
     if (b->view)
         return note(b, ks_lblock_column(b->disk, name, bits, ret));
     return ksi_mem_block_column(&b->mem, name, ret);
@@ -242,6 +259,7 @@ ks_err ks_log_block_filter(struct ks_log_block *b, struct ks_slice name,
                            const struct ks_log_pred *pred, uint64_t *bits)
 {
     KS_TRY(ks_read_ctx_check(b->scan->opts.ctx));
+    KS_TRY(need_open(b));
     if (b->rows % 64)
         bits[b->rows / 64] &= (1ull << b->rows % 64) - 1;
     if (b->view)

@@ -188,8 +188,25 @@ static ks_err drop_empty(struct ks_lq_rows *rows, struct ks_arena *arena)
     return KS_OK;
 }
 
-ks_err ksi_lq_block_rows(struct ksi_lq_worker *w, const struct ksi_lq_need *need,
-                         const uint64_t *bits, struct ks_lq_rows *ret)
+/* The columns of a list of names. */
+static ks_err listed_cols(struct ksi_lq_worker *w, const struct ksi_lq_need *need,
+                          const uint64_t *bits, struct ks_lq_rows *ret)
+{
+    struct ks_lq_col *cols = ks_arena_array(&w->arena, need->fields.count + 1, sizeof *cols);
+    uint32_t n = 0;
+    bool found;
+    if (!cols)
+        return ks_arena_err(&w->arena);
+    for (size_t i = 0; i < need->fields.count; i++) {
+        KS_TRY(view_column(&w->view, need->fields.items[i].name, bits, &cols[n], &found));
+        n += found;
+    }
+    *ret = (struct ks_lq_rows){w->view.row_count, n, cols};
+    return KS_OK;
+}
+
+static ks_err needed_cols(struct ksi_lq_worker *w, const struct ksi_lq_need *need,
+                          const uint64_t *bits, struct ks_lq_rows *ret)
 {
     static const char *const special[] = {"_time", "_stream", "_stream_id"};
     const struct ks_slice *names;
@@ -207,7 +224,18 @@ ks_err ksi_lq_block_rows(struct ksi_lq_worker *w, const struct ksi_lq_need *need
         KS_TRY(view_column(&w->view, name, bits, &cols[n], &found));
         n += found;
     }
-    struct ks_lq_rows all = {w->view.row_count, n, cols};
+    *ret = (struct ks_lq_rows){w->view.row_count, n, cols};
+    return KS_OK;
+}
+
+ks_err ksi_lq_block_rows(struct ksi_lq_worker *w, const struct ksi_lq_need *need,
+                         const uint64_t *bits, struct ks_lq_rows *ret)
+{
+    struct ks_lq_rows all;
+    if (need->listed)
+        KS_TRY(listed_cols(w, need, bits, &all));
+    else
+        KS_TRY(needed_cols(w, need, bits, &all));
     KS_TRY(ks_lq_rows_compact(&all, bits, &w->arena, ret));
     return drop_empty(ret, &w->arena);
 }
@@ -218,6 +246,21 @@ static uint64_t count_bits(const uint64_t *bits, uint32_t rows)
     for (uint32_t i = 0; i < KS_ROW_WORDS(rows); i++)
         n += (uint64_t)__builtin_popcountll(bits[i]);
     return n;
+}
+
+static ks_err push_rows(struct ksi_lq_worker *w, uint64_t *bits)
+{
+    struct ksi_lq_run *run = w->run;
+    struct ks_lq_rows rows;
+    if (run->newest_early) {
+        const int64_t *times;
+        KS_TRY(run->x.source->times(w->block, &times));
+        KS_TRY(ksi_lq_newest_prune(run->newest, times, w->view.row_count, &w->arena, bits));
+        if (!ksi_lq_bits_any(bits, w->view.row_count))
+            return KS_OK;
+    }
+    KS_TRY(ksi_lq_block_rows(w, &run->need, bits, &rows));
+    return ks_lq_push(run->stages[0], w->number, &rows);
 }
 
 ks_err ksi_lq_scan_block(struct ksi_lq_worker *w, void *scan, size_t i)
@@ -240,26 +283,19 @@ ks_err ksi_lq_scan_block(struct ksi_lq_worker *w, void *scan, size_t i)
     KS_TRY(src->select(w->block, selected, &any));
     if (!any)
         return KS_OK;
+    uint64_t scanned = count_bits(selected, w->view.row_count), found = scanned;
     atomic_fetch_add_explicit(&run->counters->blocks, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&run->counters->rows_scanned, count_bits(selected, w->view.row_count),
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->counters->rows_scanned, scanned, memory_order_relaxed);
     atomic_fetch_add_explicit(&run->counters->bytes_scanned, src->block_meta(scan, i).bytes,
                               memory_order_relaxed);
     memcpy(bits, selected, words * sizeof *bits);
     w->view.selected = selected;
-    KS_TRY(ksi_lq_cond_eval_view(run->cond, &w->view, bits));
-    if (!ksi_lq_bits_any(bits, w->view.row_count))
-        return KS_OK;
-    struct ks_lq_rows rows;
-    atomic_fetch_add_explicit(&run->counters->rows_found, count_bits(bits, w->view.row_count),
-                              memory_order_relaxed);
-    if (run->newest_early) {
-        const int64_t *times;
-        KS_TRY(src->times(w->block, &times));
-        KS_TRY(ksi_lq_newest_prune(run->newest, times, w->view.row_count, &w->arena, bits));
-        if (!ksi_lq_bits_any(bits, w->view.row_count))
-            return KS_OK;
+    if (!ksi_lq_cond_is_all(run->cond)) {
+        KS_TRY(ksi_lq_cond_eval_view(run->cond, &w->view, bits));
+        found = count_bits(bits, w->view.row_count);
     }
-    KS_TRY(ksi_lq_block_rows(w, &run->need, bits, &rows));
-    return ks_lq_push(run->stages[0], w->number, &rows);
+    if (!found)
+        return KS_OK;
+    atomic_fetch_add_explicit(&run->counters->rows_found, found, memory_order_relaxed);
+    return push_rows(w, bits);
 }

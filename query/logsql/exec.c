@@ -8,7 +8,7 @@
 #include "sys/clock.h"
 #include "sys/pool.h"
 
-enum { MAX_SUBQUERY_DEPTH = 16, MAX_WORKERS = 64 };
+enum { MAX_SUBQUERY_DEPTH = 16, MAX_WORKERS = 64, ALONE_US = 300 };
 
 /* ---------------------------------------------------------------- the context */
 
@@ -171,7 +171,8 @@ static ks_err plan(struct ksi_lq_run *run)
     set_rate_steps(run, (struct ks_lq_query *)(uintptr_t)q);
     KS_TRY(ksi_lq_needed(q->pipes, q->pipe_count, &run->arena, &run->need));
     if (run->req->newest)
-        return ksi_lq_need_add(&run->arena, &run->need, KS_SLICE_LIT("_time"));
+        KS_TRY(ksi_lq_need_add(&run->arena, &run->need, KS_SLICE_LIT("_time")));
+    ksi_lq_need_list(&run->need);
     return KS_OK;
 }
 
@@ -229,22 +230,27 @@ static void fail_run(struct ksi_lq_run *run, ks_err err)
     atomic_store_explicit(&run->failed, true, memory_order_relaxed);
 }
 
-static ks_err work(struct ksi_lq_run *run, struct ksi_lq_worker *w)
+/* Takes blocks until there are no more, or until the clock says `until_us` (0: no such limit). */
+static ks_err work(struct ksi_lq_run *run, struct ksi_lq_worker *w, int64_t until_us)
 {
     for (;;) {
+        if (until_us && ks_mono_us() >= until_us)
+            return KS_OK;
         size_t i = atomic_fetch_add_explicit(&run->next_block, 1, memory_order_relaxed);
         if (i >= run->block_count || atomic_load_explicit(&run->failed, memory_order_relaxed) ||
             ks_lq_stage_done(run->stages[0]))
-            return KS_OK;
+            break;
         KS_TRY(ks_lq_check(&run->x));
         if (run->newest) {
             struct ks_log_block_meta m = run->x.source->block_meta(run->scan, i);
             if (shift(m.max_ns, -run->x.query->options.time_offset_ns) <
                 ksi_lq_newest_threshold(run->newest))
-                return KS_OK; /* blocks come newest first */
+                break; /* blocks come newest first */
         }
         KS_TRY(ksi_lq_scan_block(w, run->scan, i));
     }
+    atomic_store_explicit(&run->exhausted, true, memory_order_relaxed);
+    return KS_OK;
 }
 
 static void run_worker(void *arg, size_t i)
@@ -253,10 +259,21 @@ static void run_worker(void *arg, size_t i)
     struct ksi_lq_worker w;
     ks_err err = ksi_lq_worker_init(&w, run, (unsigned)i);
     if (!err)
-        err = work(run, &w);
+        err = work(run, &w, 0);
     if (err)
         fail_run(run, err);
     ksi_lq_worker_done(&w);
+}
+
+/* The caller begins alone: waking others costs more than most queries do. */
+static ks_err work_alone(struct ksi_lq_run *run)
+{
+    struct ksi_lq_worker w;
+    ks_err err = ksi_lq_worker_init(&w, run, 0);
+    if (!err)
+        err = work(run, &w, run->x.worker_count > 1 ? ks_mono_us() + ALONE_US : 0);
+    ksi_lq_worker_done(&w);
+    return err;
 }
 
 static ks_err scan(struct ksi_lq_run *run)
@@ -274,13 +291,15 @@ static ks_err scan(struct ksi_lq_run *run)
         return KS_OK;
     KS_TRY(run->x.source->scan(run->x.source->self, &opts, &run->scan));
     run->block_count = run->x.source->block_count(run->scan);
-    size_t workers = run->x.worker_count;
-    if (workers > run->block_count)
-        workers = run->block_count;
-    if (workers > 1)
-        ks_pool_for(run->x.pool, workers, run_worker, run);
-    else if (workers == 1)
-        run_worker(run, 0);
+    if (!run->block_count)
+        return KS_OK;
+    KS_TRY(work_alone(run));
+    size_t next = atomic_load_explicit(&run->next_block, memory_order_relaxed);
+    size_t left = next < run->block_count ? run->block_count - next : 0;
+    if (atomic_load_explicit(&run->exhausted, memory_order_relaxed) || !left)
+        return KS_OK;
+    ks_pool_for(run->x.pool, left < run->x.worker_count ? left : run->x.worker_count, run_worker,
+                run);
     if (run->err)
         return ks_fail(run->err, "%s", run->err_text);
     return KS_OK;

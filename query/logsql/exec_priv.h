@@ -27,8 +27,7 @@ struct ksi_lq_run {
     void *scan;
     size_t block_count;
     atomic_size_t next_block;
-    atomic_uint next_worker;
-    atomic_bool failed;
+    atomic_bool failed, exhausted; /* exhausted: no block is worth reading any more */
     pthread_mutex_t lock;
     ks_err err;
     char err_text[512];

@@ -2,6 +2,8 @@
  */
 #include "query/logsql/plan.h"
 
+#include <string.h>
+
 /* ---------------------------------------------------------------- column sets */
 
 static bool in_fields(const struct ks_lq_fields *f, struct ks_slice name)
@@ -69,6 +71,29 @@ static ks_err add_name(struct ks_arena *arena, struct ksi_lq_need *n, struct ks_
 ks_err ksi_lq_need_add(struct ks_arena *arena, struct ksi_lq_need *n, struct ks_slice name)
 {
     return add_name(arena, n, name);
+}
+
+void ksi_lq_need_list(struct ksi_lq_need *n)
+{
+    size_t count = 0;
+    n->listed = false;
+    for (size_t i = 0; i < n->fields.count; i++)
+        if (n->all || n->fields.items[i].prefix)
+            return;
+    for (size_t i = 0; i < n->fields.count; i++) {
+        struct ks_lq_field x = n->fields.items[i];
+        size_t at = count;
+        while (at && ks_slice_cmp(n->fields.items[at - 1].name, x.name) > 0)
+            at--;
+        if (at && ks_slice_eq(n->fields.items[at - 1].name, x.name))
+            continue;
+        memmove(&n->fields.items[at + 1], &n->fields.items[at],
+                (count - at) * sizeof *n->fields.items);
+        n->fields.items[at] = x;
+        count++;
+    }
+    n->fields.count = count;
+    n->listed = !n->all;
 }
 
 static ks_err add_fields(struct ks_arena *arena, struct ksi_lq_need *n,

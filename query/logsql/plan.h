@@ -13,6 +13,7 @@ struct ksi_lq_need {
     bool all;
     struct ks_lq_fields fields, except;
     size_t fields_cap, except_cap;
+    bool listed; /* fields are names, ascending, each once: ksi_lq_need_list */
 };
 bool ksi_lq_need_has(const struct ksi_lq_need *n, struct ks_slice name);
 
@@ -37,6 +38,9 @@ bool ksi_lq_pipe_one_to_one(const struct ks_lq_pipe *p);
 /* Adds a field to what is needed. */
 KS_NODISCARD ks_err ksi_lq_need_add(struct ks_arena *arena, struct ksi_lq_need *n,
                                     struct ks_slice name);
+
+/* Makes `fields` a list of names where it can be one. */
+void ksi_lq_need_list(struct ksi_lq_need *n);
 
 struct ks_lq_exec;
 /* The query with every in(subquery) replaced by the values it gave. */

@@ -41,16 +41,16 @@ static ks_err ruled_out(struct ks_lblock *b, const struct ksi_column *c,
 {
     struct ks_slice bloom;
     *ret = false;
-    if (!c->bloom_len || !pred->token_count)
+    if (!c->dir->bloom_len || !pred->token_count)
         return KS_OK;
     KS_TRY(ksi_lblock_bloom(b, &bloom));
-    if (c->bloom_at > bloom.len || c->bloom_len > bloom.len - c->bloom_at)
+    if (c->dir->bloom_at > bloom.len || c->dir->bloom_len > bloom.len - c->dir->bloom_at)
         return ks_fail(KS_ECORRUPT, "%s: log block %zu: filter out of range",
                        ks_part_path(b->part->file), b->index);
-    bloom = ks_slice(bloom.ptr + c->bloom_at, c->bloom_len);
+    bloom = ks_slice(bloom.ptr + c->dir->bloom_at, c->dir->bloom_len);
     for (size_t i = 0; i < pred->token_count && !*ret; i++) {
         struct ks_slice t = pred->tokens[i];
-        if (c->bloom_without_numbers && all_digits(t))
+        if (c->dir->bloom_without_numbers && all_digits(t))
             continue;
         *ret = !ks_bloom_may_have(bloom, ks_token_hash(t));
     }
@@ -324,9 +324,10 @@ static bool none_set(const uint64_t *bits, uint32_t rows)
 ks_err ks_lblock_filter(struct ks_lblock *b, struct ks_slice name, const struct ks_log_pred *pred,
                         uint64_t *bits)
 {
-    struct ksi_column *c = ksi_lblock_find(b, name);
+    struct ksi_column *c;
     const uint64_t *want;
     bool out;
+    KS_TRY(ksi_lblock_find(b, name, &c));
     if (!c) {
         if (!pred->match_empty)
             memset(bits, 0, KS_ROW_WORDS(b->rows) * 8);
@@ -334,10 +335,15 @@ ks_err ks_lblock_filter(struct ks_lblock *b, struct ks_slice name, const struct 
     }
     if (none_set(bits, b->rows))
         return KS_OK;
+    KS_TRY(ruled_out(b, c, pred, &out));
+    if (out && !pred->match_empty) {
+        memset(bits, 0, KS_ROW_WORDS(b->rows) * 8);
+        return KS_OK;
+    }
+    KS_TRY(ksi_column_parse(b, c));
     uint64_t *hit = ks_arena_zalloc(&b->arena, (c->count / 64 + 1) * 8);
     if (!hit)
         return ks_arena_err(&b->arena);
-    KS_TRY(ruled_out(b, c, pred, &out));
     if (!out) {
         KS_TRY(ksi_column_want(b, c, bits, &want));
         if (!none_set(want, c->count))

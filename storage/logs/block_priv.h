@@ -118,7 +118,7 @@ struct ksi_vector {
 /* The pages of a block, read when asked for. */
 struct ksi_pages {
     struct ks_part *part;
-    struct ks_page_ref *refs;
+    const uint8_t *refs; /* stored: KS_PAGE_REF_BYTES each */
     struct ks_page *pins;
     uint32_t count;
 };

@@ -17,17 +17,15 @@ static ks_err malformed(const struct ks_lblock *b, const char *what)
 
 static void release(struct ks_lblock *b)
 {
-    for (uint32_t i = 0; i < b->pages.count; i++)
+    for (uint32_t i = 0; b->dir && i < b->pages.count; i++)
         if (b->pages.pins[i].pin)
             ks_page_release(&b->pages.pins[i]);
     b->pages.count = 0;
-    if (b->dir.pin)
-        ks_page_release(&b->dir);
     if (b->bloom.pin)
         ks_page_release(&b->bloom);
-    b->dir = b->bloom = (struct ks_page){0};
-    b->columns = NULL;
-    b->column_count = 0;
+    ks_cache_entry_unref(b->dir_entry);
+    b->dir_entry = NULL;
+    b->dir = NULL;
     b->times = NULL;
     b->rows = 0;
     ks_arena_reset(&b->arena);
@@ -52,95 +50,6 @@ void ks_lblock_free(struct ks_lblock *b)
     ks_free(b);
 }
 
-/* --- the directory --- */
-
-static ks_err read_pages(struct ks_lblock *b, struct ks_reader *r)
-{
-    uint8_t version = ks_read_u8(r);
-    uint64_t n = ks_read_varint(r);
-    if (version != KSI_BLOCK_VERSION)
-        return ks_fail(KS_EUNSUPPORTED, "%s: log block version %u is not known to this version",
-                       ks_part_path(b->part->file), version);
-    if (n > KSI_BLOCK_PAGES || n * KS_PAGE_REF_BYTES > ks_reader_left(r))
-        return malformed(b, "count of pages");
-    b->pages.refs = ks_arena_array(&b->arena, (size_t)n + 1, sizeof *b->pages.refs);
-    b->pages.pins = ks_arena_zalloc(&b->arena, ((size_t)n + 1) * sizeof *b->pages.pins);
-    if (!b->pages.refs || !b->pages.pins)
-        return ks_arena_err(&b->arena);
-    for (uint64_t i = 0; i < n; i++)
-        b->pages.refs[i] =
-            ks_page_ref_load((const uint8_t *)ks_read_bytes(r, KS_PAGE_REF_BYTES).ptr);
-    b->pages.part = b->part->file;
-    b->pages.count = (uint32_t)n;
-    return KS_OK;
-}
-
-static ks_err read_runs(struct ks_lblock *b, struct ks_reader *r)
-{
-    const struct ks_lpart_block *meta = &b->part->blocks[b->index].block;
-    uint64_t n = ks_read_varint(r), row = 0, stream = meta->first_stream;
-    if (n < 1 || n > b->rows)
-        return malformed(b, "count of streams");
-    b->runs = ks_arena_array(&b->arena, (size_t)n, sizeof *b->runs);
-    if (!b->runs)
-        return ks_arena_err(&b->arena);
-    for (uint64_t i = 0; i < n; i++) {
-        stream += ks_read_varint(r);
-        uint64_t rows = ks_read_varint(r);
-        if (r->bad || stream > meta->last_stream || rows < 1 || rows > b->rows - row)
-            return malformed(b, "streams");
-        b->runs[i] = (struct ks_lblock_run){(uint32_t)stream, (uint32_t)row};
-        row += rows;
-    }
-    b->run_count = (size_t)n;
-    return row == b->rows && stream == meta->last_stream ? KS_OK : malformed(b, "streams");
-}
-
-static ks_err read_times(struct ks_lblock *b, struct ks_reader *r)
-{
-    struct ksi_node *n = &b->time_node;
-    uint64_t unit = ks_read_varint(r);
-    *n = (struct ksi_node){.kind = KSI_NODE_TYPED, .count = b->rows};
-    if (unit < 1 || unit > 1000000000 || !ksi_numbers_parse(r, n))
-        return malformed(b, "times");
-    b->time_unit = (int64_t)unit;
-    return KS_OK;
-}
-
-static ks_err read_runs_of_presence(struct ks_lblock *b, struct ks_reader *r, struct ksi_column *c)
-{
-    uint64_t n = ks_read_varint(r), row = 0, rows = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t skip = ks_read_varint(r), len = ks_read_varint(r);
-        if (r->bad || skip > b->rows - row || len > b->rows - row - skip)
-            return malformed(b, "presence");
-        row += skip;
-        for (uint64_t k = row; k < row + len; k++)
-            c->present[k / 64] |= 1ull << k % 64;
-        row += len;
-        rows += len;
-    }
-    return rows == c->count ? KS_OK : malformed(b, "presence");
-}
-
-static ks_err read_presence(struct ks_lblock *b, struct ks_reader *r, struct ksi_column *c)
-{
-    uint8_t how = ks_read_u8(r);
-    if (how == KSI_PRESENT_ALL)
-        return c->count == b->rows ? KS_OK : malformed(b, "presence");
-    size_t words = KS_ROW_WORDS(b->rows);
-    if (!(c->present = ks_arena_zalloc(&b->arena, words * 8)))
-        return ks_arena_err(&b->arena);
-    if (how == KSI_PRESENT_RUNS)
-        return read_runs_of_presence(b, r, c);
-    struct ksi_loc loc = {0};
-    if (how != KSI_PRESENT_BITS || !ksi_loc_parse(r, &loc) || loc.len != words * 8)
-        return malformed(b, "presence");
-    c->present_loc = loc;
-    c->present_later = true;
-    return KS_OK;
-}
-
 /* The bits of a column that has them in a page. */
 static ks_err load_presence(struct ks_lblock *b, struct ksi_column *c)
 {
@@ -159,41 +68,6 @@ static ks_err load_presence(struct ks_lblock *b, struct ksi_column *c)
     return KS_OK;
 }
 
-static ks_err read_column(struct ks_lblock *b, struct ks_reader *r, struct ksi_column *c)
-{
-    uint64_t number = ks_read_varint(r), count = ks_read_varint(r);
-    if (r->bad || number >= b->part->name_count || count < 1 || count > b->rows)
-        return malformed(b, "column");
-    c->count = (uint32_t)count;
-    KS_TRY(read_presence(b, r, c));
-    KS_TRY(ksi_node_parse(r, &b->arena, c->count, 0, &c->node));
-    c->bloom_len = (uint32_t)ks_read_varint(r);
-    if (c->bloom_len) {
-        c->bloom_at = (uint32_t)ks_read_varint(r);
-        c->bloom_without_numbers = ks_read_u8(r) & KSI_BLOOM_WITHOUT_NUMBERS;
-    }
-    b->names[c - b->columns] = b->part->names[number];
-    return r->bad ? malformed(b, "column") : KS_OK;
-}
-
-static ks_err read_columns(struct ks_lblock *b, struct ks_reader *r)
-{
-    uint64_t n = ks_read_varint(r);
-    if (n > KSI_BLOCK_COLUMNS || n > ks_reader_left(r))
-        return malformed(b, "count of columns");
-    b->columns = ks_arena_zalloc(&b->arena, ((size_t)n + 1) * sizeof *b->columns);
-    b->names = ks_arena_array(&b->arena, (size_t)n + 1, sizeof *b->names);
-    if (!b->columns || !b->names)
-        return ks_arena_err(&b->arena);
-    for (uint64_t i = 0; i < n; i++) {
-        KS_TRY(read_column(b, r, &b->columns[i]));
-        if (i && ks_slice_cmp(b->names[i - 1], b->names[i]) >= 0)
-            return malformed(b, "order of columns");
-    }
-    b->column_count = (size_t)n;
-    return ks_reader_left(r) ? malformed(b, "directory is too long") : KS_OK;
-}
-
 ks_err ks_lblock_open(struct ks_lblock *b, struct ks_lpart *p, size_t i)
 {
     release(b);
@@ -201,12 +75,17 @@ ks_err ks_lblock_open(struct ks_lblock *b, struct ks_lpart *p, size_t i)
     b->part = p;
     b->index = i;
     b->rows = p->blocks[i].block.rows;
-    KS_TRY(ks_part_read(p->file, p->blocks[i].dir, &b->dir));
-    struct ks_reader r = ks_reader(b->dir.raw);
-    KS_TRY(read_pages(b, &r));
-    KS_TRY(read_runs(b, &r));
-    KS_TRY(read_times(b, &r));
-    return read_columns(b, &r);
+    KS_TRY(ksi_dir_get(p, i, &b->arena, &b->dir_entry));
+    const struct ksi_dir *d = ksi_dir_of(b->dir_entry);
+    b->pages.pins = ks_arena_zalloc(&b->arena, (d->page_count + 1u) * sizeof *b->pages.pins);
+    b->columns = ks_arena_zalloc(&b->arena, (d->column_count + 1) * sizeof(struct ksi_column *));
+    if (!b->pages.pins || !b->columns)
+        return ks_arena_err(&b->arena);
+    b->pages.refs = (const uint8_t *)d->text.ptr + d->pages_at;
+    b->pages.part = p->file;
+    b->pages.count = d->page_count;
+    b->dir = d;
+    return KS_OK;
 }
 
 /* --- what it holds --- */
@@ -215,10 +94,14 @@ ks_err ks_lblock_times(struct ks_lblock *b, const int64_t **ret_ns)
 {
     const struct ks_lpart_block *meta = &b->part->blocks[b->index].block;
     if (!b->times) {
-        int64_t *t;
-        KS_TRY(ksi_node_numbers(&b->time_node, &b->pages, &b->arena, &t));
+        int64_t *t, unit;
+        struct ksi_node node;
+        struct ks_reader r = ks_reader(ks_slice_from(b->dir->text, b->dir->times_at));
+        if (!ksi_times_parse(&r, b->rows, &node, &unit))
+            return malformed(b, "times");
+        KS_TRY(ksi_node_numbers(&node, &b->pages, &b->arena, &t));
         for (uint32_t i = 0; i < b->rows; i++) {
-            if (__builtin_mul_overflow(t[i], b->time_unit, &t[i]) || t[i] < meta->min_ns ||
+            if (__builtin_mul_overflow(t[i], unit, &t[i]) || t[i] < meta->min_ns ||
                 t[i] > meta->max_ns)
                 return malformed(b, "time out of range");
         }
@@ -230,30 +113,51 @@ ks_err ks_lblock_times(struct ks_lblock *b, const int64_t **ret_ns)
 
 size_t ks_lblock_runs(const struct ks_lblock *b, const struct ks_lblock_run **ret)
 {
-    *ret = b->runs;
-    return b->run_count;
+    *ret = b->dir->runs;
+    return b->dir->run_count;
 }
 
 size_t ks_lblock_names(const struct ks_lblock *b, const struct ks_slice **ret)
 {
-    *ret = b->names;
-    return b->column_count;
+    *ret = b->dir->names;
+    return b->dir->column_count;
 }
 
-struct ksi_column *ksi_lblock_find(struct ks_lblock *b, struct ks_slice name)
+ks_err ksi_lblock_find(struct ks_lblock *b, struct ks_slice name, struct ksi_column **ret)
 {
-    size_t lo = 0, hi = b->column_count;
+    const struct ksi_dir *d = b->dir;
+    size_t lo = 0, hi = d->column_count;
+    *ret = NULL;
     while (lo < hi) {
         size_t mid = (lo + hi) / 2;
-        int c = ks_slice_cmp(b->names[mid], name);
-        if (c == 0)
-            return &b->columns[mid];
-        if (c < 0)
+        int c = ks_slice_cmp(d->names[mid], name);
+        if (c < 0) {
             lo = mid + 1;
-        else
+        } else if (c > 0) {
             hi = mid;
+        } else {
+            if (!b->columns[mid] &&
+                !(b->columns[mid] = ks_arena_zalloc(&b->arena, sizeof **b->columns)))
+                return ks_arena_err(&b->arena);
+            *ret = b->columns[mid];
+            (*ret)->dir = &d->columns[mid];
+            (*ret)->count = d->columns[mid].count;
+            return KS_OK;
+        }
     }
-    return NULL;
+    return KS_OK;
+}
+
+ks_err ksi_column_parse(struct ks_lblock *b, struct ksi_column *c)
+{
+    if (c->parsed)
+        return KS_OK;
+    struct ks_reader r = ks_reader(ks_slice_from(b->dir->text, c->dir->at));
+    KS_TRY(ksi_presence_parse(&r, b->rows, c->count, &b->arena, &c->present, &c->present_loc));
+    c->present_later = c->present_loc.len > 0;
+    KS_TRY(ksi_node_parse(&r, &b->arena, c->count, 0, &c->node));
+    c->parsed = true;
+    return KS_OK;
 }
 
 /* Bits of rows → bits of the values the column has. */
@@ -310,10 +214,12 @@ static ks_err spread(struct ks_lblock *b, struct ksi_column *c, struct ksi_vecto
 ks_err ks_lblock_column(struct ks_lblock *b, struct ks_slice name, const uint64_t *bits,
                         struct ks_log_column *ret)
 {
-    struct ksi_column *c = ksi_lblock_find(b, name);
+    struct ksi_column *c;
     *ret = (struct ks_log_column){.kind = KS_COL_ABSENT};
+    KS_TRY(ksi_lblock_find(b, name, &c));
     if (!c)
         return KS_OK;
+    KS_TRY(ksi_column_parse(b, c));
     if (!c->decoded) {
         const uint64_t *want;
         struct ksi_vector v;

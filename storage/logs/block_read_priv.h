@@ -2,16 +2,17 @@
 #ifndef KS_STORAGE_LOGS_BLOCK_READ_PRIV_H
 #define KS_STORAGE_LOGS_BLOCK_READ_PRIV_H
 
-#include "storage/logs/log_part_priv.h"
+#include "storage/logs/block_dir.h"
 
+/* A column of the open block, made when it is asked for. */
 struct ksi_column {
+    const struct ksi_dir_column *dir;
     uint32_t count;    /* values: rows that have the column */
     uint64_t *present; /* NULL: all rows */
     struct ksi_loc present_loc;
     bool present_later; /* the bits are still to be read */
     struct ksi_node node;
-    uint32_t bloom_at, bloom_len;
-    bool bloom_without_numbers;
+    bool parsed; /* presence and node */
     bool decoded;
     struct ksi_vector vector; /* spread over the rows */
 };
@@ -21,19 +22,18 @@ struct ks_lblock {
     size_t index;
     uint32_t rows;
     struct ks_arena arena;
-    struct ks_page dir, bloom;
+    struct ks_cache_entry *dir_entry;
+    const struct ksi_dir *dir; /* NULL: no block is open */
+    struct ks_page bloom;
     struct ksi_pages pages;
-    struct ks_lblock_run *runs;
-    size_t run_count;
-    struct ksi_node time_node;
-    int64_t time_unit;
     const int64_t *times;
-    struct ksi_column *columns;
-    struct ks_slice *names;
-    size_t column_count;
+    struct ksi_column **columns; /* of the directory's; NULL: not asked for */
 };
 
-struct ksi_column *ksi_lblock_find(struct ks_lblock *b, struct ks_slice name);
+/* The column, or NULL: its counts and filter can be used, the rest after ksi_column_parse. */
+KS_NODISCARD ks_err ksi_lblock_find(struct ks_lblock *b, struct ks_slice name,
+                                    struct ksi_column **ret);
+KS_NODISCARD ks_err ksi_column_parse(struct ks_lblock *b, struct ksi_column *c);
 KS_NODISCARD ks_err ksi_column_want(struct ks_lblock *b, struct ksi_column *c, const uint64_t *bits,
                                     const uint64_t **ret);
 /* The rows that have the column; NULL: all. */

@@ -23,7 +23,8 @@ ks_err ksi_pages_get(struct ksi_pages *p, struct ksi_loc loc, struct ks_slice *r
         return malformed("page number");
     struct ks_page *pin = &p->pins[loc.page];
     if (!pin->pin)
-        KS_TRY(ks_part_read(p->part, p->refs[loc.page], pin));
+        KS_TRY(ks_part_read(p->part,
+                            ks_page_ref_load(p->refs + (size_t)loc.page * KS_PAGE_REF_BYTES), pin));
     if (loc.offset > pin->raw.len || loc.len > pin->raw.len - loc.offset)
         return malformed("location");
     *ret = ks_slice(pin->raw.ptr + loc.offset, loc.len);

@@ -170,6 +170,7 @@ ks_err ks_lpart_open(struct ks_vfs *vfs, const char *path, struct ks_cache *cach
     struct ks_lpart *p = ks_zalloc(sizeof *p);
     if (!p)
         return KS_ENOMEM;
+    p->dir_owner = ks_cache_owner_new();
     ks_buf_init(&p->names_text, META_MAX);
     ks_buf_init(&p->streams_text, META_MAX);
     ks_err err = ks_part_open(vfs, path, cache, &p->file);
@@ -187,8 +188,10 @@ void ks_lpart_close(struct ks_lpart *p)
 {
     if (!p)
         return;
-    if (p->file)
+    if (p->file) {
+        ks_cache_drop_owner(ks_part_cache(p->file), p->dir_owner);
         ks_part_close(p->file);
+    }
     ks_buf_done(&p->names_text);
     ks_buf_done(&p->streams_text);
     ks_free(p->names);
