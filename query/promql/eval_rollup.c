@@ -56,9 +56,6 @@ static ks_err plan_arg(const struct ksi_ctx *ctx, const struct ks_expr *arg, str
     }
     if (p->arg->kind != KS_EXPR_SELECTOR)
         p->subquery = true;
-    int64_t limit = (int64_t)1 << 55;
-    if (p->cfg.window_ms > limit || p->cfg.offset_ms > limit || p->cfg.offset_ms < -limit)
-        return ks_fail(KS_EEXEC, "window or offset is too large");
     return KS_OK;
 }
 

@@ -230,8 +230,10 @@ ks_err ks_duration_resolve(const struct ks_duration *d, int64_t step_ms, bool mu
     }
     if (must_be_positive && d->set && !(ms > 0))
         return ks_fail(KS_EEXEC, "%u:%u: duration must be greater than 0", d->start, d->end);
-    if (!(fabs(ms) < 9.2e18))
-        return ks_fail(KS_EEXEC, "%u:%u: duration is out of range", d->start, d->end);
+    /* As far as the times of requests go: nested windows and steps add up without overflow. */
+    if (!(fabs(ms) < 9.0e15))
+        return ks_fail(KS_EEXEC, "%u:%u: duration is out of range, it must be below 9e15 ms",
+                       d->start, d->end);
     *ret_ms = (int64_t)ms;
     return KS_OK;
 }
