@@ -2,6 +2,7 @@
 
 #include "api/app.h"
 #include "api/compress.h"
+#include "api/extra_labels.h"
 #include "api/scratch.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -319,36 +320,17 @@ void ks_ingest_begin_local(struct ks_app *app, struct ks_scratch *scratch,
     ret->batch->arena = ret->arena;
 }
 
-/* extra_label=name=value, repeatable. */
-static ks_err read_extra_labels(struct ks_http_request *req, struct ks_ingest *in)
-{
-    struct ks_label *list = NULL;
-    size_t cap = 0;
-    for (size_t i = 0; i < req->arg_count; i++) {
-        struct ks_slice v = req->args[i].value;
-        if (!ks_slice_is(req->args[i].name, "extra_label"))
-            continue;
-        const char *eq = v.len ? memchr(v.ptr, '=', v.len) : NULL;
-        if (!eq || eq == v.ptr)
-            return ks_fail(KS_EINVAL, "cannot parse extra_label \"%.*s\"; want name=value",
-                           KS_SLICE_ARG(v));
-        struct ks_slice name = ks_slice(v.ptr, (size_t)(eq - v.ptr));
-        KS_TRY(ks_arena_grow(&req->arena, (void **)&list, &cap, in->extra_count + 1, sizeof *list));
-        list[in->extra_count++] = (struct ks_label){name, ks_slice_from(v, name.len + 1)};
-    }
-    in->extra = list;
-    if (in->extra_count)
-        KS_TRY(ks_raw_labels_make(&req->arena, list, in->extra_count, &in->extra_bytes));
-    return KS_OK;
-}
-
 ks_err ks_ingest_begin(struct ks_http_request *req, struct ks_stat *rows_stat,
                        struct ks_ingest *ret)
 {
     ks_ingest_begin_local(ks_app_of(req), req->scratch, rows_stat, ret);
     ret->tenant = req->tenant;
     ret->multitenant = req->multitenant;
-    KS_TRY(read_extra_labels(req, ret));
+    struct ks_label *labels;
+    KS_TRY(ks_extra_labels(req, &labels, &ret->extra_count));
+    ret->extra = labels;
+    if (ret->extra_count)
+        KS_TRY(ks_raw_labels_make(&req->arena, labels, ret->extra_count, &ret->extra_bytes));
     /* The same series may mean something else when its tenant labels are consumed. */
     if (ret->multitenant) {
         static const char mark[] = "multitenant ";

@@ -83,19 +83,16 @@ static ks_err gather_labels(struct ks_ingest *in, const uint8_t *p, const uint8_
     return KS_OK;
 }
 
-/* Exemplar: labels (1), value (2), timestamp (3). */
-static ks_err exemplar_v1(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
-                          struct ks_slice msg)
+ks_err ksi_rw_exemplar(const struct ksi_pb *pb, struct ks_slice msg, struct ks_exemplar *x)
 {
-    const uint8_t *p = (const uint8_t *)msg.ptr, *start = p, *end = p + msg.len;
-    struct ks_exemplar x = {.series_raw = raw, .tenant = in->tenant};
+    const uint8_t *p = (const uint8_t *)msg.ptr, *end = p + msg.len;
     uint64_t time = 0;
     while (p < end) {
         const uint8_t *at = p;
         uint64_t key = 0;
         bool ok = ks_pb_varint(&p, end, &key);
         if (ok && key == 0x11 && end - p >= 8) {
-            memcpy(&x.value, p, 8);
+            memcpy(&x->value, p, 8);
             p += 8;
         } else if (ok && key == 0x18) {
             ok = ks_pb_varint(&p, end, &time);
@@ -105,11 +102,25 @@ static ks_err exemplar_v1(struct ks_ingest *in, const struct ksi_pb *pb, struct 
         if (!ok)
             return ksi_pb_fail(pb, at, "Exemplar");
     }
-    x.time_ms = (int64_t)time;
-    KS_TRY(gather_labels(in, start, end, &x.raw));
+    x->time_ms = (int64_t)time;
+    return KS_OK;
+}
+
+ks_err ksi_rw_keep_exemplar(struct ks_ingest *in, const struct ks_exemplar *x)
+{
     in->exemplars++;
     ks_stat_add(&stat_exemplars, 1);
-    return ks_exemplars_add(in->app->exemplars, &x, in->extra, in->extra_count);
+    return ks_exemplars_add(in->app->exemplars, x, in->extra, in->extra_count);
+}
+
+static ks_err exemplar_v1(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
+                          struct ks_slice msg)
+{
+    const uint8_t *start = (const uint8_t *)msg.ptr;
+    struct ks_exemplar x = {.series_raw = raw, .tenant = in->tenant};
+    KS_TRY(ksi_rw_exemplar(pb, msg, &x));
+    KS_TRY(gather_labels(in, start, start + msg.len, &x.raw));
+    return ksi_rw_keep_exemplar(in, &x);
 }
 
 /* What a TimeSeries message holds, after one walk that checked every field. */

@@ -2,6 +2,7 @@
 #ifndef KS_API_INGEST_REMOTE_WRITE_PRIV_H
 #define KS_API_INGEST_REMOTE_WRITE_PRIV_H
 
+#include "api/exemplars.h"
 #include "api/ingest/remote_write.h"
 #include "base/protobuf.h"
 
@@ -59,5 +60,9 @@ ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_
  */
 ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
                         struct ks_slice message);
+/* The value and time of an Exemplar message: labels or references (1), value (2), timestamp (3),
+ * the same in 1.0 and 2.0; the caller sees to field 1, and then has it kept and counted. */
+ks_err ksi_rw_exemplar(const struct ksi_pb *pb, struct ks_slice message, struct ks_exemplar *ret);
+ks_err ksi_rw_keep_exemplar(struct ks_ingest *in, const struct ks_exemplar *x);
 
 #endif

@@ -108,30 +108,13 @@ static ks_err collect_refs(struct ks_ingest *in, const uint8_t *p, const uint8_t
 static ks_err exemplar_v2(struct ks_ingest *in, const struct ksi_pb *pb, const struct symbols *t,
                           struct ks_slice raw, struct ks_slice msg)
 {
-    const uint8_t *p = (const uint8_t *)msg.ptr, *start = p, *end = p + msg.len;
+    const uint8_t *start = (const uint8_t *)msg.ptr;
     struct ks_exemplar x = {.series_raw = raw, .tenant = in->tenant};
-    uint64_t time = 0;
-    while (p < end) {
-        const uint8_t *at = p;
-        uint64_t key = 0;
-        bool ok = ks_pb_varint(&p, end, &key);
-        if (ok && key == 0x11 && end - p >= 8) {
-            memcpy(&x.value, p, 8);
-            p += 8;
-        } else if (ok && key == 0x18) {
-            ok = ks_pb_varint(&p, end, &time);
-        } else {
-            ok = ok && ksi_pb_skip(&p, end, key);
-        }
-        if (!ok)
-            return ksi_pb_fail(pb, at, "Exemplar");
-    }
     struct ks_slice refs;
-    KS_TRY(collect_refs(in, start, end, &refs));
+    KS_TRY(ksi_rw_exemplar(pb, msg, &x));
+    KS_TRY(collect_refs(in, start, start + msg.len, &refs));
     KS_TRY(refs_to_raw(in, t, refs, &x.raw));
-    x.time_ms = (int64_t)time;
-    in->exemplars++;
-    return ks_exemplars_add(in->app->exemplars, &x, in->extra, in->extra_count);
+    return ksi_rw_keep_exemplar(in, &x);
 }
 
 /* Metadata: type (1), help_ref (3), unit_ref (4); the name is the series'. */

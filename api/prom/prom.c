@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "api/extra_labels.h"
 #include "base/histogram_text.h"
 #include "base/num.h"
 #include "base/time.h"
@@ -66,23 +67,15 @@ static ks_err parse_list(struct ks_http_request *req, const char *name, int in_b
     return KS_OK;
 }
 
-static ks_err extra_labels(struct ks_http_request *req, struct ks_selector *ret)
+static ks_err extra_label_matchers(struct ks_http_request *req, struct ks_selector *ret)
 {
-    size_t cap = 0;
-    for (size_t i = 0; i < req->arg_count; i++) {
-        struct ks_slice v = req->args[i].value;
-        if (!ks_slice_is(req->args[i].name, "extra_label"))
-            continue;
-        const char *eq = v.len ? memchr(v.ptr, '=', v.len) : NULL;
-        if (!eq || eq == v.ptr)
-            return ks_fail(KS_EINVAL, "cannot parse extra_label \"%.*s\"; want name=value",
-                           KS_SLICE_ARG(v));
-        struct ks_slice name = ks_slice(v.ptr, (size_t)(eq - v.ptr));
-        KS_TRY(ks_arena_grow(&req->arena, (void **)&ret->matchers, &cap, ret->count + 1,
-                             sizeof *ret->matchers));
-        ret->matchers[ret->count++] =
-            (struct ks_matcher){name, ks_slice_from(v, name.len + 1), KS_MATCH_EQ};
-    }
+    struct ks_label *labels;
+    KS_TRY(ks_extra_labels(req, &labels, &ret->count));
+    ret->matchers = ks_arena_array(&req->arena, ret->count, sizeof *ret->matchers);
+    if (!ret->matchers)
+        return ks_arena_err(&req->arena);
+    for (size_t i = 0; i < ret->count; i++)
+        ret->matchers[i] = (struct ks_matcher){labels[i].name, labels[i].value, KS_MATCH_EQ};
     return KS_OK;
 }
 
@@ -93,7 +86,7 @@ static ks_err read_filters(struct ks_prom_ctx *ctx)
     struct ks_selector *labels = ks_arena_zalloc(&req->arena, sizeof *labels);
     if (!labels)
         return ks_arena_err(&req->arena);
-    KS_TRY(extra_labels(req, labels));
+    KS_TRY(extra_label_matchers(req, labels));
     ctx->filters = labels;
     ctx->filter_count = labels->count ? 1 : 0;
     for (size_t i = 0; i < 2; i++)
