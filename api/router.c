@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "api/app.h"
+#include "api/logs/log_stores.h"
 #include "base/num.h"
 #include "base/stats.h"
 #include "sys/clock.h"
@@ -202,7 +203,11 @@ static bool role_allows(struct ks_http_request *req)
     const struct ks_route *r = req->route;
     const char *slash = strchr(req->role, '/');
     req->store = ks_slice(req->role, slash ? (size_t)(slash - req->role) : strlen(req->role));
-    if (!(r->flags & KS_ROUTE_LOGS))
+    bool mine = r->flags & KS_ROUTE_LOGS;
+    if (ks_store_is_traces(req)) /* logs are not written there; they are only read alike */
+        mine = (r->flags & KS_ROUTE_TRACES) || (mine && r->area == KS_AREA_SELECT) ||
+               (mine && strcmp(r->pattern, "ready") == 0);
+    if (!mine)
         return r->area == KS_AREA_ROOT &&
                (r->lane == KS_LANE_DIRECT || strcmp(r->pattern, "metrics") == 0);
     if (!slash)

@@ -15,7 +15,8 @@
  *
  * A listener with a role, "<log store>", "<log store>/insert" or "<log store>/select", answers for
  * that store alone, writes or reads alone, beside health checks and metrics: what an access proxy
- * that tells its users apart by address relies on.
+ * that tells its users apart by address relies on. The role "traces" stands for the trace store:
+ * OTLP in, LogsQL over spans and VictoriaTraces' Jaeger API out.
  * In a pattern {x} stands for one path segment and a * at the end for any rest; both end up in
  * req->param.
  */
@@ -43,10 +44,11 @@ enum ks_route_flags {
     KS_ROUTE_CLUSTER_ONLY = 2, /* not in the single-node form */
     KS_ROUTE_HIDDEN = 4,       /* an alias: not in the printed list */
     KS_ROUTE_NO_FORM = 8,      /* the body is data even when curl calls it a form */
-    KS_ROUTE_WHOLE = 16, /* answers in one piece and changes nothing (ks_http_request.whole) */
-    KS_ROUTE_LOGS = 32,  /* of log stores: VictoriaLogs' names of paths and metrics (vl_*) */
-    KS_ROUTE_LARGE = 64, /* a body as large as an import's */
-    KS_ROUTE_BARE = 128, /* known without tenant and "prometheus/": so it is printed */
+    KS_ROUTE_WHOLE = 16,   /* answers in one piece and changes nothing (ks_http_request.whole) */
+    KS_ROUTE_LOGS = 32,    /* of log stores: VictoriaLogs' names of paths and metrics (vl_*) */
+    KS_ROUTE_LARGE = 64,   /* a body as large as an import's */
+    KS_ROUTE_TRACES = 256, /* of the trace store: its listeners serve it */
+    KS_ROUTE_BARE = 128,   /* known without tenant and "prometheus/": so it is printed */
 };
 
 #define KS_LATENCY_BUCKETS 48

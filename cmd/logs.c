@@ -15,6 +15,8 @@ static ks_err parse_store(struct ks_arena *arena, const char *text, struct ks_lo
     ret->name = ks_arena_dup(arena, name).ptr;
     if (!ret->name)
         return ks_arena_err(arena);
+    if (ks_slice_is(name, KS_STORE_TRACES))
+        return ks_fail(KS_EINVAL, "-logs.store=%s: the name stands for the trace store", text);
     if (!colon)
         return KS_OK;
     ks_err err = ks_retention_parse_ms(ks_slice_str(colon + 1), &ret->retention_ms);

@@ -11,8 +11,9 @@
             0                                                                                      \
         }                                                                                          \
     }
-#define VT(pattern, handler, help) ROUTE(KS_AREA_SELECT, pattern, KS_ROUTE_BARE, handler, help)
-#define OWN(pattern, handler)      ROUTE(KS_AREA_ROOT, pattern, KS_ROUTE_HIDDEN, handler, "")
+#define VT(pattern, handler, help)                                                                 \
+    ROUTE(KS_AREA_SELECT, pattern, KS_ROUTE_BARE | KS_ROUTE_TRACES, handler, help)
+#define OWN(pattern, handler) ROUTE(KS_AREA_ROOT, pattern, KS_ROUTE_HIDDEN, handler, "")
 
 static struct ks_route routes[] = {
     VT("jaeger/api/services", ks_jaeger_services, "traces: services, as VictoriaTraces answers"),

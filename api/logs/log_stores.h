@@ -10,6 +10,10 @@
 struct ks_log_store;
 
 #define KS_LOG_STORE_DEFAULT "logs"
+/* Not a log store: the spans. /store/traces/select/logsql/… asks them, and so does a listener of
+ * role traces or traces/select. */
+#define KS_STORE_TRACES "traces"
+bool ks_store_is_traces(const struct ks_http_request *req);
 
 /* KS_ENOTFOUND names the store that is not there; KS_EUNSUPPORTED when the program keeps no logs.
  */

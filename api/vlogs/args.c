@@ -5,8 +5,10 @@
 #include "api/ingest/json_reader.h"
 #include "api/logs/log_stores.h"
 #include "api/vlogs/vlogs.h"
+#include "engine/traces/trace_store.h"
 #include "query/logsql/source_logs.h"
 #include "query/logsql/value.h"
+#include "query/traces/source_traces.h"
 #include "sys/clock.h"
 
 ks_err ks_vl_arg_uint(const struct ks_http_request *req, const char *name, uint64_t fallback,
@@ -211,13 +213,25 @@ static ks_err read_hidden(struct ks_vl_ctx *c)
     return KS_OK;
 }
 
+static ks_err choose_source(struct ks_vl_ctx *c)
+{
+    if (ks_store_is_traces(c->req)) {
+        if (!c->app->traces)
+            return ks_fail(KS_EUNSUPPORTED, "this process keeps no traces");
+        c->source = ks_lq_source_traces(ks_trace_store_ring(c->app->traces));
+        return KS_OK;
+    }
+    KS_TRY(ks_log_store_of(c->req, &c->store));
+    c->source = ks_lq_source_logs(c->store);
+    return KS_OK;
+}
+
 ks_err ks_vl_begin(struct ks_http_request *req, bool query, struct ks_vl_ctx *ret)
 {
     struct ks_app *app = ks_app_of(req);
     int64_t timeout, max = app->cfg.max_query_duration_ms;
     *ret = (struct ks_vl_ctx){.req = req, .app = app};
-    KS_TRY(ks_log_store_of(req, &ret->store));
-    ret->source = ks_lq_source_logs(ret->store);
+    KS_TRY(choose_source(ret));
     KS_TRY(read_times(ret));
     KS_TRY(ks_http_arg_duration_ms(req, "timeout", max, &timeout));
     if (timeout <= 0 || timeout > max)

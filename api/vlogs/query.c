@@ -4,6 +4,7 @@
 #include "api/query_log.h"
 #include "api/vlogs/vlogs.h"
 #include "engine/logs/log_store.h"
+#include "engine/traces/trace_store.h"
 #include "query/logsql/value.h"
 
 /* --- CSV: which columns there are has to be known before the first row --- */
@@ -147,6 +148,11 @@ static bool add_tenant(void *arg, struct ks_tenant t)
     return true;
 }
 
+static void add_trace_tenant(void *arg, struct ks_tenant t)
+{
+    (void)add_tenant(arg, t);
+}
+
 static ks_err tenant_ids(struct ks_http_request *req)
 {
     struct ks_vl_ctx c;
@@ -155,7 +161,10 @@ static ks_err tenant_ids(struct ks_http_request *req)
         return ks_fail(KS_EINVAL, "AccountID and ProjectID may not be set when tenants are listed");
     KS_TRY(ks_vl_begin(req, false, &c));
     ks_buf_byte(&req->resp.body, '[');
-    KS_TRY(ks_log_store_tenants(c.store, c.min_ns, c.max_ns, add_tenant, &l));
+    if (c.store)
+        KS_TRY(ks_log_store_tenants(c.store, c.min_ns, c.max_ns, add_tenant, &l));
+    else
+        ks_traces_tenants(ks_trace_store_ring(c.app->traces), add_trace_tenant, &l);
     ks_buf_byte(&req->resp.body, ']');
     req->resp.content_type = "application/json";
     return ks_buf_status(&req->resp.body);

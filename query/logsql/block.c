@@ -211,6 +211,8 @@ static ks_err needed_cols(struct ksi_lq_worker *w, const struct ksi_lq_need *nee
     static const char *const special[] = {"_time", "_stream", "_stream_id"};
     const struct ks_slice *names;
     size_t count;
+    if (w->run->x.source->narrow)
+        KS_TRY(w->run->x.source->narrow(w->block, bits));
     KS_TRY(w->run->x.source->names(w->block, &names, &count));
     struct ks_lq_col *cols = ks_arena_array(&w->arena, count + 4, sizeof *cols);
     if (!cols)

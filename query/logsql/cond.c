@@ -469,6 +469,42 @@ ks_err ksi_lq_cond_eval_view(const struct ks_lq_cond *c, struct ksi_lq_view *v, 
     return c->root ? eval(c->root, v, bits) : KS_OK;
 }
 
+static bool is_named(const struct node *n)
+{
+    switch (n->f->kind) {
+    case KS_LQ_F_ALL:
+    case KS_LQ_F_AND:
+    case KS_LQ_F_OR:
+    case KS_LQ_F_NOT:
+    case KS_LQ_F_TIME:
+    case KS_LQ_F_DAY_RANGE:
+    case KS_LQ_F_WEEK_RANGE:
+    case KS_LQ_F_STREAM:
+    case KS_LQ_F_STREAM_ID:
+    case KS_LQ_F_EQ_FIELD:
+    case KS_LQ_F_LE_FIELD:
+    case KS_LQ_F_LT_FIELD:
+    case KS_LQ_F_VALUE_TYPE:
+        return false;
+    default:
+        return !n->f->field.prefix && !is_special(n->f->field.name);
+    }
+}
+
+static ks_err leaves(const struct node *n, ksi_lq_leaf_fn fn, void *arg)
+{
+    if (is_named(n))
+        return fn(arg, n->f->field.name, &n->leaf.pred);
+    for (size_t i = 0; n->f->kind == KS_LQ_F_AND && i < n->kid_count; i++)
+        KS_TRY(leaves(n->kids[i], fn, arg));
+    return KS_OK;
+}
+
+ks_err ksi_lq_cond_leaves(const struct ks_lq_cond *c, ksi_lq_leaf_fn fn, void *arg)
+{
+    return c->root ? leaves(c->root, fn, arg) : KS_OK;
+}
+
 static bool eval_one_stream(const struct node *n, const struct ks_log_stream *s)
 {
     switch (n->f->kind) {

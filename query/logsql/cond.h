@@ -34,6 +34,9 @@ KS_NODISCARD ks_err ksi_lq_cond_eval_view(const struct ks_lq_cond *c, struct ksi
                                           uint64_t *bits);
 /* Of a condition on streams alone (plan.h). */
 bool ksi_lq_cond_stream(const struct ks_lq_cond *c, const struct ks_log_stream *s);
+/* Calls fn with every leaf at the top that all rows have to match. */
+typedef ks_err (*ksi_lq_leaf_fn)(void *arg, struct ks_slice name, const struct ks_log_pred *pred);
+KS_NODISCARD ks_err ksi_lq_cond_leaves(const struct ks_lq_cond *c, ksi_lq_leaf_fn fn, void *arg);
 bool ksi_lq_cond_is_all(const struct ks_lq_cond *c);
 
 struct ksi_lq_view ksi_lq_view_of_rows(const struct ks_lq_rows *rows, struct ks_arena *scratch);

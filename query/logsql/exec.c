@@ -276,6 +276,12 @@ static ks_err work_alone(struct ksi_lq_run *run)
     return err;
 }
 
+static ks_err prune(void *arg, struct ks_slice name, const struct ks_log_pred *pred)
+{
+    struct ksi_lq_run *run = arg;
+    return run->x.source->prune(run->x.source->self, run->scan, name, pred);
+}
+
 static ks_err scan(struct ksi_lq_run *run)
 {
     struct ks_log_scan_opts opts = {
@@ -290,6 +296,8 @@ static ks_err scan(struct ksi_lq_run *run)
     if (run->scan_min_ns > run->scan_max_ns || ks_lq_stage_done(run->stages[0]))
         return KS_OK;
     KS_TRY(run->x.source->scan(run->x.source->self, &opts, &run->scan));
+    if (run->x.source->prune)
+        KS_TRY(ksi_lq_cond_leaves(run->cond, prune, run));
     run->block_count = run->x.source->block_count(run->scan);
     if (!run->block_count)
         return KS_OK;

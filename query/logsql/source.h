@@ -33,6 +33,13 @@ struct ks_lq_source {
                      struct ks_log_column *ret);
     ks_err (*filter)(struct ks_lq_block *b, struct ks_slice name, const struct ks_log_pred *pred,
                      uint64_t *bits);
+
+    /* Both may be NULL. */
+    /* A leaf that every row of the query has to match, told before blocks are counted: blocks
+     * without such a row may be left out. */
+    ks_err (*prune)(void *self, void *scan, struct ks_slice name, const struct ks_log_pred *pred);
+    /* From now on only rows whose bit is 1 are asked for: names() need not know others. */
+    ks_err (*narrow)(struct ks_lq_block *b, const uint64_t *bits);
 };
 
 #endif

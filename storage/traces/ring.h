@@ -126,6 +126,44 @@ typedef ks_err (*ks_span_fn)(void *arg, const struct ks_span *s);
 KS_NODISCARD ks_err ks_traces_each(struct ks_traces *t, struct ks_tenant tenant, ks_span_fn fn,
                                    void *arg);
 
+/* --- spans in pieces: for readers that filter and order by themselves (LogsQL) --- */
+/*
+ * A view of a tenant's live traces, in pieces of neighbouring traces. Opening it copies a list of
+ * generations and looks at the head of every trace; spans are read piece by piece, by any number of
+ * threads. What it holds stays readable until it is closed, also when it is evicted meanwhile;
+ * spans that come later may or may not be seen.
+ */
+struct ks_traces_scan;
+struct ks_traces_piece {
+    uint64_t min_start_ns, max_end_ns; /* over its spans when the scan was opened */
+    uint32_t spans;                    /* then */
+};
+KS_NODISCARD ks_err ks_traces_scan_open(struct ks_traces *t, struct ks_tenant tenant,
+                                        uint32_t piece_spans, struct ks_traces_scan **ret);
+void ks_traces_scan_close(struct ks_traces_scan *s);
+size_t ks_traces_scan_count(const struct ks_traces_scan *s);
+struct ks_traces_piece ks_traces_scan_piece(const struct ks_traces_scan *s, size_t i);
+/* Leaves only traces of these ids, each a piece of its own. Before anything is read. */
+KS_NODISCARD ks_err ks_traces_scan_only(struct ks_traces_scan *s, const struct ks_trace_id *ids,
+                                        size_t count);
+/*
+ * The heads of a piece's spans, equal spans once: ids, times, name, kind, status, flags, resource
+ * and scope; the rest is not there yet. fill() completes those whose bit is 1 (bits NULL: all).
+ * Memory: the arena, which must be the same for both.
+ */
+struct ks_traces_heads {
+    struct ks_span *spans;
+    size_t count;
+    /* The scan's own. */
+    uint32_t *at;
+    void *memo;
+};
+KS_NODISCARD ks_err ks_traces_scan_heads(struct ks_traces_scan *s, size_t i, struct ks_arena *arena,
+                                         struct ks_traces_heads *ret);
+KS_NODISCARD ks_err ks_traces_scan_fill(struct ks_traces_scan *s, size_t i,
+                                        const struct ks_traces_heads *heads, const uint64_t *bits,
+                                        struct ks_arena *arena);
+
 /* Names, sorted. Copied to the arena. */
 KS_NODISCARD ks_err ks_traces_services(struct ks_traces *t, struct ks_tenant tenant,
                                        struct ks_arena *arena, struct ks_slice **ret,

@@ -77,7 +77,7 @@ static bool parts_equal(const struct ks_span *a, const struct ks_span *b)
     return true;
 }
 
-static bool spans_equal(const struct ks_span *a, const struct ks_span *b)
+bool ksi_spans_equal(const struct ks_span *a, const struct ks_span *b)
 {
     return a->span_id == b->span_id && a->parent_id == b->parent_id && a->start_ns == b->start_ns &&
            a->end_ns == b->end_ns && a->kind == b->kind && a->status == b->status &&
@@ -102,7 +102,7 @@ static ks_err drop_repeats(struct ks_span *spans, size_t *count, struct ks_arena
         size_t at = ks_mix64(spans[i].span_id) & (slots - 1);
         bool repeat = false;
         for (; table[at] && !repeat; at = (at + 1) & (slots - 1))
-            repeat = spans_equal(&spans[table[at] - 1], &spans[i]);
+            repeat = ksi_spans_equal(&spans[table[at] - 1], &spans[i]);
         if (repeat)
             continue;
         spans[kept++] = spans[i];

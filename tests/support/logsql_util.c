@@ -86,12 +86,18 @@ static void sort_lines(struct ks_buf *text, struct ks_buf *out)
 ks_err logsql_run(struct ks_lq_mem *m, const char *query, const struct ks_lq_request *opts,
                   bool sorted, struct ks_buf *out)
 {
+    struct ks_lq_source src = ks_lq_source_mem(m);
+    return logsql_run_source(&src, query, opts, sorted, out);
+}
+
+ks_err logsql_run_source(const struct ks_lq_source *src, const char *query,
+                         const struct ks_lq_request *opts, bool sorted, struct ks_buf *out)
+{
     static const struct ks_tenant tenant = {0, 0};
     struct ks_arena arena;
     struct ks_lq_query *q;
     struct ks_lq_counters counters = {0};
     struct lines l = {.s = {.ops = &ops}};
-    struct ks_lq_source src = ks_lq_source_mem(m);
     ks_arena_init(&arena, 64 << 20);
     ks_buf_init(&l.text, 64 << 20);
     ks_err err = ks_lq_parse(ks_slice_str(query), 1700000000000000000, &arena, &q);
@@ -99,7 +105,7 @@ ks_err logsql_run(struct ks_lq_mem *m, const char *query, const struct ks_lq_req
     if (opts)
         req = *opts;
     req.query = err ? NULL : q;
-    req.source = &src;
+    req.source = src;
     req.tenants = &tenant;
     req.tenant_count = 1;
     if (!err)

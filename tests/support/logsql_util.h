@@ -13,5 +13,9 @@ void logsql_add(struct ks_lq_mem *m, int64_t time_ns, const char *stream, ...);
  * in. */
 KS_NODISCARD ks_err logsql_run(struct ks_lq_mem *m, const char *query,
                                const struct ks_lq_request *opts, bool sorted, struct ks_buf *out);
+/* The same over any source, as tenant 0:0. */
+KS_NODISCARD ks_err logsql_run_source(const struct ks_lq_source *src, const char *query,
+                                      const struct ks_lq_request *opts, bool sorted,
+                                      struct ks_buf *out);
 
 #endif

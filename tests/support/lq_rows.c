@@ -369,7 +369,9 @@ static ks_err run(struct mem *m, const char *query, const struct lq_layout *layo
                                   src_streams,
                                   src_names,
                                   src_column,
-                                  src_filter};
+                                  src_filter,
+                                  NULL,
+                                  NULL};
     struct ks_lq_counters counters = {0};
     struct ks_pool *pool = NULL;
     struct ks_lq_query *q;
