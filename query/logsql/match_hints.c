@@ -16,7 +16,8 @@ struct hints {
     struct ks_arena *arena;
     struct ks_slice *tokens;
     size_t count, cap;
-    struct ks_slice literal;
+    struct ks_slice literal, *literals; /* the longest; all of two bytes and more */
+    size_t literal_count, literal_cap;
 };
 
 /* Tokens of a text that stands whole in the value. open_left: a word may go on before it. */
@@ -24,6 +25,12 @@ static ks_err add_text(struct hints *h, struct ks_slice s, bool open_left, bool 
 {
     if (s.len > h->literal.len)
         h->literal = s;
+    if (s.len > 1) {
+        if (h->literal_count == h->literal_cap)
+            KS_TRY(ks_arena_grow(h->arena, (void **)&h->literals, &h->literal_cap,
+                                 h->literal_count + 1, sizeof *h->literals));
+        h->literals[h->literal_count++] = s;
+    }
     for (size_t i = 0; i < s.len;) {
         size_t from = i;
         while (i < s.len && token_char(s.ptr[i]))
@@ -52,8 +59,12 @@ struct scan {
 static ks_err end_run(struct scan *s)
 {
     struct ks_slice r = ks_slice(s->run, s->len);
-    if (s->len > s->h->literal.len)
-        KS_TRY(add_text(s->h, ks_arena_dup(s->h->arena, r), true, true));
+    if (s->len) {
+        r = ks_arena_dup(s->h->arena, r);
+        if (!r.ptr)
+            return ks_arena_err(s->h->arena);
+        KS_TRY(add_text(s->h, r, true, true));
+    }
     s->len = 0;
     return KS_OK;
 }
@@ -194,6 +205,7 @@ static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
         l->pred.phrase = true; /* the literal is the whole phrase */
         return add_text(h, f->text, false, false);
     case KS_LQ_F_PREFIX:
+        l->pred.prefix = true;
         return add_text(h, f->text, false, true);
     case KS_LQ_F_EXACT_PREFIX:
         return add_text(h, f->text, false, true);
@@ -237,5 +249,11 @@ ks_err ksi_lq_hints(struct ksi_lq_leaf *l, struct ks_arena *arena)
     l->pred.tokens = h.tokens;
     l->pred.token_count = h.count;
     l->pred.literal = h.literal;
+    l->pred.literals = h.literals;
+    l->pred.literal_count = h.literal_count;
+    if (!h.literal_count && h.literal.len) { /* of one byte each */
+        l->pred.literals = &l->pred.literal;
+        l->pred.literal_count = 1;
+    }
     return KS_OK;
 }

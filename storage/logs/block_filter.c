@@ -22,19 +22,6 @@ static bool all_digits(struct ks_slice s)
     return true;
 }
 
-/* Variables have a digit in every token but those of UUIDs. */
-static bool may_be_in_variable(struct ks_slice token)
-{
-    if (ks_has_digit(token))
-        return true;
-    if (token.len != 4 && token.len != 8 && token.len != 12)
-        return false;
-    for (size_t i = 0; i < token.len; i++)
-        if (!(ks_char_class[(uint8_t)token.ptr[i]] & KS_CHAR_HEX))
-            return false;
-    return true;
-}
-
 /* Whether the filter of the column rules the predicate out. */
 static ks_err ruled_out(struct ks_lblock *b, const struct ksi_column *c,
                         const struct ks_log_pred *pred, bool *ret)
@@ -64,8 +51,8 @@ static bool at_want(const uint64_t *want, uint32_t i)
     return ksi_bit(want, i);
 }
 
-static void filter_values(const struct ksi_vector *v, uint32_t count,
-                          const struct ks_log_pred *pred, const uint64_t *want, uint64_t *hit)
+void ksi_filter_values(const struct ksi_vector *v, uint32_t count, const struct ks_log_pred *pred,
+                       const uint64_t *want, uint64_t *hit)
 {
     for (size_t w = 0; w < KS_ROW_WORDS(count); w++) {
         for (uint64_t left = want[w]; left; left &= left - 1) {
@@ -102,7 +89,7 @@ static ks_err filter_raw(struct ks_lblock *b, struct ksi_node *n, const struct k
     struct ksi_vector v;
     KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, NULL, &v));
     if (pred->literal.len < 2) {
-        filter_values(&v, n->count, pred, want, hit);
+        ksi_filter_values(&v, n->count, pred, want, hit);
         return KS_OK;
     }
     const char *p = v.values[0].ptr;
@@ -190,82 +177,7 @@ static ks_err filter_numbers(struct ks_lblock *b, struct ksi_node *n,
         rest = some;
     }
     KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, rest, &v));
-    filter_values(&v, n->count, pred, rest, hit);
-    return KS_OK;
-}
-
-/* --- templates --- */
-
-enum verdict { UNKNOWN, NONE, ALL, ASK };
-
-/* Whether the literal stands in the text of a template so that every row matches. */
-static bool answers(struct ks_slice text, const struct ks_log_pred *pred)
-{
-    struct ks_slice l = pred->literal;
-    const char *p = text.ptr, *end = text.ptr + text.len;
-    if (!l.len || (!pred->substring && !pred->phrase) || memchr(l.ptr, KSI_SLOT_MARK, l.len))
-        return false;
-    while ((size_t)(end - p) >= l.len && (p = memmem(p, (size_t)(end - p), l.ptr, l.len))) {
-        if (pred->substring)
-            return true;
-        const char *behind = p + l.len;
-        /* A byte above 127 may be a letter: ask then. Next to a slot no token character stands. */
-        bool starts = !ks_is_token_char(l.ptr[0]) || p == text.ptr ||
-                      (!ks_is_token_char(p[-1]) && !((uint8_t)p[-1] & 0x80));
-        bool ends = !ks_is_token_char(l.ptr[l.len - 1]) || behind == end ||
-                    (!ks_is_token_char(*behind) && !((uint8_t)*behind & 0x80));
-        bool wide = ((uint8_t)l.ptr[0] | (uint8_t)l.ptr[l.len - 1]) & 0x80;
-        if (starts && ends && !wide)
-            return true;
-        p++;
-    }
-    return false;
-}
-
-static enum verdict judge(const struct ksi_template *x, const struct ks_log_pred *pred)
-{
-    for (size_t i = 0; i < pred->token_count; i++) {
-        struct ks_slice t = pred->tokens[i];
-        if (x->slots && may_be_in_variable(t))
-            continue;
-        if (!ks_contains_token(x->text, t))
-            return NONE;
-    }
-    if (answers(x->text, pred))
-        return ALL;
-    if (x->slots)
-        return ASK;
-    return pred->match(pred->arg, x->text) ? ALL : NONE;
-}
-
-static ks_err filter_templates(struct ks_lblock *b, struct ksi_node *n,
-                               const struct ks_log_pred *pred, const uint64_t *want, uint64_t *hit)
-{
-    struct ksi_templates *t = n->templates;
-    size_t words = KS_ROW_WORDS(n->count);
-    uint8_t *verdicts = ks_arena_zalloc(&b->arena, t->count + 1u);
-    uint64_t *ask = ks_arena_zalloc(&b->arena, words * 8), any = 0;
-    struct ksi_vector v;
-    if (!verdicts || !ask)
-        return ks_arena_err(&b->arena);
-    KS_TRY(ksi_templates_load(n, &b->pages, &b->arena));
-    verdicts[0] = ASK; /* kept whole */
-    for (size_t w = 0; w < words; w++) {
-        for (uint64_t left = want[w]; left; left &= left - 1) {
-            uint32_t id = ksi_template_id(t, (uint32_t)(w * 64) + (unsigned)__builtin_ctzll(left));
-            if (verdicts[id] == UNKNOWN)
-                verdicts[id] = (uint8_t)judge(&t->items[id], pred);
-            if (verdicts[id] == ALL)
-                hit[w] |= left & -left;
-            else if (verdicts[id] == ASK)
-                ask[w] |= left & -left;
-        }
-        any |= ask[w];
-    }
-    if (!any)
-        return KS_OK;
-    KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, ask, &v));
-    filter_values(&v, n->count, pred, ask, hit);
+    ksi_filter_values(&v, n->count, pred, rest, hit);
     return KS_OK;
 }
 
@@ -286,7 +198,7 @@ static ks_err filter_node(struct ks_lblock *b, struct ksi_node *n, const struct 
     case KSI_NODE_RAW:
         return filter_raw(b, n, pred, want, hit);
     case KSI_NODE_TEMPLATE:
-        return filter_templates(b, n, pred, want, hit);
+        return ksi_filter_templates(b, n, pred, want, hit);
     default:
         return filter_numbers(b, n, pred, want, hit);
     }

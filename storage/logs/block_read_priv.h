@@ -39,6 +39,13 @@ KS_NODISCARD ks_err ksi_column_want(struct ks_lblock *b, struct ksi_column *c, c
 /* The rows that have the column; NULL: all. */
 KS_NODISCARD ks_err ksi_column_present(struct ks_lblock *b, struct ksi_column *c,
                                        const uint64_t **ret);
+/* Asks the text of each value wanted. */
+void ksi_filter_values(const struct ksi_vector *v, uint32_t count, const struct ks_log_pred *pred,
+                       const uint64_t *want, uint64_t *hit);
+/* filter_template.c: bits of the values of a template node that match. */
+KS_NODISCARD ks_err ksi_filter_templates(struct ks_lblock *b, struct ksi_node *n,
+                                         const struct ks_log_pred *pred, const uint64_t *want,
+                                         uint64_t *hit);
 KS_NODISCARD ks_err ksi_lblock_bloom(struct ks_lblock *b, struct ks_slice *ret);
 
 #endif

@@ -12,7 +12,7 @@ struct ksi_lpart_index {
 
 struct ks_lpart {
     struct ks_part *file;
-    uint64_t dir_owner; /* of directories in the cache (block_dir.h) */
+    uint64_t dir_owner;                     /* of directories in the cache (block_dir.h) */
     struct ks_buf names_text, streams_text; /* what the slices below lie in */
     struct ks_slice *names;
     struct ks_lpart_stream *streams;

@@ -26,13 +26,16 @@ struct ks_log_pred {
     const struct ks_slice *tokens;
     size_t token_count;
     struct ks_slice literal; /* every matching value contains it; "" none */
+    /* All texts known to stand in every matching value, in any order; `literal` is among them. */
+    const struct ks_slice *literals;
+    size_t literal_count;
     /*
      * What the literal says beyond that, so that a template can answer for all its rows. substring:
-     * a value matches if and only if it contains the literal. phrase: if and only if it contains it
-     * and, where the literal begins (ends) with a token character, the character before (behind) it
-     * is none.
+     * a value matches if and only if it contains the literal (which is the only one then). phrase:
+     * if and only if it contains it and, where the literal begins (ends) with a token character,
+     * the character before (behind) it is none. prefix: so, but for what is behind it.
      */
-    bool substring, phrase;
+    bool substring, phrase, prefix;
     /* The only values that match are these (exact, in(…)); NULL: not known. */
     const struct ks_slice *exact;
     size_t exact_count;

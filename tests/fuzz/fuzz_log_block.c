@@ -93,10 +93,15 @@ static bool is_odd(void *arg, struct ks_slice v)
 static void read_column(struct ks_lblock *b, struct ks_slice name, uint32_t rows)
 {
     struct ks_slice tokens[] = {KS_SLICE_LIT("error"), KS_SLICE_LIT("17")};
+    struct ks_slice literals[] = {KS_SLICE_LIT("r"),    KS_SLICE_LIT("1"),  KS_SLICE_LIT("a"),
+                                  KS_SLICE_LIT("0 b1"), KS_SLICE_LIT(" 1"), KS_SLICE_LIT("12"),
+                                  KS_SLICE_LIT("-"),    KS_SLICE_LIT("7.")};
     struct ks_log_pred p = {.match = is_odd,
                             .tokens = tokens,
                             .token_count = rows % 3,
                             .literal = KS_SLICE_LIT("r"),
+                            .literals = &literals[rows % 5],
+                            .literal_count = rows % 4,
                             .has_range = true,
                             .range_max = 100};
     uint64_t *bits = ks_alloc_array(rows / 64 + 1, 8);

@@ -67,8 +67,12 @@ static void check(const struct ksi_lq_leaf *l, const char *filter, struct ks_sli
     bool contains = p->literal.len && memmem(v.ptr, v.len, p->literal.ptr, p->literal.len);
     if (p->substring && p->literal.len)
         assert_int_equal(match, contains);
-    if (p->phrase && p->literal.len && match)
+    if ((p->phrase || p->prefix) && p->literal.len && match)
         assert_true(contains);
+    for (size_t i = 0; i < p->literal_count && match; i++)
+        if (!memmem(v.ptr, v.len, p->literals[i].ptr, p->literals[i].len))
+            fail_msg("[%s] matches [%.*s] without [%.*s]", filter, KS_SLICE_ARG(v),
+                     KS_SLICE_ARG(p->literals[i]));
     if (!v.len)
         assert_int_equal(match, p->match_empty);
     if (!match)

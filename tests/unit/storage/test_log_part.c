@@ -163,7 +163,7 @@ static void check_column(struct ks_lblock *b, const struct model *m, size_t firs
 /* --- predicates --- */
 
 struct want {
-    struct ks_slice literal;
+    struct ks_slice literal, also; /* also: "" or a second one that has to be there */
     bool phrase, exact;
 };
 
@@ -172,6 +172,8 @@ static bool matches(void *arg, struct ks_slice v)
     const struct want *w = arg;
     if (w->exact)
         return ks_slice_eq(v, w->literal);
+    if (w->also.len && (!v.len || !memmem(v.ptr, v.len, w->also.ptr, w->also.len)))
+        return false;
     const char *p = v.ptr, *end = v.ptr + v.len;
     while (v.len && (p = memmem(p, (size_t)(end - p), w->literal.ptr, w->literal.len))) {
         const char *behind = p + w->literal.len;
@@ -208,13 +210,20 @@ static void check_filter(struct ks_lblock *b, const struct model *m, size_t firs
             return;
         w.literal = tokens[0];
     }
+    if (!w.phrase && !w.exact && ks_rng_below(rng, 2)) {
+        at = ks_rng_below(rng, v.len);
+        w.also = ks_slice(v.ptr + at, 1 + ks_rng_below(rng, v.len - at));
+    }
+    struct ks_slice literals[] = {w.literal, w.also};
     struct ks_log_pred p = {.match = matches,
                             .arg = &w,
+                            .literals = literals,
+                            .literal_count = ks_rng_below(rng, 8) ? 1 + (w.also.len > 0) : 0,
                             .tokens = tokens,
                             .token_count = n,
                             .literal = w.literal,
                             .phrase = w.phrase,
-                            .substring = !w.phrase && !w.exact,
+                            .substring = !w.phrase && !w.exact && !w.also.len,
                             .exact = w.exact ? &w.literal : NULL,
                             .exact_count = w.exact};
     p.has_range = w.exact && ks_f64_parse(w.literal, &p.range_min);
@@ -265,7 +274,7 @@ static void check_part(struct ks_vfs *vfs, const struct model *m, const char *pa
             assert_true(ks_slice_eq(ks_lpart_stream(p, runs[r].stream)->tags, ks_buf_view(&tags)));
         }
         for (size_t c = 0; c < m->columns; c++) {
-            for (int k = 0; k < 6; k++)
+            for (int k = 0; k < (rows > 1000 ? 6 : 40); k++)
                 check_filter(b, m, first, rows, c, &seed);
             check_column(b, m, first, rows, c, &seed);
         }

@@ -1,0 +1,219 @@
+/*
+ * Filtering a column of templates: first what the static text of a template says of all its rows,
+ * then what its slots say of single rows (search.h); text is made of the rows left.
+ */
+#include <string.h>
+
+#include "storage/logs/block_read_priv.h"
+#include "storage/logs/search.h"
+#include "storage/logs/token.h"
+
+/* Variables have a digit in every token but those of UUIDs. */
+static bool may_be_in_variable(struct ks_slice token)
+{
+    if (ks_has_digit(token))
+        return true;
+    if (token.len != 4 && token.len != 8 && token.len != 12)
+        return false;
+    for (size_t i = 0; i < token.len; i++)
+        if (!(ks_char_class[(uint8_t)token.ptr[i]] & KS_CHAR_HEX))
+            return false;
+    return true;
+}
+
+enum verdict {
+    UNKNOWN,
+    NONE,
+    ALL,
+    ASK,  /* the text of each row */
+    SOME, /* the rows of its mask */
+    ASK_SOME
+};
+
+struct filter {
+    struct ks_lblock *b;
+    struct ksi_node *n;
+    const struct ks_log_pred *pred;
+    const uint64_t *want;
+    uint8_t *verdicts; /* by template */
+    uint64_t **masks;  /* of SOME, ASK_SOME: rows by their number within the template */
+    uint32_t *next;    /* scratch: rows of a template met so far */
+};
+
+/* Whether the literal stands in the text of a template so that every row matches. */
+static bool answers(struct ks_slice text, const struct ks_log_pred *pred)
+{
+    struct ks_slice l = pred->literal;
+    const char *p = text.ptr, *end = text.ptr + text.len;
+    if (!l.len || (!pred->substring && !pred->phrase && !pred->prefix) ||
+        memchr(l.ptr, KSI_SLOT_MARK, l.len))
+        return false;
+    while ((size_t)(end - p) >= l.len && (p = memmem(p, (size_t)(end - p), l.ptr, l.len))) {
+        if (pred->substring)
+            return true;
+        const char *behind = p + l.len;
+        /* A byte above 127 may be a letter: ask then. Next to a slot no token character stands. */
+        bool starts = !ks_is_token_char(l.ptr[0]) || p == text.ptr ||
+                      (!ks_is_token_char(p[-1]) && !((uint8_t)p[-1] & 0x80));
+        bool ends = pred->prefix || !ks_is_token_char(l.ptr[l.len - 1]) || behind == end ||
+                    (!ks_is_token_char(*behind) && !((uint8_t)*behind & 0x80));
+        bool wide = ((uint8_t)l.ptr[0] | (uint8_t)l.ptr[l.len - 1]) & 0x80;
+        if (starts && ends && !wide)
+            return true;
+        p++;
+    }
+    return false;
+}
+
+static enum verdict judge(const struct ksi_template *x, const struct ks_log_pred *pred)
+{
+    for (size_t i = 0; i < pred->token_count; i++) {
+        struct ks_slice t = pred->tokens[i];
+        if (x->slots && may_be_in_variable(t))
+            continue;
+        if (!ks_contains_token(x->text, t))
+            return NONE;
+    }
+    if (answers(x->text, pred))
+        return ALL;
+    if (x->slots)
+        return ASK;
+    return pred->match(pred->arg, x->text) ? ALL : NONE;
+}
+
+/* Verdicts of the templates that have rows wanted. True: some need more than their static text. */
+static bool judge_all(struct filter *f)
+{
+    const struct ksi_templates *t = f->n->templates;
+    bool open = false;
+    for (size_t w = 0; w < KS_ROW_WORDS(f->n->count); w++) {
+        for (uint64_t left = f->want[w]; left; left &= left - 1) {
+            uint32_t id = ksi_template_id(t, (uint32_t)(w * 64) + (unsigned)__builtin_ctzll(left));
+            if (f->verdicts[id] != UNKNOWN)
+                continue;
+            f->verdicts[id] = id ? (uint8_t)judge(&t->items[id], f->pred) : ASK;
+            open |= f->verdicts[id] == ASK;
+        }
+    }
+    return open;
+}
+
+/* --- narrowing by slots --- */
+
+static ks_err new_mask(struct filter *f, uint32_t id)
+{
+    uint32_t rows = f->n->templates->items[id].rows;
+    f->masks[id] = ks_arena_zalloc(&f->b->arena, (KS_ROW_WORDS(rows) + 1) * 8);
+    return f->masks[id] ? KS_OK : ks_arena_err(&f->b->arena);
+}
+
+/* The rows wanted of each template that is asked. */
+static ks_err make_masks(struct filter *f)
+{
+    const struct ksi_templates *t = f->n->templates;
+    for (uint32_t id = 0; id <= t->count; id++)
+        if (f->verdicts[id] == ASK)
+            KS_TRY(new_mask(f, id));
+    memset(f->next, 0, (t->count + 1) * sizeof *f->next);
+    for (uint32_t i = 0; i < f->n->count; i++) {
+        uint32_t id = ksi_template_id(t, i), k = f->next[id]++;
+        if (f->verdicts[id] == ASK)
+            f->masks[id][k / 64] |= (uint64_t)ksi_bit(f->want, i) << k % 64;
+    }
+    return KS_OK;
+}
+
+static ks_err narrow(struct filter *f, uint32_t id)
+{
+    const struct ks_log_pred *p = f->pred;
+    bool some = false, known = p->substring;
+    for (size_t i = 0; i < p->literal_count; i++) {
+        enum ksi_found found;
+        KS_TRY(ksi_search_template(f->n, id, p->literals[i], &f->b->pages, &f->b->arena,
+                                   f->masks[id], &found));
+        if (found == KSI_FOUND_NONE) {
+            f->verdicts[id] = NONE;
+            return KS_OK;
+        }
+        some |= found == KSI_FOUND_SOME;
+        known &= found != KSI_FOUND_UNKNOWN;
+    }
+    f->verdicts[id] = known ? some ? SOME : ALL : some ? ASK_SOME : ASK;
+    return KS_OK;
+}
+
+static ks_err narrow_all(struct filter *f)
+{
+    if (!f->pred->literal_count)
+        return KS_OK;
+    KS_TRY(make_masks(f));
+    for (uint32_t id = 0; id <= f->n->templates->count; id++)
+        if (f->verdicts[id] == ASK)
+            KS_TRY(narrow(f, id));
+    return KS_OK;
+}
+
+/* --- back to rows --- */
+
+static bool has_verdict(const struct filter *f, enum verdict a, enum verdict b)
+{
+    for (uint32_t id = 0; id <= f->n->templates->count; id++)
+        if (f->verdicts[id] == a || f->verdicts[id] == b)
+            return true;
+    return false;
+}
+
+static void spread_verdicts(struct filter *f, uint64_t *hit, uint64_t *ask)
+{
+    const struct ksi_templates *t = f->n->templates;
+    for (size_t w = 0; w < KS_ROW_WORDS(f->n->count); w++) {
+        for (uint64_t left = f->want[w]; left; left &= left - 1) {
+            uint32_t id = ksi_template_id(t, (uint32_t)(w * 64) + (unsigned)__builtin_ctzll(left));
+            if (f->verdicts[id] == ALL)
+                hit[w] |= left & -left;
+            else if (f->verdicts[id] == ASK)
+                ask[w] |= left & -left;
+        }
+    }
+}
+
+static void spread_masks(struct filter *f, uint64_t *hit, uint64_t *ask)
+{
+    const struct ksi_templates *t = f->n->templates;
+    memset(f->next, 0, (t->count + 1) * sizeof *f->next);
+    for (uint32_t i = 0; i < f->n->count; i++) {
+        uint32_t id = ksi_template_id(t, i), k = f->next[id]++;
+        if (f->verdicts[id] < SOME || !ksi_bit(f->masks[id], k))
+            continue;
+        (f->verdicts[id] == SOME ? hit : ask)[i / 64] |= 1ull << i % 64;
+    }
+}
+
+ks_err ksi_filter_templates(struct ks_lblock *b, struct ksi_node *n, const struct ks_log_pred *pred,
+                            const uint64_t *want, uint64_t *hit)
+{
+    struct ksi_templates *t = n->templates;
+    size_t words = KS_ROW_WORDS(n->count);
+    struct filter f = {b, n, pred, want, NULL, NULL, NULL};
+    uint64_t *ask = ks_arena_zalloc(&b->arena, words * 8), any = 0;
+    struct ksi_vector v;
+    f.verdicts = ks_arena_zalloc(&b->arena, t->count + 1u);
+    f.masks = ks_arena_zalloc(&b->arena, (t->count + 1u) * sizeof *f.masks);
+    f.next = ks_arena_array(&b->arena, t->count + 1u, sizeof *f.next);
+    if (!f.verdicts || !f.masks || !f.next || !ask)
+        return ks_arena_err(&b->arena);
+    KS_TRY(ksi_templates_load(n, &b->pages, &b->arena));
+    if (judge_all(&f))
+        KS_TRY(narrow_all(&f));
+    if (has_verdict(&f, ALL, ASK))
+        spread_verdicts(&f, hit, ask);
+    if (has_verdict(&f, SOME, ASK_SOME))
+        spread_masks(&f, hit, ask);
+    for (size_t w = 0; w < words; w++)
+        any |= ask[w];
+    if (!any)
+        return KS_OK;
+    KS_TRY(ksi_node_decode(n, &b->pages, &b->arena, ask, &v));
+    ksi_filter_values(&v, n->count, pred, ask, hit);
+    return KS_OK;
+}
