@@ -256,12 +256,13 @@ bool ksi_mql_left_parens(const struct ks_expr_binary *b)
     return operand_parens(e);
 }
 
-/* A word behind "text" + is read as a part of the text. */
+/* A word or text behind "text" + is read as a part of it. */
 static bool joins_text(const struct ks_expr_binary *b)
 {
     enum ks_expr_kind kind = b->rhs->kind;
     return b->op == KS_OP_ADD && b->lhs->kind == KS_EXPR_STRING &&
-           (kind == KS_EXPR_SELECTOR || kind == KS_EXPR_ROLLUP || kind == KS_EXPR_NUMBER);
+           (kind == KS_EXPR_SELECTOR || kind == KS_EXPR_ROLLUP || kind == KS_EXPR_NUMBER ||
+            kind == KS_EXPR_STRING);
 }
 
 bool ksi_mql_right_parens(const struct ks_expr_binary *b)
