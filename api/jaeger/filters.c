@@ -1,4 +1,4 @@
-/* extra_filters on traces: see jaeger.h for what is understood. */
+/* extra_filters and extra_stream_filters on traces: see jaeger.h for what is understood. */
 #include "api/ingest/json_reader.h"
 #include "api/jaeger/jaeger.h"
 
@@ -175,6 +175,78 @@ static ks_err object(struct parser *r, struct ks_trace_params *p, bool *ok)
     return KS_OK;
 }
 
+/* A label's name: bare with colons and dots as {resource_attr:service.name="x"} has it, or quoted.
+ */
+static bool label(struct parser *r, struct ks_slice *ret)
+{
+    blanks(r);
+    if (r->p < r->end && (*r->p == '"' || *r->p == '`' || *r->p == '\''))
+        return text(r, ret);
+    const char *start = r->p;
+    while (r->p < r->end && (word_char(*r->p) || *r->p == ':'))
+        r->p++;
+    *ret = ks_slice(start, (size_t)(r->p - start));
+    return ret->len > 0;
+}
+
+/* {name="value",other!="value"} behind an optional _stream: */
+static ks_err selector(struct parser *r, struct ks_trace_params *p, bool *ok)
+{
+    *ok = take(r, "{");
+    blanks(r);
+    while (*ok && !take(r, "}")) {
+        struct ks_slice name, value;
+        *ok = label(r, &name);
+        blanks(r);
+        bool negate = *ok && take(r, "!");
+        *ok = *ok && take(r, "=") && !take(r, "~") && text(r, &value);
+        blanks(r);
+        *ok = *ok && (take(r, ",") || (r->p < r->end && *r->p == '}'));
+        if (*ok && !ks_slice_is(name, "name") && !ks_slice_is(name, "resource_attr:service.name"))
+            return ks_fail(KS_EINVAL,
+                           "extra_stream_filters: no stream of spans has the label \"%.*s\"; want "
+                           "name or resource_attr:service.name",
+                           KS_SLICE_ARG(name));
+        if (*ok)
+            KS_TRY(add(p, name, value, negate));
+        blanks(r);
+    }
+    return KS_OK;
+}
+
+/* {"name":"value"} is JSON, {name="value"} and {"name"="value"} are not. */
+static bool is_json(const struct parser *r)
+{
+    const char *p = r->p + 1;
+    while (p < r->end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'))
+        p++;
+    if (p < r->end && *p == '}')
+        return true;
+    if (p == r->end || *p != '"')
+        return false;
+    for (p++; p < r->end && *p != '"'; p++)
+        p += *p == '\\';
+    for (p++; p < r->end && (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r'); p++)
+        ;
+    return p < r->end && *p == ':';
+}
+
+/* One part of a list joined by AND. */
+static ks_err part(struct parser *r, struct ks_trace_params *p, bool *ok)
+{
+    const char *start = r->p;
+    if (take(r, "_stream")) {
+        blanks(r);
+        if (!take(r, ":"))
+            r->p = start;
+        blanks(r);
+    }
+    if (r->p < r->end && *r->p == '{')
+        return selector(r, p, ok);
+    r->p = start;
+    return term(r, p, ok);
+}
+
 ks_err ks_trace_filter_parse(struct ks_slice s, struct ks_arena *arena, struct ks_trace_params *p)
 {
     struct parser r = {s.ptr, s.ptr + s.len, s.ptr, arena};
@@ -182,11 +254,11 @@ ks_err ks_trace_filter_parse(struct ks_slice s, struct ks_arena *arena, struct k
     blanks(&r);
     if (r.p == r.end)
         return KS_OK;
-    if (*r.p == '{') {
+    if (*r.p == '{' && is_json(&r)) {
         KS_TRY(object(&r, p, &ok));
     } else {
         do {
-            KS_TRY(term(&r, p, &ok));
+            KS_TRY(part(&r, p, &ok));
             blanks(&r);
         } while (ok && r.p < r.end && (keyword(&r, "and"), true));
     }

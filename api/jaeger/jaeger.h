@@ -32,8 +32,9 @@ KS_NODISCARD ks_err ks_trace_search_params(struct ks_http_request *req,
                                            struct ks_trace_params *ret);
 /*
  * One filter text onto p->conds. The part of LogsQL whose meaning for a span is certain:
- * field:="value" and field:in("a") of one value, joined by AND, negated by ! or NOT; or a JSON
- * object of names and values. Anything else is KS_EINVAL: an access filter is never guessed.
+ * field:="value" and field:in("a") of one value, {name="value",…} on streams, joined by AND, terms
+ * negated by ! or NOT; or a JSON object of names and values. Anything else is KS_EINVAL: an access
+ * filter is never guessed.
  */
 KS_NODISCARD ks_err ks_trace_filter_parse(struct ks_slice text, struct ks_arena *arena,
                                           struct ks_trace_params *p);

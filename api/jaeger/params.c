@@ -246,7 +246,9 @@ ks_err ks_trace_filters(struct ks_http_request *req, struct ks_trace_params *p)
     p->q.deadline_us = ks_mono_us() + ks_app_of(req)->cfg.max_query_duration_ms * 1000;
     for (size_t i = 0; i < req->arg_count; i++)
         if (ks_slice_is(req->args[i].name, "extra_filters") ||
-            ks_slice_is(req->args[i].name, "extra_filters[]"))
+            ks_slice_is(req->args[i].name, "extra_filters[]") ||
+            ks_slice_is(req->args[i].name, "extra_stream_filters") ||
+            ks_slice_is(req->args[i].name, "extra_stream_filters[]"))
             KS_TRY(ks_trace_filter_parse(req->args[i].value, &req->arena, p));
     p->filter_count = p->q.cond_count;
     return KS_OK;

@@ -42,7 +42,8 @@ static ks_err rpc_begin(struct rpc *r, struct ks_grpc_call *call)
     if (call->deadline_us && call->deadline_us < r->p.q.deadline_us)
         r->p.q.deadline_us = call->deadline_us;
     for (size_t i = 0; i < call->header_count; i++)
-        if (ks_slice_is(call->headers[i].name, "extra_filters"))
+        if (ks_slice_is(call->headers[i].name, "extra_filters") ||
+            ks_slice_is(call->headers[i].name, "extra_stream_filters"))
             KS_TRY(ks_trace_filter_parse(call->headers[i].value, &call->arena, &r->p));
     r->p.filter_count = r->p.q.cond_count;
     return KS_OK;
