@@ -209,6 +209,8 @@ static ks_err needed_cols(struct ksi_lq_worker *w, const struct ksi_lq_need *nee
                           const uint64_t *bits, struct ks_lq_rows *ret)
 {
     static const char *const special[] = {"_time", "_stream", "_stream_id"};
+    struct ks_lq_stage *first = w->run->stages[0];
+    bool ask = need == &w->run->need && first->ops->wants;
     const struct ks_slice *names;
     size_t count;
     if (w->run->x.source->narrow)
@@ -221,7 +223,7 @@ static ks_err needed_cols(struct ksi_lq_worker *w, const struct ksi_lq_need *nee
     bool found;
     for (size_t i = 0; i < count + 3; i++) {
         struct ks_slice name = i < 3 ? ks_slice_str(special[i]) : names[i - 3];
-        if (!ksi_lq_need_has(need, name))
+        if (!ksi_lq_need_has(need, name) || (ask && !first->ops->wants(first, w->number, name)))
             continue;
         KS_TRY(view_column(&w->view, name, bits, &cols[n], &found));
         n += found;
@@ -250,6 +252,26 @@ static uint64_t count_bits(const uint64_t *bits, uint32_t rows)
     return n;
 }
 
+/* Lets the first stage drop rows by their key columns alone. */
+static ks_err choose_rows(struct ksi_lq_worker *w, uint64_t *bits)
+{
+    struct ksi_lq_run *run = w->run;
+    struct ks_lq_stage *first = run->stages[0];
+    struct ks_lq_rows rows;
+    KS_TRY(ksi_lq_block_rows(w, &run->choose_need, bits, &rows));
+    uint64_t *dense = ks_arena_array(&w->arena, KS_ROW_WORDS(rows.row_count), sizeof *dense);
+    if (!dense)
+        return ks_arena_err(&w->arena);
+    ks_lq_bits_fill(dense, rows.row_count);
+    KS_TRY(first->ops->choose(first, w->number, &rows, dense));
+    uint32_t k = 0;
+    for (size_t i = 0; i < KS_ROW_WORDS(w->view.row_count); i++)
+        for (uint64_t left = bits[i]; left; left &= left - 1, k++)
+            if (!ks_lq_bit(dense, k))
+                bits[i] &= ~(left & -left);
+    return KS_OK;
+}
+
 static ks_err push_rows(struct ksi_lq_worker *w, uint64_t *bits)
 {
     struct ksi_lq_run *run = w->run;
@@ -258,9 +280,11 @@ static ks_err push_rows(struct ksi_lq_worker *w, uint64_t *bits)
         const int64_t *times;
         KS_TRY(run->x.source->times(w->block, &times));
         KS_TRY(ksi_lq_newest_prune(run->newest, times, w->view.row_count, &w->arena, bits));
-        if (!ksi_lq_bits_any(bits, w->view.row_count))
-            return KS_OK;
     }
+    if (run->chooses)
+        KS_TRY(choose_rows(w, bits));
+    if (!ksi_lq_bits_any(bits, w->view.row_count))
+        return KS_OK;
     KS_TRY(ksi_lq_block_rows(w, &run->need, bits, &rows));
     return ks_lq_push(run->stages[0], w->number, &rows);
 }

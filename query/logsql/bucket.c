@@ -45,6 +45,14 @@ int64_t ksi_lq_bucket_time(const struct ks_lq_by *by, int64_t ns)
     return __builtin_add_overflow(ns, offset, &ns) ? INT64_MAX : ns;
 }
 
+int64_t ksi_lq_bucket_ns(const struct ks_lq_by *by)
+{
+    if (by->unit == KS_LQ_BUCKET_WEEK)
+        return 7 * KS_LQ_NS_DAY;
+    return by->unit == KS_LQ_BUCKET_SIZE && by->size >= 1 && by->size < 4e18 ? (int64_t)by->size
+                                                                             : 0;
+}
+
 /*
  * floor((v - offset) / size) × size + offset, computed so that 0.1-sized buckets print as 0.3, not
  * 0.30000000000000004: a size with decimals counts in units of its last digit.

@@ -7,6 +7,8 @@
 
 /* The start of the bucket a time lies in. */
 int64_t ksi_lq_bucket_time(const struct ks_lq_by *by, int64_t ns);
+/* How long a bucket of times lasts; 0: not all are as long. */
+int64_t ksi_lq_bucket_ns(const struct ks_lq_by *by);
 /*
  * The start of the bucket of a value in the value's own form: numbers, times, addresses, durations
  * and sizes; other texts are their own bucket. Made in the arena.

@@ -204,6 +204,25 @@ static ks_err make_stages(struct ksi_lq_run *run, struct gate *gate)
     return KS_OK;
 }
 
+/* Asks the first stage what it can tell early. */
+static ks_err plan_choice(struct ksi_lq_run *run)
+{
+    struct ks_lq_stage *first = run->stages[0];
+    struct ks_lq_names names = {NULL, 0};
+    bool oldest = false;
+    int64_t bar;
+    if (first->ops->choose_by && first->ops->choose_by(first, &run->arena, &names)) {
+        for (size_t i = 0; i < names.count; i++)
+            KS_TRY(ksi_lq_need_add(&run->arena, &run->choose_need, names.items[i]));
+        ksi_lq_need_list(&run->choose_need);
+        run->chooses = true;
+    }
+    if (first->ops->time_bar)
+        (void)first->ops->time_bar(first, 0, &oldest, &bar);
+    run->oldest_first = oldest;
+    return KS_OK;
+}
+
 static void free_stages(struct ksi_lq_run *run)
 {
     for (size_t i = 0; i < run->stage_count; i++)
@@ -230,6 +249,22 @@ static void fail_run(struct ksi_lq_run *run, ks_err err)
     atomic_store_explicit(&run->failed, true, memory_order_relaxed);
 }
 
+/* Whether no row of block i can be among the result. */
+static bool is_past(const struct ksi_lq_run *run, unsigned worker, size_t i)
+{
+    struct ks_lq_stage *first = run->stages[0];
+    int64_t by = -run->x.query->options.time_offset_ns, bar;
+    bool oldest;
+    if (!run->newest && !first->ops->time_bar)
+        return false;
+    struct ks_log_block_meta m = run->x.source->block_meta(run->scan, i);
+    if (run->newest && shift(m.max_ns, by) < ksi_lq_newest_threshold(run->newest))
+        return true;
+    if (!first->ops->time_bar || !first->ops->time_bar(first, worker, &oldest, &bar))
+        return false;
+    return oldest ? shift(m.min_ns, by) > bar : shift(m.max_ns, by) < bar;
+}
+
 /* Takes blocks until there are no more, or until the clock says `until_us` (0: no such limit). */
 static ks_err work(struct ksi_lq_run *run, struct ksi_lq_worker *w, int64_t until_us)
 {
@@ -241,12 +276,10 @@ static ks_err work(struct ksi_lq_run *run, struct ksi_lq_worker *w, int64_t unti
             ks_lq_stage_done(run->stages[0]))
             break;
         KS_TRY(ks_lq_check(&run->x));
-        if (run->newest) {
-            struct ks_log_block_meta m = run->x.source->block_meta(run->scan, i);
-            if (shift(m.max_ns, -run->x.query->options.time_offset_ns) <
-                ksi_lq_newest_threshold(run->newest))
-                break; /* blocks come newest first */
-        }
+        if (run->oldest_first)
+            i = run->block_count - 1 - i;
+        if (is_past(run, w->number, i))
+            continue;
         KS_TRY(ksi_lq_scan_block(w, run->scan, i));
     }
     atomic_store_explicit(&run->exhausted, true, memory_order_relaxed);
@@ -377,6 +410,8 @@ ks_err ks_lq_run(const struct ks_lq_request *req, struct ks_lq_stage *sink,
     ks_err err = plan(&run);
     if (!err)
         err = make_stages(&run, &gate);
+    if (!err)
+        err = plan_choice(&run);
     if (!err)
         err = scan(&run);
     if (!err)

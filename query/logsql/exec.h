@@ -86,6 +86,18 @@ struct ks_lq_stage_ops {
     /* It hands on what it gets, batch by batch: when the next stage is done, so is this one. A
      * stage with state (stats, sort) is not. */
     bool row_local;
+    /*
+     * What a stage directly behind the source can say before a block's columns are read; each may
+     * be NULL. wants: false when it has no use for that column any more. choose_by: the columns by
+     * which it can tell rows it will never hand on; choose: clears their bits (rows: of those
+     * columns alone). time_bar: rows older (oldest: newer) than *ret_ns are of no use to that
+     * worker.
+     */
+    bool (*wants)(struct ks_lq_stage *s, unsigned worker, struct ks_slice name);
+    bool (*choose_by)(struct ks_lq_stage *s, struct ks_arena *arena, struct ks_lq_names *ret);
+    ks_err (*choose)(struct ks_lq_stage *s, unsigned worker, const struct ks_lq_rows *rows,
+                     uint64_t *bits);
+    bool (*time_bar)(struct ks_lq_stage *s, unsigned worker, bool *ret_oldest, int64_t *ret_ns);
 };
 
 /* The head of every stage: embed it first. */

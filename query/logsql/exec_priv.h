@@ -23,6 +23,9 @@ struct ksi_lq_run {
     size_t stage_count;
     struct ksi_lq_newest *newest; /* NULL: none */
     bool newest_early; /* no pipe before it drops rows: a block need only read its newest */
+    bool chooses;      /* the first stage chooses rows by the columns of choose_need */
+    struct ksi_lq_need choose_need;
+    bool oldest_first; /* blocks are read in the order that serves the first stage */
     /* the scan */
     void *scan;
     size_t block_count;

@@ -41,10 +41,15 @@ static ks_err bucket_times(const struct ks_lq_by *by, const struct ks_lq_col *co
     uint32_t *codes = ks_arena_array(arena, rows, sizeof *codes);
     int64_t *starts = NULL;
     size_t cap = 0;
+    uint64_t lasts = (uint64_t)ksi_lq_bucket_ns(by);
     uint32_t count = 0;
     if (!codes)
         return ks_arena_err(arena);
     for (uint32_t r = 0; r < rows; r++) {
+        if (r && (uint64_t)col->times_ns[r] - (uint64_t)starts[codes[r - 1]] < lasts) {
+            codes[r] = codes[r - 1];
+            continue;
+        }
         int64_t at = ksi_lq_bucket_time(by, col->times_ns[r]);
         uint32_t k = r ? codes[r - 1] : 0;
         if (!count || starts[k] != at) {
@@ -126,20 +131,28 @@ static uint32_t combinations(const struct ksi_lq_texts *cols, size_t count, uint
     return (uint32_t)n;
 }
 
-static ks_err group_coded(struct ksi_lq_grouper *g, const struct ksi_lq_texts *cols, uint32_t rows,
-                          uint32_t combos, struct ks_arena *arena, uint32_t *of_row)
+/* Each row's combination of codes. */
+static void combine(const struct ksi_lq_texts *cols, size_t count, uint32_t rows, uint32_t *of_row)
 {
-    uint32_t *table = ks_arena_zalloc(arena, combos * sizeof *table), stride = 1;
-    if (!table)
-        return ks_arena_err(arena);
-    memset(of_row, 0, rows * sizeof *of_row);
-    for (size_t i = 0; i < g->by_count; i++) {
+    uint32_t stride = 1;
+    for (size_t i = 0; i < count; i++) {
         if (cols[i].constant)
             continue;
-        for (uint32_t r = 0; r < rows; r++)
+        if (stride == 1)
+            memcpy(of_row, cols[i].codes, rows * sizeof *of_row);
+        for (uint32_t r = 0; stride > 1 && r < rows; r++)
             of_row[r] += cols[i].codes[r] * stride;
         stride *= cols[i].count;
     }
+}
+
+static ks_err group_coded(struct ksi_lq_grouper *g, const struct ksi_lq_texts *cols, uint32_t rows,
+                          uint32_t combos, struct ks_arena *arena, uint32_t *of_row)
+{
+    uint32_t *table = ks_arena_zalloc(arena, combos * sizeof *table);
+    if (!table)
+        return ks_arena_err(arena);
+    combine(cols, g->by_count, rows, of_row);
     for (uint32_t r = 0; r < rows; r++) {
         uint32_t *slot = &table[of_row[r]];
         if (!*slot) {
@@ -149,6 +162,61 @@ static ks_err group_coded(struct ksi_lq_grouper *g, const struct ksi_lq_texts *c
         }
         of_row[r] = *slot - 1;
     }
+    return KS_OK;
+}
+
+void ksi_lq_count_codes(const uint32_t *codes, uint32_t rows, uint32_t *hits)
+{
+    enum { STEP = 16 }; /* rows are sorted by stream: neighbours mostly share their code */
+    uint32_t r = 0;
+    for (; r + STEP <= rows; r += STEP) {
+        uint32_t differ = 0;
+        for (uint32_t i = 0; i < STEP; i++)
+            differ |= codes[r + i] ^ codes[r];
+        if (!differ) {
+            hits[codes[r]] += STEP;
+            continue;
+        }
+        for (uint32_t i = 0; i < STEP; i++)
+            hits[codes[r + i]]++;
+    }
+    for (; r < rows; r++)
+        hits[codes[r]]++;
+}
+
+/* The first of the codes' rows stands for all: their values are the same. */
+static ks_err hits_coded(struct ksi_lq_grouper *g, const struct ksi_lq_texts *cols, uint32_t rows,
+                         uint32_t combos, struct ks_arena *arena, struct ksi_lq_hits **ret,
+                         size_t *ret_count)
+{
+    const uint32_t *codes = NULL;
+    size_t n = 0, coded = 0;
+    for (size_t i = 0; i < g->by_count; i++) {
+        coded += !cols[i].constant;
+        codes = cols[i].constant ? codes : cols[i].codes;
+    }
+    if (coded > 1) {
+        uint32_t *of_row = ks_arena_array(arena, rows, sizeof *of_row);
+        if (!of_row)
+            return ks_arena_err(arena);
+        combine(cols, g->by_count, rows, of_row);
+        codes = of_row;
+    }
+    uint32_t *hits = ks_arena_zalloc(arena, combos * sizeof *hits);
+    struct ksi_lq_hits *list = ks_arena_array(arena, combos, sizeof *list);
+    if (!hits || !list)
+        return ks_arena_err(arena);
+    ksi_lq_count_codes(codes, rows, hits);
+    for (uint32_t r = 0; r < rows; r++) {
+        uint32_t *of_code = &hits[codes[r]];
+        if (!*of_code)
+            continue;
+        list[n].rows = *of_code;
+        *of_code = 0;
+        KS_TRY(add_key(g, cols, r, &list[n++].group));
+    }
+    *ret = list;
+    *ret_count = n;
     return KS_OK;
 }
 
@@ -192,6 +260,36 @@ ks_err ksi_lq_group_rows(struct ksi_lq_grouper *g, const struct ks_lq_rows *rows
         else
             KS_TRY(add_key(g, cols, r, &of_row[r]));
     }
+    return KS_OK;
+}
+
+ks_err ksi_lq_group_hits(struct ksi_lq_grouper *g, const struct ks_lq_rows *rows,
+                         struct ks_arena *arena, struct ksi_lq_hits **ret, size_t *ret_count)
+{
+    struct ksi_lq_texts *cols = ks_arena_array(arena, g->by_count + 1, sizeof *cols);
+    bool constant = true;
+    if (!cols)
+        return ks_arena_err(arena);
+    for (size_t i = 0; i < g->by_count; i++) {
+        KS_TRY(key_column(&g->by[i], rows, arena, &cols[i]));
+        constant = constant && cols[i].constant;
+    }
+    uint32_t combos = constant ? 0 : combinations(cols, g->by_count, rows->row_count);
+    if (combos)
+        return hits_coded(g, cols, rows->row_count, combos, arena, ret, ret_count);
+    size_t n = 0;
+    struct ksi_lq_hits *list = ks_arena_array(arena, constant ? 1 : rows->row_count, sizeof *list);
+    if (!list)
+        return ks_arena_err(arena);
+    for (uint32_t r = 0; r < (constant ? 1 : rows->row_count); r++) {
+        if (!r || !same_row(cols, g->by_count, r, r - 1)) {
+            list[n].rows = 0;
+            KS_TRY(add_key(g, cols, r, &list[n++].group));
+        }
+        list[n - 1].rows += constant ? rows->row_count : 1;
+    }
+    *ret = list;
+    *ret_count = n;
     return KS_OK;
 }
 

@@ -32,6 +32,15 @@ KS_NODISCARD ks_err ksi_lq_by_names(struct ks_lq_exec *x, const struct ks_lq_nam
 KS_NODISCARD ks_err ksi_lq_group_rows(struct ksi_lq_grouper *g, const struct ks_lq_rows *rows,
                                       struct ks_arena *arena, const uint32_t **ret_of_row,
                                       uint32_t *ret_single);
+/* How many rows of a batch each of its groups has; a group may come more than once. */
+struct ksi_lq_hits {
+    uint32_t group, rows;
+};
+KS_NODISCARD ks_err ksi_lq_group_hits(struct ksi_lq_grouper *g, const struct ks_lq_rows *rows,
+                                      struct ks_arena *arena, struct ksi_lq_hits **ret,
+                                      size_t *ret_count);
+/* Adds to hits[code] the rows that have it. */
+void ksi_lq_count_codes(const uint32_t *codes, uint32_t rows, uint32_t *hits);
 /* The values of a group's fields: by_count slices. */
 void ksi_lq_group_values(const struct ksi_lq_grouper *g, uint32_t group, struct ks_slice *ret);
 /* The same group in another grouper of the same fields, added when new. */

@@ -1,6 +1,10 @@
 /* See json_text.h. */
 #include "query/logsql/json_text.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 struct reader {
     const char *p, *end;
 };
@@ -11,23 +15,42 @@ static void blanks(struct reader *r)
         r->p++;
 }
 
+/* The first quote, backslash or control character; end when there is none. */
+static const char *special_char(const char *p, const char *end)
+{
+#ifdef __SSE2__
+    const __m128i quote = _mm_set1_epi8('"'), back = _mm_set1_epi8('\\'), low = _mm_set1_epi8(0x1f);
+    for (; end - p >= 16; p += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)p);
+        __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(x, quote), _mm_cmpeq_epi8(x, back));
+        hit = _mm_or_si128(hit, _mm_cmpeq_epi8(_mm_min_epu8(x, low), x));
+        unsigned mask = (unsigned)_mm_movemask_epi8(hit);
+        if (mask)
+            return p + __builtin_ctz(mask);
+    }
+#endif
+    while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+        p++;
+    return p;
+}
+
 /* Over a string, the quote is next; its text between the quotes. */
 static bool raw_string(struct reader *r, struct ks_slice *ret)
 {
     const char *from = ++r->p;
-    for (; r->p < r->end; r->p++) {
-        if (*r->p == '\\') {
-            if (++r->p == r->end)
-                return false;
-        } else if (*r->p == '"') {
-            *ret = ks_slice(from, (size_t)(r->p - from));
-            r->p++;
-            return true;
-        } else if ((unsigned char)*r->p < 0x20) {
+    for (;;) {
+        r->p = special_char(r->p, r->end);
+        if (r->p == r->end || (unsigned char)*r->p < 0x20)
             return false;
-        }
+        if (*r->p == '"')
+            break;
+        if (r->end - r->p < 2) /* a backslash at the end */
+            return false;
+        r->p += 2;
     }
-    return false;
+    *ret = ks_slice(from, (size_t)(r->p - from));
+    r->p++;
+    return true;
 }
 
 static bool word(struct reader *r, const char *text)
@@ -95,8 +118,9 @@ static bool key(struct reader *r, struct ks_slice *ret)
     return true;
 }
 
-/* Over any value. The kind of each open container is one bit, so depth costs no stack. */
-static bool skip_value(struct reader *r)
+/* Over any value, which lies in `base` containers. The kind of each open container is one bit, so
+ * depth costs no stack. */
+static bool skip_value(struct reader *r, unsigned base)
 {
     uint64_t objects[KSI_JSON_DEPTH_MAX / 64 + 1];
     unsigned depth = 0;
@@ -107,7 +131,7 @@ static bool skip_value(struct reader *r)
             return false;
         char open = *r->p;
         if (open == '{' || open == '[') {
-            if (depth == KSI_JSON_DEPTH_MAX)
+            if (base + depth == KSI_JSON_DEPTH_MAX)
                 return false;
             uint64_t bit = 1ull << depth % 64;
             objects[depth / 64] =
@@ -148,7 +172,7 @@ static bool skip_value(struct reader *r)
 static bool valid_document(struct ks_slice text, char open)
 {
     struct reader r = {text.ptr, text.ptr + text.len};
-    if (!text.len || text.ptr[0] != open || !skip_value(&r))
+    if (!text.len || text.ptr[0] != open || !skip_value(&r, 0))
         return false;
     blanks(&r);
     return r.p == r.end;
@@ -306,7 +330,7 @@ static bool names_too_long(struct reader r, size_t prefix_len)
             return false; /* empty */
         if (prefix_len + 1 + name.len > KSI_JSON_NAME_MAX)
             return true;
-        (void)skip_value(&r);
+        (void)skip_value(&r, 0);
         blanks(&r);
         if (r.p == r.end || *r.p++ != ',')
             return false;
@@ -316,7 +340,7 @@ static bool names_too_long(struct reader r, size_t prefix_len)
 struct flatten {
     struct reader r;
     struct ks_arena *arena;
-    const struct ks_lq_fields *preserve;
+    const struct ks_lq_fields *preserve, *wanted;
     struct ksi_json_fields *out;
     struct ks_slice prefix[KSI_JSON_DEPTH_MAX];
     unsigned depth; /* open objects; prefix[depth - 1] is the name of the innermost */
@@ -334,23 +358,36 @@ static bool stays_json(const struct flatten *f, struct ks_slice name)
     return names_too_long(inner, name.len);
 }
 
-/* One member behind its key: opens an object or appends a field. */
-static ks_err flatten_member(struct flatten *f, struct ks_slice raw_name)
+enum want { WANT_NOT, WANT_BELOW, WANT_IT };
+
+/* Whether a field of that name, or one below it, is asked for. prefix NULL: at the top. */
+static enum want is_wanted(const struct ks_lq_fields *wanted, const struct ks_slice *prefix,
+                           struct ks_slice name)
 {
-    struct ks_slice name, value;
-    KS_TRY(decode_string(raw_name, f->arena, &name));
-    if (f->depth > 1)
-        KS_TRY(join_name(f->arena, f->prefix[f->depth - 1], name, &name));
-    else if (!name.len)
-        name = KS_SLICE_LIT("_msg");
-    if (*f->r.p == '{' && f->depth < KSI_JSON_DEPTH_MAX && !stays_json(f, name)) {
-        f->r.p++;
-        f->prefix[f->depth++] = name;
-        return KS_OK;
+    enum want best = WANT_NOT;
+    size_t head = prefix ? prefix->len + 1 : 0, len = head + name.len;
+    if (!wanted || !wanted->count)
+        return WANT_IT;
+    for (size_t i = 0; i < wanted->count && best != WANT_IT; i++) {
+        const struct ks_lq_field *w = &wanted->items[i];
+        size_t n = w->name.len < len ? w->name.len : len; /* of both */
+        size_t first = n < head ? n : head;
+        if (prefix && ((first && memcmp(w->name.ptr, prefix->ptr, first - (first == head))) ||
+                       (first == head && w->name.ptr[head - 1] != '.')))
+            continue;
+        if (n > head && memcmp(w->name.ptr + head, name.ptr, n - head))
+            continue;
+        if (w->prefix ? w->name.len <= len : w->name.len == len)
+            best = WANT_IT;
+        else if (w->name.len > len && w->name.ptr[len] == '.')
+            best = WANT_BELOW;
     }
-    const char *from = f->r.p;
-    (void)skip_value(&f->r);
-    struct ks_slice raw = ks_slice(from, (size_t)(f->r.p - from));
+    return best;
+}
+
+static ks_err add_member(struct flatten *f, struct ks_slice name, struct ks_slice raw)
+{
+    struct ks_slice value;
     if (ks_slice_is(raw, "null"))
         return KS_OK;
     KS_TRY(value_text(raw, f->arena, &value));
@@ -360,34 +397,85 @@ static ks_err flatten_member(struct flatten *f, struct ks_slice raw_name)
     return KS_OK;
 }
 
-ks_err ksi_json_flatten(struct ks_slice text, const struct ks_lq_fields *preserve,
-                        struct ks_arena *arena, struct ksi_json_fields *out, bool *ret_ok)
+/* One member behind its key: opens an object or appends a field. */
+static ks_err flatten_member(struct flatten *f, struct ks_slice raw_name, bool *ret_opened,
+                             bool *ret_ok)
 {
-    *ret_ok = valid_document(text, '{');
+    const struct ks_slice *prefix = f->depth > 1 ? &f->prefix[f->depth - 1] : NULL;
+    struct ks_slice name;
+    const char *from = f->r.p;
+    *ret_opened = false;
+    KS_TRY(decode_string(raw_name, f->arena, &name));
+    if (!prefix && !name.len)
+        name = KS_SLICE_LIT("_msg");
+    bool object = from < f->r.end && *from == '{';
+    enum want want = is_wanted(f->wanted, prefix, name);
+    if (want == WANT_NOT || (want == WANT_BELOW && !object)) {
+        *ret_ok = skip_value(&f->r, f->depth);
+        return KS_OK;
+    }
+    if (prefix)
+        KS_TRY(join_name(f->arena, *prefix, name, &name));
+    if (object && f->depth < KSI_JSON_DEPTH_MAX && !stays_json(f, name)) {
+        f->r.p++;
+        f->prefix[f->depth++] = name;
+        *ret_opened = true;
+        return KS_OK;
+    }
+    *ret_ok = skip_value(&f->r, f->depth);
+    return *ret_ok && want == WANT_IT ? add_member(f, name, ks_slice(from, (size_t)(f->r.p - from)))
+                                      : KS_OK;
+}
+
+/* Members from behind the first '{' to behind its end; *ret_ok: they are JSON. */
+static ks_err flatten_members(struct flatten *f, bool *ret_ok)
+{
+    bool behind_value = false, behind_comma = false, opened;
+    while (f->depth && *ret_ok) {
+        struct ks_slice name;
+        blanks(&f->r);
+        if (f->r.p < f->r.end && *f->r.p == '}' && !behind_comma) {
+            f->depth--;
+            f->r.p++;
+            behind_value = true;
+            continue;
+        }
+        if (behind_value) {
+            *ret_ok = f->r.p < f->r.end && *f->r.p++ == ',';
+            behind_value = false;
+            behind_comma = true;
+            continue;
+        }
+        *ret_ok = key(&f->r, &name);
+        if (!*ret_ok)
+            break;
+        KS_TRY(flatten_member(f, name, &opened, ret_ok));
+        behind_value = !opened;
+        behind_comma = false;
+    }
+    return KS_OK;
+}
+
+ks_err ksi_json_flatten(struct ks_slice text, const struct ks_lq_fields *preserve,
+                        const struct ks_lq_fields *wanted, struct ks_arena *arena,
+                        struct ksi_json_fields *out, bool *ret_ok)
+{
+    size_t before = out->count;
+    struct flatten f;
+    *ret_ok = text.len && text.ptr[0] == '{';
     if (!*ret_ok)
         return KS_OK;
-    struct flatten f;
     f.r = (struct reader){text.ptr + 1, text.ptr + text.len};
     f.arena = arena;
     f.preserve = preserve;
+    f.wanted = wanted;
     f.out = out;
     f.depth = 1;
-    while (f.depth) {
-        struct ks_slice name;
-        blanks(&f.r);
-        if (f.r.p == f.r.end)
-            break;
-        if (*f.r.p == '}') {
-            f.depth--;
-            f.r.p++;
-        } else if (*f.r.p == ',') {
-            f.r.p++;
-        } else if (!key(&f.r, &name)) {
-            break; /* not reached: the text was checked */
-        } else {
-            KS_TRY(flatten_member(&f, name));
-        }
-    }
+    KS_TRY(flatten_members(&f, ret_ok));
+    blanks(&f.r);
+    *ret_ok = *ret_ok && f.r.p == f.r.end;
+    if (!*ret_ok)
+        out->count = before;
     return KS_OK;
 }
 
@@ -409,7 +497,7 @@ ks_err ksi_json_items(struct ks_slice text, struct ks_arena *arena, struct ks_sl
             continue;
         }
         const char *from = r.p;
-        (void)skip_value(&r);
+        (void)skip_value(&r, 0);
         if (ret_items) {
             KS_TRY(ks_arena_grow(arena, (void **)&items, &cap, count + 1, sizeof *items));
             KS_TRY(value_text(ks_slice(from, (size_t)(r.p - from)), arena, &items[count]));

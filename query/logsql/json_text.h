@@ -24,12 +24,13 @@ struct ksi_json_fields {
 /*
  * Appends the fields of an object: nested names joined by '.', nulls left out, the empty name is
  * "_msg". Objects at names in `preserve` (may be NULL), and those whose fields' names would be too
- * long, stay JSON. *ret_ok is false, and nothing is appended, when the text is no object. Values
- * are borrowed from the text or made in the arena.
+ * long, stay JSON. `wanted` (NULL or empty: all) spares the making of others. *ret_ok is false, and
+ * nothing is appended, when the text is no object. Values are borrowed from the text or made in the
+ * arena.
  */
 KS_NODISCARD ks_err ksi_json_flatten(struct ks_slice text, const struct ks_lq_fields *preserve,
-                                     struct ks_arena *arena, struct ksi_json_fields *out,
-                                     bool *ret_ok);
+                                     const struct ks_lq_fields *wanted, struct ks_arena *arena,
+                                     struct ksi_json_fields *out, bool *ret_ok);
 /* The items of an array: strings decoded, others compact JSON. ret_items may be NULL: only the
  * count. *ret_ok is false when the text is no array. */
 KS_NODISCARD ks_err ksi_json_items(struct ks_slice text, struct ks_arena *arena,

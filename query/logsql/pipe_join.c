@@ -72,7 +72,7 @@ static ks_err collect_push(struct ks_lq_stage *stage, unsigned worker,
     }
     return collect_charge(c);
 }
-static const struct ks_lq_stage_ops collect_ops = {"join rows", collect_push, NULL, NULL, false};
+static const struct ks_lq_stage_ops collect_ops = {.name = "join rows", .push = collect_push};
 
 /* ---------------------------------------------------------------- joining */
 
@@ -232,7 +232,8 @@ static void join_free(struct ks_lq_stage *stage)
     ks_lq_uncharge(stage->x, j->right.charged);
     ks_free(j);
 }
-static const struct ks_lq_stage_ops join_ops = {"join", join_push, NULL, join_free, true};
+static const struct ks_lq_stage_ops join_ops = {
+    .name = "join", .push = join_push, .free = join_free, .row_local = true};
 
 static ks_err join_init(struct join *j)
 {

@@ -192,7 +192,8 @@ static void map_free(struct ks_lq_stage *s)
     ks_free(m);
 }
 
-static const struct ks_lq_stage_ops map_ops = {"map", map_push, NULL, map_free, true};
+static const struct ks_lq_stage_ops map_ops = {
+    .name = "map", .push = map_push, .free = map_free, .row_local = true};
 
 ks_err ksi_lq_map_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe, struct ks_lq_stage *next,
                       ks_err (*apply)(struct ksi_lq_map *, struct ksi_lq_call *),

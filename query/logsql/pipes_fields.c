@@ -214,8 +214,8 @@ static ks_err names_finish(struct ks_lq_stage *stage)
     ks_free(t.values[0]);
     return err;
 }
-static const struct ks_lq_stage_ops names_ops = {"field_names", names_push, names_finish,
-                                                 describe_free, false};
+static const struct ks_lq_stage_ops names_ops = {
+    .name = "field_names", .push = names_push, .finish = names_finish, .free = describe_free};
 
 ks_err ksi_lq_make_field_names(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                                struct ks_lq_stage *next, struct ks_lq_stage **ret)
@@ -278,8 +278,7 @@ static ks_err facet_column(struct describe *d, struct worker *w, const struct ks
     uint32_t *hits = ks_arena_zalloc(&w->scratch, t.count * sizeof *hits);
     if (!hits)
         return ks_arena_err(&w->scratch);
-    for (uint32_t r = 0; r < rows; r++)
-        hits[t.codes[r]]++;
+    ksi_lq_count_codes(t.codes, rows, hits);
     for (uint32_t i = 0; i < t.count && !f->dropped; i++)
         if (hits[i] && t.values[i].len)
             KS_TRY(add_value(d, w, f, t.values[i], hits[i]));
@@ -376,8 +375,19 @@ static ks_err facets_finish(struct ks_lq_stage *stage)
     ks_free(order);
     return err;
 }
-static const struct ks_lq_stage_ops facets_ops = {"facets", facets_push, facets_finish,
-                                                  describe_free, false};
+/* A field once dropped is not read any more. */
+static bool facets_wants(struct ks_lq_stage *stage, unsigned worker, struct ks_slice name)
+{
+    const struct worker *w = &((struct describe *)stage)->workers[worker];
+    uint32_t at = ksi_keymap_find(&w->names, name, ksi_keymap_hash(name));
+    return at == UINT32_MAX || !w->fields[at].dropped;
+}
+
+static const struct ks_lq_stage_ops facets_ops = {.name = "facets",
+                                                  .push = facets_push,
+                                                  .finish = facets_finish,
+                                                  .free = describe_free,
+                                                  .wants = facets_wants};
 
 ks_err ksi_lq_make_facets(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                           struct ks_lq_stage *next, struct ks_lq_stage **ret)

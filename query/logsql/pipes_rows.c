@@ -90,9 +90,12 @@ static ks_err sample_push(struct ks_lq_stage *stage, unsigned worker, const stru
     return ks_lq_push(stage->next, worker, &out);
 }
 
-static const struct ks_lq_stage_ops limit_ops = {"limit", limit_push, NULL, counted_free, true};
-static const struct ks_lq_stage_ops offset_ops = {"offset", offset_push, NULL, counted_free, true};
-static const struct ks_lq_stage_ops sample_ops = {"sample", sample_push, NULL, counted_free, true};
+static const struct ks_lq_stage_ops limit_ops = {
+    .name = "limit", .push = limit_push, .free = counted_free, .row_local = true};
+static const struct ks_lq_stage_ops offset_ops = {
+    .name = "offset", .push = offset_push, .free = counted_free, .row_local = true};
+static const struct ks_lq_stage_ops sample_ops = {
+    .name = "sample", .push = sample_push, .free = counted_free, .row_local = true};
 
 static ks_err counted_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                           struct ks_lq_stage *next, const struct ks_lq_stage_ops *ops,
@@ -172,8 +175,10 @@ static ks_err sequence_finish(struct ks_lq_stage *stage)
     }
     return KS_OK;
 }
-static const struct ks_lq_stage_ops sequence_ops = {"generate_sequence", ignore_push,
-                                                    sequence_finish, counted_free, false};
+static const struct ks_lq_stage_ops sequence_ops = {.name = "generate_sequence",
+                                                    .push = ignore_push,
+                                                    .finish = sequence_finish,
+                                                    .free = counted_free};
 
 ks_err ksi_lq_make_generate_sequence(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                                      struct ks_lq_stage *next, struct ks_lq_stage **ret)
@@ -242,8 +247,8 @@ static void unite_free(struct ks_lq_stage *stage)
     ks_arena_done(&((struct unite *)stage)->arena);
     ks_free(stage);
 }
-static const struct ks_lq_stage_ops unite_ops = {"union", unite_push, unite_finish, unite_free,
-                                                 false};
+static const struct ks_lq_stage_ops unite_ops = {
+    .name = "union", .push = unite_push, .finish = unite_finish, .free = unite_free};
 
 ks_err ksi_lq_make_union(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                          struct ks_lq_stage *next, struct ks_lq_stage **ret)

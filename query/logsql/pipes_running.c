@@ -185,9 +185,9 @@ static void running_free(struct running *s)
     ks_free(s);
 }
 
-static const struct ks_lq_stage_ops running_ops = {"running_stats rows", running_push, NULL, NULL,
-                                                   true};
-static const struct ks_lq_stage_ops total_ops = {"total_stats rows", total_push, NULL, NULL, false};
+static const struct ks_lq_stage_ops running_ops = {
+    .name = "running_stats rows", .push = running_push, .row_local = true};
+static const struct ks_lq_stage_ops total_ops = {.name = "total_stats rows", .push = total_push};
 
 static ks_err running_init(struct running *s)
 {
@@ -232,8 +232,8 @@ static void wrapper_free(struct ks_lq_stage *stage)
     running_free(w->running);
     ks_free(w);
 }
-static const struct ks_lq_stage_ops wrapper_ops = {"running_stats", wrapper_push, wrapper_finish,
-                                                   wrapper_free, false};
+static const struct ks_lq_stage_ops wrapper_ops = {
+    .name = "running_stats", .push = wrapper_push, .finish = wrapper_finish, .free = wrapper_free};
 
 static ks_err wrapper_init(struct wrapper *w, const struct ks_lq_pipe *pipe)
 {

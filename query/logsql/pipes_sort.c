@@ -35,7 +35,7 @@ struct sort {
     struct worker *workers;
 };
 
-enum { CHARGE_STEP = 64 << 10, OUT_ROWS = 1024, SLACK = 4096 };
+enum { CHARGE_STEP = 64 << 10, OUT_ROWS = 1024, SLACK = 256, CHOOSE_MAX = 16 << 10 };
 
 /* ---------------------------------------------------------------- comparing */
 
@@ -334,6 +334,113 @@ static ks_err sort_push(struct ks_lq_stage *stage, unsigned worker, const struct
     return charge(s, w);
 }
 
+/* ---------------------------------------------------------------- choosing early */
+
+static bool sort_choose_by(struct ks_lq_stage *stage, struct ks_arena *arena,
+                           struct ks_lq_names *ret)
+{
+    const struct sort *s = (struct sort *)stage;
+    const struct ks_lq_sort_keys *by = &s->pipe->u.sort.by;
+    const struct ks_lq_names *parts = &s->pipe->u.sort.partition_by;
+    if (s->keep > CHOOSE_MAX || !by->count)
+        return false;
+    ret->items = ks_arena_array(arena, by->count + parts->count, sizeof *ret->items);
+    if (!ret->items)
+        return false;
+    for (size_t i = 0; i < by->count; i++)
+        ret->items[ret->count++] = by->items[i].name;
+    for (size_t i = 0; i < parts->count; i++)
+        ret->items[ret->count++] = parts->items[i];
+    return true;
+}
+
+/* The `keep` least of some numbers: a heap with the greatest of them on top. */
+static void least_add(int64_t *heap, uint64_t *count, uint64_t keep, int64_t v)
+{
+    size_t at;
+    if (*count < keep) {
+        for (at = (*count)++; at && heap[(at - 1) / 2] < v; at = (at - 1) / 2)
+            heap[at] = heap[(at - 1) / 2];
+        heap[at] = v;
+        return;
+    }
+    if (v >= heap[0])
+        return;
+    for (at = 0;;) {
+        size_t kid = 2 * at + 1;
+        if (kid >= keep)
+            break;
+        kid += kid + 1 < keep && heap[kid + 1] > heap[kid];
+        if (heap[kid] <= v)
+            break;
+        heap[at] = heap[kid];
+        at = kid;
+    }
+    heap[at] = v;
+}
+
+/* By one column of times, without partitions: rows beyond the k-th of the batch go, too. */
+static ks_err choose_times(struct sort *s, struct worker *w, const int64_t *times, uint32_t rows,
+                           uint64_t *bits)
+{
+    int64_t flip =
+        s->pipe->u.sort.by.items[0].desc != s->reverse ? -1 : 0; /* x ^ -1: order turned */
+    int64_t *heap = ks_arena_array(&w->scratch, s->keep, sizeof *heap), bar = INT64_MAX;
+    const struct ks_lq_key *last = w->bars_cap ? w->bars[0] : NULL;
+    uint64_t count = 0;
+    if (!heap)
+        return ks_arena_err(&w->scratch);
+    if (last && last->flags & KS_LQ_KEY_TIME)
+        bar = last->i ^ flip;
+    for (uint32_t r = 0; r < rows; r++)
+        if ((times[r] ^ flip) < bar)
+            least_add(heap, &count, s->keep, times[r] ^ flip);
+    int64_t kth = count == s->keep ? heap[0] : INT64_MAX;
+    for (uint32_t r = 0; r < rows; r++)
+        if ((times[r] ^ flip) > kth || ((times[r] ^ flip) >= bar && bar != INT64_MAX))
+            bits[r / 64] &= ~(1ull << r % 64);
+    return KS_OK;
+}
+
+static ks_err sort_choose(struct ks_lq_stage *stage, unsigned worker, const struct ks_lq_rows *rows,
+                          uint64_t *bits)
+{
+    struct sort *s = (struct sort *)stage;
+    struct worker *w = &s->workers[worker];
+    const struct ks_lq_sort_keys *by = &s->pipe->u.sort.by;
+    const uint32_t *part_of;
+    const uint64_t *over;
+    uint32_t single = 0;
+    bool any;
+    ks_arena_reset(&w->scratch);
+    const struct ks_lq_col *col = ks_lq_rows_col(rows, by->items[0].name);
+    if (by->count == 1 && col && col->kind == KS_LQ_TIMES && !s->pipe->u.sort.partition_by.count)
+        return choose_times(s, w, col->times_ns, rows->row_count, bits);
+    KS_TRY(ksi_lq_group_rows(&w->parts, rows, &w->scratch, &part_of, &single));
+    KS_TRY(grow_bars(w));
+    KS_TRY(over_bar(s, w, rows, part_of, single, &over, &any));
+    for (size_t i = 0; over && i < KS_ROW_WORDS(rows->row_count); i++)
+        bits[i] &= over[i];
+    return KS_OK;
+}
+
+static bool sort_time_bar(struct ks_lq_stage *stage, unsigned worker, bool *ret_oldest,
+                          int64_t *ret_ns)
+{
+    const struct sort *s = (struct sort *)stage;
+    const struct worker *w = &s->workers[worker];
+    const struct ks_lq_sort_keys *by = &s->pipe->u.sort.by;
+    *ret_oldest = false;
+    if (!by->count || !ks_slice_is(by->items[0].name, "_time") ||
+        s->pipe->u.sort.partition_by.count)
+        return false;
+    *ret_oldest = by->items[0].desc == s->reverse;
+    if (!w->bars_cap || !w->bars[0] || !(w->bars[0]->flags & KS_LQ_KEY_TIME))
+        return false;
+    *ret_ns = w->bars[0]->i;
+    return true;
+}
+
 /* ---------------------------------------------------------------- handing on */
 
 static ks_err emit(struct sort *s, struct ks_arena *arena, const struct item *items,
@@ -435,7 +542,13 @@ static void sort_free(struct ks_lq_stage *stage)
     ks_free(s);
 }
 
-static const struct ks_lq_stage_ops sort_ops = {"sort", sort_push, sort_finish, sort_free, false};
+static const struct ks_lq_stage_ops sort_ops = {.name = "sort",
+                                                .push = sort_push,
+                                                .finish = sort_finish,
+                                                .free = sort_free,
+                                                .choose_by = sort_choose_by,
+                                                .choose = sort_choose,
+                                                .time_bar = sort_time_bar};
 
 ks_err ksi_lq_make_sort(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                         struct ks_lq_stage *next, struct ks_lq_stage **ret)

@@ -198,8 +198,8 @@ static void stats_free(struct ks_lq_stage *stage)
     ks_free(s);
 }
 
-static const struct ks_lq_stage_ops stats_ops = {"stats", stats_push, stats_finish, stats_free,
-                                                 false};
+static const struct ks_lq_stage_ops stats_ops = {
+    .name = "stats", .push = stats_push, .finish = stats_finish, .free = stats_free};
 
 static ks_err worker_init(struct stats *s, struct worker *w)
 {

@@ -53,17 +53,15 @@ static ks_err counter_push(struct ks_lq_stage *stage, unsigned worker,
 {
     struct counter *c = (struct counter *)stage;
     struct worker *w = &c->workers[worker];
-    const uint32_t *of_row;
-    uint32_t single;
+    struct ksi_lq_hits *list;
+    size_t n;
     if (w->full)
         return KS_OK;
     ks_arena_reset(&w->scratch);
-    KS_TRY(ksi_lq_group_rows(&w->groups, rows, &w->scratch, &of_row, &single));
+    KS_TRY(ksi_lq_group_hits(&w->groups, rows, &w->scratch, &list, &n));
     KS_TRY(grow_hits(w));
-    if (!of_row)
-        w->hits[single] += rows->row_count;
-    for (uint32_t r = 0; of_row && r < rows->row_count; r++)
-        w->hits[of_row[r]]++;
+    for (size_t i = 0; i < n; i++)
+        w->hits[list[i].group] += list[i].rows;
     /* One more than the limit is enough to know that it was passed. */
     if (!c->sorted && c->limit && !c->filter.len && w->groups.keys.count > c->limit) {
         w->full = true;
@@ -247,8 +245,8 @@ static void counter_free(struct ks_lq_stage *stage)
     ks_free(c);
 }
 
-static const struct ks_lq_stage_ops counter_ops = {"uniq", counter_push, counter_finish,
-                                                   counter_free, false};
+static const struct ks_lq_stage_ops counter_ops = {
+    .name = "uniq", .push = counter_push, .finish = counter_finish, .free = counter_free};
 
 static ks_err counter_new(struct ks_lq_exec *x, const struct ks_lq_names *names,
                           struct ks_lq_stage *next, struct counter **ret)

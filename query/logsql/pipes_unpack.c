@@ -16,7 +16,9 @@ struct columns { /* what the batch was taken apart into */
     struct ksi_keymap names;
     struct ks_slice **values; /* [column][value]; ptr NULL: not there */
     size_t cap;
-    uint32_t count; /* values of the source column */
+    uint32_t count;               /* values of the source column */
+    struct ksi_json_field *found; /* scratch of one value */
+    size_t found_cap;
 };
 
 static ks_err put_field(struct columns *cols, struct ks_arena *arena, struct ks_slice name,
@@ -79,11 +81,13 @@ static ks_err collect(struct ksi_lq_map *m, struct ksi_lq_call *c, struct column
                       struct ks_slice text, uint32_t at, take_apart_fn take_apart)
 {
     const struct ks_lq_fields *f = &m->pipe->u.unpack.fields;
-    struct ksi_json_fields found = {NULL, 0, 0};
+    struct ksi_json_fields found = {cols->found, 0, cols->found_cap};
     for (size_t i = 0; i < f->count; i++)
         if (!f->items[i].prefix)
             KS_TRY(put_field(cols, c->arena, f->items[i].name, at, KS_SLICE_LIT("")));
     KS_TRY(take_apart(m, text, c->arena, &found));
+    cols->found = found.items;
+    cols->found_cap = found.cap;
     for (size_t i = 0; i < found.count; i++)
         if (wanted(f, found.items[i].name))
             KS_TRY(put_field(cols, c->arena, found.items[i].name, at, found.items[i].value));
@@ -129,7 +133,8 @@ static ks_err json_fields(struct ksi_lq_map *m, struct ks_slice text, struct ks_
                           struct ksi_json_fields *out)
 {
     bool ok;
-    return ksi_json_flatten(text, &m->pipe->u.unpack.preserve_keys, arena, out, &ok);
+    const struct ks_lq_fields *preserve = &m->pipe->u.unpack.preserve_keys;
+    return ksi_json_flatten(text, preserve, &m->pipe->u.unpack.fields, arena, out, &ok);
 }
 
 /* name=value pairs between blanks; "…" and `…` are unquoted; a word alone is a field without value.

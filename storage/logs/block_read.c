@@ -100,11 +100,17 @@ ks_err ks_lblock_times(struct ks_lblock *b, const int64_t **ret_ns)
         if (!ksi_times_parse(&r, b->rows, &node, &unit))
             return malformed(b, "times");
         KS_TRY(ksi_node_numbers(&node, &b->pages, &b->arena, &t));
-        for (uint32_t i = 0; i < b->rows; i++) {
-            if (__builtin_mul_overflow(t[i], unit, &t[i]) || t[i] < meta->min_ns ||
-                t[i] > meta->max_ns)
-                return malformed(b, "time out of range");
+        int64_t least = t[0], most = t[0];
+        for (uint32_t i = 1; i < b->rows; i++) {
+            least = t[i] < least ? t[i] : least;
+            most = t[i] > most ? t[i] : most;
         }
+        if (__builtin_mul_overflow(least, unit, &least) ||
+            __builtin_mul_overflow(most, unit, &most) || least < meta->min_ns ||
+            most > meta->max_ns)
+            return malformed(b, "time out of range");
+        for (uint32_t i = 0; unit > 1 && i < b->rows; i++)
+            t[i] *= unit;
         b->times = t;
     }
     *ret_ns = b->times;

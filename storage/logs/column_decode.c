@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "storage/codec/pack_priv.h"
 #include "storage/logs/block_priv.h"
 #include "storage/logs/column.h"
 
@@ -202,6 +203,59 @@ static ks_err decode_dict(const struct ksi_node *n, struct ksi_pages *pages, str
 
 /* --- numbers --- */
 
+/* Sums planes of bytes: v[i] = base + Σ plane k [i] << 8k. Inlined per width. */
+static inline void sum_planes(uint64_t *v, const uint8_t *p, size_t n, unsigned width,
+                              uint64_t base)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x = 0;
+        for (unsigned k = 0; k < width; k++)
+            x |= (uint64_t)p[k * n + i] << 8 * k;
+        v[i] = base + x;
+    }
+}
+
+static inline void sum_deltas(uint64_t *v, const uint8_t *p, size_t n, unsigned width,
+                              uint64_t prev)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t x = 0;
+        for (unsigned k = 0; k < width; k++)
+            x |= (uint64_t)p[k * n + i] << 8 * k;
+        v[i] = prev += (uint64_t)ks_unzigzag(x);
+    }
+}
+
+#define EACH_WIDTH(f, width, ...)                                                                  \
+    switch (width) {                                                                               \
+    case 0:                                                                                        \
+        f(__VA_ARGS__, 0, base);                                                                   \
+        break;                                                                                     \
+    case 1:                                                                                        \
+        f(__VA_ARGS__, 1, base);                                                                   \
+        break;                                                                                     \
+    case 2:                                                                                        \
+        f(__VA_ARGS__, 2, base);                                                                   \
+        break;                                                                                     \
+    case 3:                                                                                        \
+        f(__VA_ARGS__, 3, base);                                                                   \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        f(__VA_ARGS__, 4, base);                                                                   \
+        break;                                                                                     \
+    default:                                                                                       \
+        f(__VA_ARGS__, width, base);                                                               \
+    }
+
+KSI_CLONES static void numbers(uint64_t *v, const uint8_t *p, size_t n, unsigned width,
+                               uint64_t base, bool delta)
+{
+    if (delta)
+        EACH_WIDTH(sum_deltas, width, v, p, n)
+    else
+        EACH_WIDTH(sum_planes, width, v, p, n)
+}
+
 ks_err ksi_node_numbers(const struct ksi_node *n, struct ksi_pages *pages, struct ks_arena *arena,
                         int64_t **ret)
 {
@@ -210,18 +264,7 @@ ks_err ksi_node_numbers(const struct ksi_node *n, struct ksi_pages *pages, struc
     if (!v)
         return ks_arena_err(arena);
     KS_TRY(ksi_pages_get(pages, n->loc, &payload));
-    const uint8_t *p = (const uint8_t *)payload.ptr;
-    memset(v, 0, n->count * sizeof *v);
-    for (unsigned k = 0; k < n->width; k++, p += n->count)
-        for (uint32_t i = 0; i < n->count; i++)
-            v[i] |= (uint64_t)p[i] << 8 * k;
-    uint64_t prev = (uint64_t)n->base;
-    if (n->delta)
-        for (uint32_t i = 0; i < n->count; i++)
-            prev = v[i] = prev + (uint64_t)ks_unzigzag(v[i]);
-    else
-        for (uint32_t i = 0; i < n->count; i++)
-            v[i] += prev;
+    numbers(v, (const uint8_t *)payload.ptr, n->count, n->width, (uint64_t)n->base, n->delta);
     *ret = (int64_t *)v;
     return KS_OK;
 }

@@ -8,6 +8,7 @@
 #include "query/logsql/collapse_nums.h"
 #include "query/logsql/json_text.h"
 #include "query/logsql/pattern.h"
+#include "query/logsql/pipe_priv.h"
 #include "query/logsql/syslog_text.h"
 #include "query/logsql/value.h"
 #include "query/logsql/value_key.h"
@@ -30,15 +31,43 @@ static uint64_t touch_fields(const struct ksi_json_fields *f)
     return sum;
 }
 
+/* Asking for some names gives what asking for all gives of them. */
+static void check_wanted(struct ks_slice s, struct ks_arena *a, const struct ksi_json_fields *all,
+                         bool all_ok)
+{
+    struct ks_lq_field names[2] = {{KS_SLICE_LIT("a"), s.len % 2}, {KS_SLICE_LIT("b.c"), false}};
+    struct ks_lq_fields wanted = {names, 2};
+    struct ksi_json_fields some = {NULL, 0, 0};
+    size_t k = 0;
+    bool ok;
+    if (all->count) {
+        names[0].name = all->items[s.len % all->count].name;
+        if (s.len % 3 == 0)
+            names[0].name.len /= 2;
+    }
+    if (ksi_json_flatten(s, NULL, &wanted, a, &some, &ok) != KS_OK)
+        return;
+    KS_ASSERT(ok == all_ok);
+    for (size_t i = 0; i < all->count; i++) {
+        if (!ksi_lq_fields_match(&wanted, all->items[i].name))
+            continue;
+        KS_ASSERT(k < some.count && ks_slice_eq(some.items[k].name, all->items[i].name) &&
+                  ks_slice_eq(some.items[k].value, all->items[i].value));
+        k++;
+    }
+    KS_ASSERT(k == some.count);
+}
+
 static uint64_t json(struct ks_slice s, struct ks_arena *a)
 {
     struct ksi_json_fields f = {NULL, 0, 0};
     struct ks_slice *items;
     size_t count = 0, again = 0;
     bool ok, ok2;
-    if (ksi_json_flatten(s, NULL, a, &f, &ok) != KS_OK)
+    if (ksi_json_flatten(s, NULL, NULL, a, &f, &ok) != KS_OK)
         return 0;
     KS_ASSERT(ok || f.count == 0);
+    check_wanted(s, a, &f, ok);
     if (ksi_json_items(s, a, &items, &count, &ok) != KS_OK ||
         ksi_json_items(s, a, NULL, &again, &ok2) != KS_OK)
         return 0;

@@ -65,8 +65,8 @@ static void read_rows(struct mem *m, const char *text)
         struct row r = {1704067200000000000 + (int64_t)m->row_count * 1000000000, {NULL, 0, 0}};
         bool ok = true;
         if (len) {
-            MUST(ksi_json_flatten(ks_arena_dup(&m->arena, ks_slice(text, len)), NULL, &m->arena,
-                                  &r.fields, &ok) == KS_OK);
+            MUST(ksi_json_flatten(ks_arena_dup(&m->arena, ks_slice(text, len)), NULL, NULL,
+                                  &m->arena, &r.fields, &ok) == KS_OK);
             for (size_t i = 0; i < r.fields.count; i++)
                 if (ks_slice_is(r.fields.items[i].name, "_time")) {
                     (void)ks_lq_parse_rfc3339(r.fields.items[i].value, &r.time_ns);
