@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "api/http_priv.h"
+#include "api/tls.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -407,8 +408,12 @@ static unsigned connection_limit(void)
     return n > 65536 ? 65536 : (unsigned)n;
 }
 
-static ks_err start_daemon(struct ks_http_server *s, const char *addr, const char *role)
+static ks_err start_daemon(struct ks_http_server *s, const char *addr, const char *role,
+                           struct ks_tls *tls)
 {
+    void *cert = NULL;
+    if (tls)
+        KS_TRY(ks_tls_http_callback(tls, &cert));
     int fd = -1;
     KS_TRY(open_socket(addr, &fd));
     describe(fd, s->addrs[s->daemon_count]);
@@ -424,11 +429,21 @@ static ks_err start_daemon(struct ks_http_server *s, const char *addr, const cha
         {MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)(idle_s ? idle_s : 1), NULL},
         {MHD_OPTION_CONNECTION_LIMIT, (intptr_t)connection_limit(), NULL},
         {MHD_OPTION_CONNECTION_MEMORY_LIMIT, 128 << 10, NULL},
-        {threads > 1 ? MHD_OPTION_THREAD_POOL_SIZE : MHD_OPTION_END, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+        {MHD_OPTION_END, 0, NULL},
+        {MHD_OPTION_END, 0, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
+    size_t n = 8;
+    if (threads > 1)
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL};
+    if (tls) {
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, cert};
+        items[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0,
+                                             (char *)(uintptr_t)ks_tls_priorities(tls)};
+    }
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
-                     MHD_USE_TURBO;
+                     MHD_USE_TURBO | (tls ? MHD_USE_TLS : 0);
     struct MHD_Daemon *d = MHD_start_daemon(flags, 0, NULL, NULL, on_request, (void *)role,
                                             MHD_OPTION_ARRAY, items, MHD_OPTION_END);
     if (!d) {
@@ -454,7 +469,8 @@ ks_err ks_http_start(const struct ks_http_opts *opts, struct ks_http_server **re
     s->addrs = ks_zalloc_array(opts->addr_count ? opts->addr_count : 1, sizeof *s->addrs);
     ks_err err = s->daemons && s->addrs ? ksi_lanes_start(s) : KS_ENOMEM;
     for (size_t i = 0; err == KS_OK && i < opts->addr_count; i++)
-        err = start_daemon(s, opts->addrs[i], opts->addr_roles ? opts->addr_roles[i] : NULL);
+        err = start_daemon(s, opts->addrs[i], opts->addr_roles ? opts->addr_roles[i] : NULL,
+                           opts->addr_tls ? opts->addr_tls[i] : NULL);
     if (err != KS_OK) {
         ks_http_stop(s, 0);
         return err;
@@ -504,6 +520,11 @@ void ks_http_stop(struct ks_http_server *s, int64_t grace_ms)
     ksi_lanes_free(s);
     pthread_mutex_destroy(&s->watch_lock);
     ks_free(s);
+}
+
+const char *ks_http_scheme(const struct ks_http_server *s, size_t i)
+{
+    return s->opts.addr_tls && i < s->daemon_count && s->opts.addr_tls[i] ? "https" : "http";
 }
 
 const char *ks_http_addr(const struct ks_http_server *s, size_t i)

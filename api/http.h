@@ -23,6 +23,7 @@
 #include "base/slice.h"
 
 struct ks_http_server;
+struct ks_tls;
 struct ks_http_request;
 
 /* DIRECT answers on the network thread: for handlers that never wait. */
@@ -115,6 +116,7 @@ struct ks_http_opts {
     const char *const *addrs; /* ":8428", "127.0.0.1:0", "[::1]:80" */
     size_t addr_count;
     const char *const *addr_roles;  /* may be NULL; per address, NULL for all there is (router.h) */
+    struct ks_tls *const *addr_tls; /* may be NULL; per address, NULL for plain; api/tls.h */
     unsigned io_threads;            /* per address; 0 = cores */
     size_t max_body_bytes;          /* one body */
     size_t max_inflight_body_bytes; /* all of them */
@@ -140,6 +142,7 @@ KS_NODISCARD ks_err ks_http_start(const struct ks_http_opts *opts, struct ks_htt
 void ks_http_stop(struct ks_http_server *s, int64_t grace_ms);
 /* "127.0.0.1:39641" as bound; valid while the server lives. */
 const char *ks_http_addr(const struct ks_http_server *s, size_t i);
+const char *ks_http_scheme(const struct ks_http_server *s, size_t i); /* "http" or "https" */
 
 struct ks_http_lane_stats {
     uint64_t current, capacity, queued, limit_reached_total, limit_timeout_total;

@@ -228,9 +228,14 @@ enum { SECRET = 1, IGNORED = 2 };
       "characters Prometheus does not know become _ in metric and label names")                    \
     F("maxIngestionRate", INT, "0", IGNORED, "")                                                   \
     F("enableTCP6", BOOL, "true", IGNORED, "")                                                     \
-    F("tls", BOOL, "false", IGNORED, "")                                                           \
-    F("tlsCertFile", STRING, "", IGNORED, "")                                                      \
-    F("tlsKeyFile", STRING, "", IGNORED, "")                                                       \
+    F("tls", BOOLS, "", 0,                                                                         \
+      "serve HTTPS; of several -httpListenAddr each has its own -tls, or one is for all")          \
+    F("tlsCertFile", LIST, "", 0,                                                                  \
+      "PEM file of the certificate and its chain, likewise; read again when it changes")           \
+    F("tlsKeyFile", LIST, "", 0, "PEM file of the key, likewise")                                  \
+    F("tlsMinVersion", LIST, "", 0, "TLS10, TLS11, TLS12 (default) or TLS13, likewise")            \
+    F("tlsCipherSuites", LIST, "", 0,                                                              \
+      "names of cipher suites before TLS 1.3 to take; all listeners")                              \
     F("loggerTimezone", STRING, "UTC", IGNORED, "")                                                \
     F("loggerOutput", STRING, "stderr", IGNORED, "")                                               \
     F("loggerDisableTimestamps", BOOL, "false", IGNORED, "")                                       \
@@ -269,6 +274,12 @@ enum { SECRET = 1, IGNORED = 2 };
     F("logs.listenAddr", LIST, "", 0,                                                              \
       "a listener of one log store as store=addr, store/insert=addr or store/select=addr; "        \
       "repeat for more")                                                                           \
+    F("logs.tls", BOOLS, "", 0, "serve HTTPS on -logs.listenAddr, per listener or one for all")    \
+    F("logs.tlsCertFile", LIST, "", 0, "certificate, likewise; without it the first -tlsCertFile") \
+    F("logs.tlsKeyFile", LIST, "", 0, "key, likewise; without it the first -tlsKeyFile")           \
+    F("logs.tlsMinVersion", LIST, "", 0, "TLS10, TLS11, TLS12 (default) or TLS13, likewise")       \
+    F("logs.tlsCipherSuites", LIST, "", 0,                                                         \
+      "names of cipher suites before TLS 1.3 to take; all listeners")                              \
     F("logs.futureRetention", DURATION, "2d", 0, "how far in the future log rows are accepted")    \
     F("logs.maxBackfillAge", DURATION, "0s", 0,                                                    \
       "log rows older than this are refused even within the retention; 0 = none")                  \
@@ -314,22 +325,26 @@ enum { SECRET = 1, IGNORED = 2 };
       "packing of syslog messages: none, gzip, deflate, zstd (datagrams only), likewise")          \
     F("syslog.compressMethod.unix", LIST, "", 0,                                                   \
       "packing of syslog messages: none, gzip, deflate, zstd (datagrams only), likewise")          \
-    F("syslog.useLocalTimestamp.tcp", LIST, "", 0,                                                 \
+    F("syslog.useLocalTimestamp.tcp", BOOLS, "", 0,                                                \
       "the time of arrival is the rows' time, likewise")                                           \
-    F("syslog.useLocalTimestamp.udp", LIST, "", 0,                                                 \
+    F("syslog.useLocalTimestamp.udp", BOOLS, "", 0,                                                \
       "the time of arrival is the rows' time, likewise")                                           \
-    F("syslog.useLocalTimestamp.unix", LIST, "", 0,                                                \
+    F("syslog.useLocalTimestamp.unix", BOOLS, "", 0,                                               \
       "the time of arrival is the rows' time, likewise")                                           \
-    F("syslog.useRemoteIP.tcp", LIST, "", 0, "add field remote_ip, likewise")                      \
-    F("syslog.useRemoteIP.udp", LIST, "", 0, "add field remote_ip, likewise")                      \
-    F("syslog.useRemoteIP.unix", LIST, "", 0, "add field remote_ip, likewise")                     \
+    F("syslog.useRemoteIP.tcp", BOOLS, "", 0, "add field remote_ip, likewise")                     \
+    F("syslog.useRemoteIP.udp", BOOLS, "", 0, "add field remote_ip, likewise")                     \
+    F("syslog.useRemoteIP.unix", BOOLS, "", 0, "add field remote_ip, likewise")                    \
     F("syslog.store.tcp", LIST, "", 0, "log store of syslog rows, likewise")                       \
     F("syslog.store.udp", LIST, "", 0, "log store of syslog rows, likewise")                       \
     F("syslog.store.unix", LIST, "", 0, "log store of syslog rows, likewise")                      \
     F("syslog.timezone", STRING, "Local", 0, "zone of RFC 3164 times: Local or UTC")               \
-    F("syslog.tls", LIST, "", IGNORED, "")                                                         \
-    F("syslog.tlsCertFile", LIST, "", IGNORED, "")                                                 \
-    F("syslog.tlsKeyFile", LIST, "", IGNORED, "")                                                  \
+    F("syslog.tls", BOOLS, "", 0, "take syslog over TLS, per -syslog.listenAddr.tcp")              \
+    F("syslog.tlsCertFile", LIST, "", 0,                                                           \
+      "PEM file of the certificate and its chain, likewise; read again when it changes")           \
+    F("syslog.tlsKeyFile", LIST, "", 0, "PEM file of the key, likewise")                           \
+    F("syslog.tlsMinVersion", STRING, "TLS13", 0, "TLS10, TLS11, TLS12 or TLS13")                  \
+    F("syslog.tlsCipherSuites", LIST, "", 0,                                                       \
+      "names of cipher suites before TLS 1.3 to take; all listeners")                              \
     F("insert.maxLineSizeBytes", BYTES, "256KiB", 0,                                               \
       "longest line of logs; longer ones are skipped")                                             \
     F("insert.maxFieldsPerLine", INT, "1000", 0,                                                   \
@@ -430,6 +445,25 @@ static bool parse_bool(const char *s, bool *ret)
     return false;
 }
 
+static bool check_bools(const char *text)
+{
+    char item[8];
+    bool b;
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, ",");
+        snprintf(item, sizeof item, "%.*s", n < sizeof item ? (int)n : 0, p);
+        if (n && !parse_bool(item, &b))
+            return false;
+        p += n + (p[n] == ',');
+    }
+    return true;
+}
+
+static bool is_list(int i)
+{
+    return table[i].type == KS_FLAG_LIST || table[i].type == KS_FLAG_BOOLS;
+}
+
 static ks_err check(int i, const char *text)
 {
     int64_t n;
@@ -445,6 +479,8 @@ static ks_err check(int i, const char *text)
         return ks_retention_parse_ms(ks_slice_str(text), &n);
     case KS_FLAG_BYTES:
         return ks_bytes_parse(ks_slice_str(text), &n);
+    case KS_FLAG_BOOLS:
+        return check_bools(text) ? KS_OK : ks_fail(KS_EINVAL, "want true or false, with commas");
     default:
         return KS_OK;
     }
@@ -496,7 +532,7 @@ static ks_err set(int i, const char *raw)
     ks_err err = expand_env(raw, &b);
     if (err == KS_OK)
         err = check(i, b.ptr);
-    if (err == KS_OK && table[i].type == KS_FLAG_LIST)
+    if (err == KS_OK && is_list(i))
         err = add_to_list(&values[i], b.ptr);
     if (err == KS_OK) {
         char *text = ks_strdup(b.ptr);
@@ -586,7 +622,7 @@ ks_err ks_flags_parse(int argc, char **argv, int first, int *ret_next)
         if (i < 0)
             return unknown(s, len);
         const char *v = s[len] ? s + len + 1 : NULL;
-        if (!v && table[i].type == KS_FLAG_BOOL)
+        if (!v && (table[i].type == KS_FLAG_BOOL || table[i].type == KS_FLAG_BOOLS))
             v = "true";
         if (!v && ++a >= argc)
             return ks_fail(KS_EINVAL, "flag needs an argument: -%s", table[i].name);
@@ -642,11 +678,24 @@ int64_t ks_flag_ms(const char *name)
     return ms;
 }
 
+const char *ks_flag_item(const char *name, size_t at)
+{
+    const char *const *list;
+    size_t n = ks_flag_list(name, &list);
+    return at < n ? list[at] : n == 1 ? list[0] : "";
+}
+
+bool ks_flag_item_bool(const char *name, size_t at)
+{
+    bool b = false;
+    return parse_bool(ks_flag_item(name, at), &b) && b;
+}
+
 size_t ks_flag_list(const char *name, const char *const **ret)
 {
     int i = must_find(name);
     static const char *fallback[1];
-    KS_ASSERT(table[i].type == KS_FLAG_LIST);
+    KS_ASSERT(is_list(i));
     if (values[i].is_set) {
         *ret = values[i].list;
         return values[i].list_count;

@@ -16,7 +16,8 @@ enum ks_flag_type {
     KS_FLAG_DURATION,
     KS_FLAG_RETENTION,
     KS_FLAG_BYTES,
-    KS_FLAG_LIST
+    KS_FLAG_LIST,
+    KS_FLAG_BOOLS /* a list of true and false; without a value: true */
 };
 
 /*
@@ -32,6 +33,9 @@ bool ks_flag_bool(const char *name);
 int64_t ks_flag_int(const char *name); /* INT and BYTES */
 int64_t ks_flag_ms(const char *name);  /* DURATION and RETENTION */
 size_t ks_flag_list(const char *name, const char *const **ret);
+/* The item for listener `at`: its own, or the only one there is; "" and false without. */
+const char *ks_flag_item(const char *name, size_t at);
+bool ks_flag_item_bool(const char *name, size_t at);
 /* One warning that names the flags given which have no effect. */
 void ks_flags_log_ignored(void);
 bool ks_flag_is_set(const char *name);

@@ -5,6 +5,7 @@
 #include "api/logs/log_stores.h"
 #include "base/time.h"
 #include "cmd/flags.h"
+#include "cmd/tls.h"
 #include "engine/logs/log_store.h"
 
 /* name:retention */
@@ -78,14 +79,18 @@ ks_err ks_cmd_listeners(struct ks_arena *arena, struct ks_cmd_listeners *ret)
     struct ks_cmd_listeners l = {.count = n + m};
     l.addrs = ks_arena_array(arena, n + m, sizeof *l.addrs);
     l.roles = ks_arena_array(arena, n + m, sizeof *l.roles);
-    if (!l.addrs || !l.roles)
+    l.tls = ks_arena_array(arena, n + m, sizeof(struct ks_tls *));
+    if (!l.addrs || !l.roles || !l.tls)
         return ks_arena_err(arena);
     for (size_t i = 0; i < n; i++) {
         l.addrs[i] = plain[i];
         l.roles[i] = NULL;
+        KS_TRY(ks_cmd_tls("", i, &l.tls[i]));
     }
-    for (size_t i = 0; i < m; i++)
+    for (size_t i = 0; i < m; i++) {
         KS_TRY(parse_listener(arena, logs[i], &l.addrs[n + i], &l.roles[n + i]));
+        KS_TRY(ks_cmd_tls("logs.", i, &l.tls[n + i]));
+    }
     *ret = l;
     return KS_OK;
 }

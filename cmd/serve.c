@@ -17,6 +17,7 @@
 #include "cmd/flags.h"
 #include "cmd/logs.h"
 #include "cmd/syslog.h"
+#include "cmd/tls.h"
 #include "cmd/traces.h"
 #include "engine/logs/log_store.h"
 #include "engine/traces/trace_store.h"
@@ -280,6 +281,7 @@ static ks_err start_http(struct ks_app *app, struct ks_arena *arena)
     struct ks_http_opts o = {
         .addrs = listen.addrs,
         .addr_roles = listen.roles,
+        .addr_tls = listen.tls,
         .addr_count = listen.count,
         .max_body_bytes = import_max > insert_max ? import_max : insert_max,
         .max_inflight_body_bytes = (size_t)memory_budget() / 4 + insert_max,
@@ -350,7 +352,8 @@ static int serve(struct ks_app *app, sigset_t *signals, struct ks_arena *arena)
     if (err != KS_OK)
         complain("self-scrape");
     for (size_t i = 0; ks_http_addr(app->server, i)[0]; i++)
-        printf("listening on http://%s/\n", ks_http_addr(app->server, i));
+        printf("listening on %s://%s/\n", ks_http_scheme(app->server, i),
+               ks_http_addr(app->server, i));
     for (size_t i = 0; ks_syslog_addr(syslog, i)[0]; i++)
         printf("listening for syslog on %s\n", ks_syslog_addr(syslog, i));
     fflush(stdout);
@@ -385,6 +388,7 @@ static int run(sigset_t *signals)
         status = complain("cannot start");
     else
         status = serve(&app, signals, &arena);
+    ks_cmd_tls_done();
     ks_vl_deletes_free(app.log_deletes);
     app.log_deletes = NULL;
     if (app.engine && ks_engine_close(app.engine) != KS_OK)
@@ -413,13 +417,6 @@ int ks_cmd_serve(int argc, char **argv)
         return 0;
     }
     if (logger_setup() != KS_OK) {
-        complain("");
-        return 2;
-    }
-    /* Everything else without effect is harmless; plain text where TLS was asked for is not. */
-    if (ks_flag_bool("tls") &&
-        ks_fail(KS_EUNSUPPORTED, "-tls: this version serves plain HTTP only; end TLS in a proxy "
-                                 "in front of it, such as vmauth")) {
         complain("");
         return 2;
     }

@@ -6,15 +6,14 @@
 #include "api/logs/log_json.h"
 #include "api/logs/syslog_server.h"
 #include "cmd/flags.h"
+#include "cmd/tls.h"
 
 /* The value for listener i: its own, or the only one there is. */
 static struct ks_slice value_of(const char *flag, const char *kind, size_t i)
 {
     char name[96];
-    const char *const *list;
     snprintf(name, sizeof name, "%s.%s", flag, kind);
-    size_t n = ks_flag_list(name, &list);
-    return i < n ? ks_slice_str(list[i]) : n == 1 ? ks_slice_str(list[0]) : ks_slice("", 0);
+    return ks_slice_str(ks_flag_item(name, i));
 }
 
 /* ["a","b"], or one name. */
@@ -59,9 +58,11 @@ static ks_err pairs(struct ks_arena *arena, struct ks_slice text, struct ks_log_
     return ks_log_json_take(&j, '}') ? KS_OK : ks_fail(KS_EINVAL, "want pairs like {\"a\":\"b\"}");
 }
 
-static bool is_true(struct ks_slice s)
+static bool is_on(const char *flag, const char *kind, size_t i)
 {
-    return ks_slice_is(s, "true") || ks_slice_is(s, "1");
+    char name[96];
+    snprintf(name, sizeof name, "%s.%s", flag, kind);
+    return ks_flag_item_bool(name, i);
 }
 
 static ks_err fields(struct ks_arena *arena, const char *kind, size_t i, struct ks_log_params *p)
@@ -94,8 +95,8 @@ static ks_err read_listener(struct ks_arena *arena, const char *kind, size_t i,
     struct ks_slice store = value_of("syslog.store", kind, i);
     const char *zone = ks_flag_str("syslog.timezone");
     KS_TRY(fields(arena, kind, i, &l->params));
-    l->opts.local_time = is_true(value_of("syslog.useLocalTimestamp", kind, i));
-    l->opts.remote_ip = is_true(value_of("syslog.useRemoteIP", kind, i));
+    l->opts.local_time = is_on("syslog.useLocalTimestamp", kind, i);
+    l->opts.remote_ip = is_on("syslog.useRemoteIP", kind, i);
     l->opts.utc = strcmp(zone, "UTC") == 0;
     if (!l->opts.utc && zone[0] && strcmp(zone, "Local") != 0)
         return ks_fail(KS_EINVAL, "-syslog.timezone=%s: want UTC or Local; TZ sets what is local",
@@ -125,6 +126,8 @@ static ks_err read_kind(struct ks_arena *arena, const char *kind, enum ks_syslog
             l->addr += 6;
         }
         ks_err err = read_listener(arena, kind, i, l);
+        if (err == KS_OK && k == KS_SYSLOG_TCP)
+            err = ks_cmd_tls("syslog.", i, &l->tls);
         if (err != KS_OK)
             return ks_fail_context(err, "syslog listener %s", addrs[i]);
     }
@@ -142,12 +145,6 @@ ks_err ks_cmd_syslog_start(struct ks_app *app, struct ks_arena *arena,
     *ret = NULL;
     if (!max)
         return KS_OK;
-    const char *const *tls;
-    for (size_t i = 0; i < ks_flag_list("syslog.tls", &tls); i++)
-        if (is_true(ks_slice_str(tls[i])))
-            return ks_fail(KS_EUNSUPPORTED,
-                           "-syslog.tls: this version takes plain syslog only; end TLS in a proxy "
-                           "or relay in front of it");
     struct ks_syslog_listener *list = ks_arena_array(arena, max, sizeof *list);
     if (!list)
         return ks_arena_err(arena);

@@ -15,6 +15,7 @@
 
 #include "api/app.h"
 #include "api/logs/logs.h"
+#include "api/tls.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "sys/clock.h"
@@ -45,7 +46,9 @@ static KS_STAT(stat_shutdown, "vl_rows_dropped_total{reason=\"shutdown\"}");
 
 struct conn {
     int fd;
-    bool ended, touched; /* in this round */
+    struct ks_tls_conn *tls; /* NULL: plain */
+    bool ended, touched;     /* in this round */
+    bool sending;            /* the handshake waits for room to send */
     struct ks_syslog_framer framer;
     char *buf; /* messages not whole yet */
     size_t len, cap;
@@ -189,6 +192,7 @@ static void conn_free(struct listener *l, struct conn *c)
     if (c->next)
         c->next->prev = c->prev;
     l->conn_count--;
+    ks_tls_conn_free(c->tls);
     close(c->fd);
     ks_free(c->buf);
     ks_free(c);
@@ -200,6 +204,10 @@ static struct conn *conn_new(struct listener *l, int fd, const struct sockaddr_s
     struct conn *c = ks_zalloc(sizeof *c);
     if (!c)
         return NULL;
+    if (l->o.tls && ks_tls_conn_new(l->o.tls, fd, &c->tls) != KS_OK) {
+        ks_free(c);
+        return NULL;
+    }
     c->fd = fd;
     c->framer.max_bytes = l->max_bytes;
     if (l->o.kind == KS_SYSLOG_TCP)
@@ -267,6 +275,32 @@ static size_t decode(struct listener *l, struct conn *c)
     return data.len;
 }
 
+/* Waits for what the handshake waits for. */
+static void watch_tls(struct listener *l, struct conn *c)
+{
+    bool sending = ks_tls_wants_write(c->tls);
+    if (sending == c->sending)
+        return;
+    struct epoll_event ev = {.events = sending ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = c};
+    c->sending = sending;
+    if (epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->fd, &ev) != 0)
+        c->ended = true;
+}
+
+/* As read(2); what fails is told and is the end. */
+static ssize_t read_tls(struct listener *l, struct conn *c, char *buf, size_t room)
+{
+    ssize_t n = ks_tls_read(c->tls, buf, room, &c->ended);
+    if (n >= 0)
+        return n;
+    if (errno == EAGAIN) {
+        watch_tls(l, c);
+        return c->ended ? 0 : -1;
+    }
+    complain(l, KS_EINVAL, c->ip);
+    return 0;
+}
+
 /* True when something came or the connection ended. */
 static bool receive(struct listener *l, struct conn *c)
 {
@@ -274,10 +308,10 @@ static bool receive(struct listener *l, struct conn *c)
     size_t room = c->len + READ_BYTES <= limit ? READ_BYTES : limit - c->len;
     if (ks_array_reserve((void **)&c->buf, &c->cap, c->len + room, 1) != KS_OK)
         return false;
-    ssize_t n = read(c->fd, c->buf + c->len, room);
+    ssize_t n = c->tls ? read_tls(l, c, c->buf + c->len, room) : read(c->fd, c->buf + c->len, room);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return false;
-    c->ended = n <= 0;
+    c->ended |= n <= 0;
     c->len += n > 0 ? (size_t)n : 0;
     return true;
 }

@@ -12,6 +12,7 @@
 
 struct ks_app;
 struct ks_syslog_server;
+struct ks_tls;
 
 enum ks_syslog_kind { KS_SYSLOG_TCP, KS_SYSLOG_UDP, KS_SYSLOG_UNIX, KS_SYSLOG_UNIX_DGRAM };
 struct ks_syslog_listener {
@@ -21,6 +22,7 @@ struct ks_syslog_listener {
     struct ks_log_params params; /* tenant, stream, ignored, colours, extra fields */
     struct ks_syslog_opts opts;  /* ip is set per message */
     enum ks_encoding encoding;   /* of datagrams */
+    struct ks_tls *tls;          /* of TCP; NULL: plain */
 };
 
 /* The list's strings must outlive the server. */

@@ -24,6 +24,8 @@
 enum { POINTS_PER_KIND = 50 };
 
 static char where[128]; /* which fault, for messages */
+/* Files that may be too many: removing one takes memory on the simulated disk. */
+static uint64_t spare;
 
 static struct world {
     struct ks_simdisk *disk;
@@ -175,7 +177,8 @@ static void check_files(struct world *x)
         err = vfs->ops->list(vfs, "data/logs/logs/tombs", count_file, &tombs);
     if (err != KS_OK || parts.err != KS_OK)
         return; /* the fault struck here */
-    if (parts.files != st.part_count || tombs.files > st.part_count) {
+    if (parts.files < st.part_count || parts.files > st.part_count + spare ||
+        tombs.files > st.part_count + spare) {
         print_error("%s: %llu files of parts, %llu of deleted rows for %llu parts\n", where,
                     (unsigned long long)parts.files, (unsigned long long)tombs.files,
                     (unsigned long long)st.part_count);
@@ -216,6 +219,7 @@ static void check_after(struct world *x, bool files)
     }
     (void)!log_world_close(&x->w);
     must(log_world_open(x->disk, &x->w), "open after the fault");
+    spare = 0;
     check_files(x);
     must(log_model_check(&x->m, &x->w), "query after reopening");
     must(write_some(x, 1), "write after the fault");
@@ -282,11 +286,13 @@ static void test_no_space(void **state)
 
 static void test_memory_fails(void **state)
 {
-    uint64_t n = 1, tried = 0;
+    const char *from = getenv("KS_TEST_FROM"); /* to see one again */
+    uint64_t n = from ? strtoull(from, NULL, 10) : 1, tried = 0;
     for (bool hit = true; hit; n += 1 + n / 40, tried++) {
         struct world *x = new_world();
         snprintf(where, sizeof where, "allocation %llu fails", (unsigned long long)n);
         ks_mem_fail_after(n, 0);
+        spare = 1;
         (void)workload(x, true);
         hit = ks_mem_fail_hit();
         ks_mem_fail_after(0, 0);
@@ -306,5 +312,6 @@ int main(void)
         cmocka_unit_test(test_no_space),
         cmocka_unit_test(test_memory_fails),
     };
+    cmocka_set_test_filter(getenv("KS_TEST_FILTER"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
