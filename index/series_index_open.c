@@ -83,7 +83,8 @@ static ks_err read_head(struct ks_sindex *x, struct ks_reader *r)
     x->tenants = ks_arena_array(&x->arena, x->tenant_count + 1u, sizeof *x->tenants);
     x->run_rows = ks_arena_array(&x->arena, x->run_count + 1u, sizeof *x->run_rows);
     x->run_names = ks_arena_array(&x->arena, x->run_count + 1u, sizeof *x->run_names);
-    if (!x->vpages)
+    x->zones = ks_zalloc_array(x->row_count / KSI_ROW_GROUP + 1u, sizeof *x->zones);
+    if (!x->vpages || !x->zones)
         return KS_ENOMEM;
     if (!x->value_pages || !x->names || !x->tenants || !x->run_rows || !x->run_names)
         return ks_arena_err(&x->arena);
@@ -202,11 +203,8 @@ void ks_sindex_close(struct ks_sindex *x)
     for (uint32_t i = 0; x->vpages && i < x->value_page_count; i++)
         ks_free(atomic_load_explicit(&x->vpages[i], memory_order_acquire));
     ks_free(x->vpages);
-    for (size_t i = 0; i < KSI_RESULTS; i++)
-        if (x->results[i].bases) {
-            roaring_bitmap_free(x->results[i].bases);
-            ks_free((void *)x->results[i].name.ptr);
-        }
+    ks_free(x->zones);
+    ksi_results_done(x);
     pthread_mutex_destroy(&x->results_mutex);
     ks_arena_done(&x->arena);
     ks_free(x);

@@ -37,8 +37,10 @@ enum {
     KSI_TEXT_MAX = 1 << 20,     /* a label name or value */
     KSI_BASE_PAD = 8,           /* behind bit-packed columns */
     KSI_VPAGE_BUDGET = 8 << 20, /* unpacked value pages kept per index */
-    KSI_RESULTS = 64,           /* slots of cached regex results */
-    KSI_RESULT_BYTES_MAX = 256 << 10,
+    KSI_RESULT_SETS = 32,       /* of kept answers */
+    KSI_RESULT_WAYS = 4,
+    KSI_RESULT_BYTES_MAX = 256 << 10, /* of one, with its key */
+    KSI_RESULTS_BYTES = 64 << 20,     /* of all parts together */
 };
 #define KSI_NONE UINT32_MAX
 
@@ -77,9 +79,12 @@ struct ksi_stenant {
     uint32_t first_row, first_run;
 };
 
+/* An answer kept: what was asked, in bytes, and the bases or rows. */
 struct ksi_result {
-    struct ks_slice name, pattern; /* one heap block, at name.ptr */
-    roaring_bitmap_t *bases;
+    struct ks_slice key; /* heap */
+    uint64_t hash, used;
+    size_t bytes;
+    roaring_bitmap_t *set; /* NULL: empty slot */
 };
 
 struct ks_sindex {
@@ -97,11 +102,22 @@ struct ks_sindex {
     uint32_t *run_rows;          /* first row; one more at the end */
     uint32_t *run_names;         /* 0: no metric name; else value number + 1 */
     const struct ks_page_ref *post_pages, *base_pages, *row_pages;
+    /* Per group of rows the least and the greatest base in it, as groups get decoded: a question
+     * about few bases then passes by the others. Relaxed: a zone says all there is to know. */
+    _Atomic uint64_t *zones; /* greatest + 1 in the upper half; 0: not known yet */
     pthread_mutex_t results_mutex;
-    struct ksi_result results[KSI_RESULTS];
+    uint64_t results_tick;
+    struct ksi_result results[KSI_RESULT_SETS][KSI_RESULT_WAYS];
 };
 
 KS_NODISCARD ks_err ksi_sindex_corrupt(const struct ks_sindex *x, const char *what);
+
+/* --- kept answers (series_index_results.c) --- */
+/* A copy, or NULL. */
+roaring_bitmap_t *ksi_result_find(struct ks_sindex *x, struct ks_slice key);
+/* Best effort: without memory, or where it is too much, nothing is kept. */
+void ksi_result_keep(struct ks_sindex *x, struct ks_slice key, const roaring_bitmap_t *set);
+void ksi_results_done(struct ks_sindex *x);
 
 /* --- values (series_index_values.c) --- */
 uint32_t ksi_sindex_find_name(const struct ks_sindex *x, struct ks_slice name);
@@ -137,6 +153,8 @@ void ksi_row_walk_init(struct ksi_row_walk *w, struct ks_sindex *x);
 void ksi_row_walk_done(struct ksi_row_walk *w);
 /* The group of 128 base ids that `row` belongs to; ids[row % 128] is its own. */
 KS_NODISCARD ks_err ksi_row_walk_to(struct ksi_row_walk *w, uint32_t row);
+/* The least and the greatest base of a row's group; false when no one decoded it yet. */
+bool ksi_row_zone(const struct ks_sindex *x, uint32_t row, uint32_t *ret_min, uint32_t *ret_max);
 
 /* The run and tenant a row belongs to. */
 uint32_t ksi_sindex_run_of(const struct ks_sindex *x, uint32_t row);

@@ -21,6 +21,50 @@ void ksi_row_walk_done(struct ksi_row_walk *w)
     w->page_no = w->group = KSI_NONE;
 }
 
+/*
+ * Differences of one byte each, eight at a time while there are such: neighbours of one metric are
+ * mostly the next targets. Returns how many of the n were decoded; *base runs on from the one
+ * before.
+ */
+static uint32_t decode_small(struct ks_reader *r, uint32_t n, uint64_t *base, uint32_t *ids)
+{
+    uint32_t i = 0;
+    for (; i + 8 <= n && ks_reader_left(r) >= 8; i += 8) {
+        uint64_t eight = ks_le64(r->p);
+        if (eight & 0x8080808080808080u)
+            break;
+        for (int k = 0; k < 8; k++) {
+            uint64_t byte = eight >> 8 * k & 0xff;
+            *base += (uint64_t)ks_unzigzag(byte);
+            ids[i + (uint32_t)k] = (uint32_t)*base;
+        }
+        r->p += 8;
+    }
+    return i;
+}
+
+/* Whether they are all of them bases. Notes the zone. */
+static bool check_group(const struct ks_sindex *x, uint32_t group, const uint32_t *ids, uint32_t n)
+{
+    uint32_t min = ids[0], max = ids[0];
+    for (uint32_t i = 1; i < n; i++) {
+        min = ids[i] < min ? ids[i] : min;
+        max = ids[i] > max ? ids[i] : max;
+    }
+    if (max >= x->base_count)
+        return false;
+    atomic_store_explicit(&x->zones[group], (max + 1ull) << 32 | min, memory_order_relaxed);
+    return true;
+}
+
+bool ksi_row_zone(const struct ks_sindex *x, uint32_t row, uint32_t *ret_min, uint32_t *ret_max)
+{
+    uint64_t zone = atomic_load_explicit(&x->zones[row / KSI_ROW_GROUP], memory_order_relaxed);
+    *ret_min = (uint32_t)zone;
+    *ret_max = (uint32_t)(zone >> 32) - 1;
+    return zone != 0;
+}
+
 static ks_err decode_group(struct ksi_row_walk *w, uint32_t group)
 {
     const struct ks_sindex *x = w->x;
@@ -41,13 +85,17 @@ static ks_err decode_group(struct ksi_row_walk *w, uint32_t group)
     uint64_t worst = base;
     w->ids[0] = (uint32_t)base;
     for (uint32_t i = 1; i < n; i++) {
+        i += decode_small(&r, n - i, &base, w->ids + i);
+        if (i == n)
+            break;
         base += (uint64_t)ks_read_zigzag(&r);
         w->ids[i] = (uint32_t)base;
-        worst = base > worst ? base : worst;
+        worst |= base;
     }
-    if (r.bad || worst >= x->base_count)
+    group += page_row / KSI_ROW_GROUP;
+    if (r.bad || worst > UINT32_MAX || !check_group(x, group, w->ids, n))
         return ksi_sindex_corrupt(x, "row without a label set");
-    w->group = page_row / KSI_ROW_GROUP + group;
+    w->group = group;
     return KS_OK;
 }
 

@@ -8,62 +8,35 @@
 #include "base/mem.h"
 #include "index/series_index_priv.h"
 
+/* Answers that took as many rows to look at are kept. */
+enum { WALK_KEPT = 512 };
+
 static ks_err no_memory(void)
 {
     return ks_fail(KS_ENOMEM, "out of memory for a set of rows");
 }
 
-/* --- cached results of expressions --------------------------------------------------------------
+/* --- what an answer is kept under --------------------------------------------------------------
  */
 
-static struct ksi_result *result_slot(struct ks_sindex *x, struct ks_slice name,
-                                      struct ks_slice pattern)
+static void key_of_matcher(const struct ks_cmatcher *m, struct ks_buf *key)
 {
-    uint64_t h = ks_hash64_seed(pattern.ptr, pattern.len, ks_hash64(name.ptr, name.len));
-    return &x->results[h % KSI_RESULTS];
+    ks_buf_byte(key, 'm');
+    ks_buf_lp(key, m->name);
+    ks_buf_slice(key, m->re->pattern);
 }
 
-static roaring_bitmap_t *result_find(struct ks_sindex *x, const struct ks_cmatcher *m)
+static void key_of_selector(struct ks_tenant tenant, const struct ks_selector *s,
+                            struct ks_buf *key)
 {
-    roaring_bitmap_t *out = NULL;
-    struct ksi_result *slot = result_slot(x, m->name, m->re->pattern);
-    pthread_mutex_lock(&x->results_mutex);
-    if (slot->bases && ks_slice_eq(slot->name, m->name) &&
-        ks_slice_eq(slot->pattern, m->re->pattern))
-        out = roaring_bitmap_copy(slot->bases);
-    pthread_mutex_unlock(&x->results_mutex);
-    return out;
-}
-
-/* Best effort: without memory nothing is kept. */
-static void result_keep(struct ks_sindex *x, const struct ks_cmatcher *m,
-                        const roaring_bitmap_t *bases)
-{
-    struct ks_slice name = m->name, pattern = m->re->pattern;
-    if (roaring_bitmap_portable_size_in_bytes(bases) + name.len + pattern.len >
-        KSI_RESULT_BYTES_MAX)
-        return;
-    roaring_bitmap_t *copy = roaring_bitmap_copy(bases);
-    char *text = ks_alloc(name.len + pattern.len + 1);
-    if (!copy || !text) {
-        if (copy)
-            roaring_bitmap_free(copy);
-        ks_free(text);
-        return;
+    ks_buf_byte(key, 's');
+    ks_buf_varint(key, tenant.account);
+    ks_buf_varint(key, tenant.project);
+    for (size_t i = 0; i < s->count; i++) {
+        ks_buf_byte(key, (uint8_t)s->matchers[i].op);
+        ks_buf_lp(key, s->matchers[i].name);
+        ks_buf_lp(key, s->matchers[i].value);
     }
-    memcpy(text, name.ptr, name.len);
-    if (pattern.len)
-        memcpy(text + name.len, pattern.ptr, pattern.len);
-    struct ksi_result fresh = {ks_slice(text, name.len), ks_slice(text + name.len, pattern.len),
-                               copy};
-    struct ksi_result *slot = result_slot(x, name, pattern);
-    pthread_mutex_lock(&x->results_mutex);
-    struct ksi_result old = *slot;
-    *slot = fresh;
-    pthread_mutex_unlock(&x->results_mutex);
-    if (old.bases)
-        roaring_bitmap_free(old.bases);
-    ks_free((void *)old.name.ptr);
 }
 
 /* --- sets of bases ------------------------------------------------------------------------------
@@ -95,22 +68,26 @@ static ks_err part_in(void *self, const struct ks_cmatcher *m, struct ksi_set *r
 {
     struct ks_sindex *x = self;
     bool keep = m->re && (m->re->shape == KS_REGEX_SCAN || m->re->literal_count > 1);
-    roaring_bitmap_t *bm = keep ? result_find(x, m) : NULL;
+    struct ks_buf key;
+    ks_buf_init(&key, KSI_RESULT_BYTES_MAX);
+    if (keep)
+        key_of_matcher(m, &key);
+    keep = keep && ks_buf_status(&key) == KS_OK;
+    roaring_bitmap_t *bm = keep ? ksi_result_find(x, ks_buf_view(&key)) : NULL;
+    ks_err err = KS_OK;
     if (!bm) {
         bm = roaring_bitmap_create();
-        if (!bm)
-            return no_memory();
         uint32_t id = ksi_sindex_find_name(x, m->name);
-        ks_err err = id == KSI_NONE ? KS_OK : ksi_values_bases(x, id, m, bm);
-        if (err != KS_OK) {
-            roaring_bitmap_free(bm);
-            return err;
-        }
-        if (keep)
-            result_keep(x, m, bm);
+        err = !bm ? no_memory() : id == KSI_NONE ? KS_OK : ksi_values_bases(x, id, m, bm);
+        if (err == KS_OK && keep)
+            ksi_result_keep(x, ks_buf_view(&key), bm);
     }
-    *ret = (struct ksi_set){bm, true};
-    return KS_OK;
+    ks_buf_done(&key);
+    if (err == KS_OK)
+        *ret = (struct ksi_set){bm, true};
+    else if (bm)
+        roaring_bitmap_free(bm);
+    return err;
 }
 
 /* --- runs that the matchers on the metric name leave --------------------------------------------
@@ -225,7 +202,29 @@ static ks_err choose_runs(struct ks_sindex *x, uint32_t tenant, const struct ks_
 struct row_filter {
     const roaring_bitmap_t *bases;
     uint64_t *bits; /* the same set, when many rows are to be tested */
+    uint32_t *few;  /* the same in order, when most groups of rows can be expected to have none */
+    size_t few_count, few_at;
 };
+
+/* Whether there is a base of min..max. Groups mostly come with growing bases, so the search goes
+ * on where the last one ended. */
+static bool meets(struct row_filter *f, uint32_t min, uint32_t max)
+{
+    size_t lo = f->few_at, hi = f->few_count;
+    if (lo && f->few[lo - 1] >= min)
+        hi = lo, lo = 0;
+    else if (lo == hi || f->few[lo] >= min)
+        hi = lo;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (f->few[mid] < min)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    f->few_at = lo;
+    return lo < f->few_count && f->few[lo] <= max;
+}
 
 static bool set_bit(uint32_t id, void *bits)
 {
@@ -238,14 +237,17 @@ static bool filter_has(const struct row_filter *f, uint32_t base)
     return f->bits ? f->bits[base / 64] >> base % 64 & 1 : roaring_bitmap_contains(f->bases, base);
 }
 
-static ks_err filter_range(struct ksi_row_walk *w, const struct row_filter *f, struct range range,
+static ks_err filter_range(struct ksi_row_walk *w, struct row_filter *f, struct range range,
                            struct ksi_bitmap_sink *sink)
 {
     for (uint32_t row = range.from; row < range.to;) {
-        KS_TRY(ksi_row_walk_to(w, row));
-        uint32_t end = row - row % KSI_ROW_GROUP + KSI_ROW_GROUP;
+        uint32_t end = row - row % KSI_ROW_GROUP + KSI_ROW_GROUP, from = row, min, max;
         end = end < range.to ? end : range.to;
-        uint32_t from = row;
+        if (f->few && ksi_row_zone(w->x, row, &min, &max) && !meets(f, min, max)) {
+            row = end;
+            continue;
+        }
+        KS_TRY(ksi_row_walk_to(w, row));
         for (; row < end; row++) {
             if (filter_has(f, w->ids[row % KSI_ROW_GROUP]))
                 continue;
@@ -259,8 +261,29 @@ static ks_err filter_range(struct ksi_row_walk *w, const struct row_filter *f, s
     return KS_OK;
 }
 
+/* Forms of the set that are quick to ask when that pays. */
+static ks_err filter_init(const struct ks_sindex *x, uint64_t rows, struct row_filter *f)
+{
+    if (rows <= x->base_count / 16 || rows <= 256)
+        return KS_OK;
+    f->bits = ks_zalloc_array(x->base_count / 64 + 1, sizeof *f->bits);
+    if (!f->bits)
+        return KS_ENOMEM;
+    roaring_iterate(f->bases, set_bit, f->bits);
+    uint64_t count = roaring_bitmap_get_cardinality(f->bases);
+    if (count > x->base_count / 8)
+        return KS_OK;
+    f->few = ks_alloc_array(count + 1, sizeof *f->few);
+    if (!f->few)
+        return KS_ENOMEM;
+    roaring_bitmap_to_uint32_array(f->bases, f->few);
+    f->few_count = count;
+    return KS_OK;
+}
+
 static ks_err filter_ranges(struct ks_sindex *x, const struct ranges *ranges,
-                            const roaring_bitmap_t *bases, roaring_bitmap_t *ret)
+                            const roaring_bitmap_t *bases, roaring_bitmap_t *ret,
+                            uint64_t *ret_walked)
 {
     struct scratch {
         struct ksi_row_walk walk;
@@ -271,22 +294,18 @@ static ks_err filter_ranges(struct ks_sindex *x, const struct ranges *ranges,
     ksi_row_walk_init(&s->walk, x);
     s->sink.bm = ret;
     s->sink.count = 0;
-    struct row_filter f = {bases, NULL};
+    struct row_filter f = {.bases = bases};
     uint64_t rows = 0;
     for (size_t i = 0; i < ranges->count; i++)
         rows += ranges->v[i].to - ranges->v[i].from;
-    ks_err err = KS_OK;
-    if (rows > x->base_count / 16 && rows > 256) {
-        f.bits = ks_zalloc_array(x->base_count / 64 + 1, sizeof *f.bits);
-        err = f.bits ? KS_OK : KS_ENOMEM;
-        if (err == KS_OK)
-            roaring_iterate(bases, set_bit, f.bits);
-    }
+    *ret_walked = rows;
+    ks_err err = filter_init(x, rows, &f);
     for (size_t i = 0; err == KS_OK && i < ranges->count; i++)
         err = filter_range(&s->walk, &f, ranges->v[i], &s->sink);
     ksi_bitmap_sink_flush(&s->sink);
     ksi_row_walk_done(&s->walk);
     ks_free(f.bits);
+    ks_free(f.few);
     ks_free(s);
     return err;
 }
@@ -310,7 +329,7 @@ static ks_err bases_of(struct ks_sindex *x, const struct ks_cmatcher *ms, size_t
  */
 static ks_err select_compiled(struct ks_sindex *x, uint32_t tenant, const struct ks_cselector *c,
                               struct ks_cmatcher *rest, const struct ks_cmatcher **on_name,
-                              roaring_bitmap_t *ret)
+                              roaring_bitmap_t *ret, uint64_t *ret_walked)
 {
     size_t rest_count = 0, name_count = 0;
     for (size_t i = 0; i < c->count; i++) {
@@ -325,7 +344,7 @@ static ks_err select_compiled(struct ks_sindex *x, uint32_t tenant, const struct
     if (err == KS_OK && ranges.count)
         err = bases_of(x, rest, rest_count, &bases);
     if (err == KS_OK && bases && !roaring_bitmap_is_empty(bases))
-        err = filter_ranges(x, &ranges, bases, ret);
+        err = filter_ranges(x, &ranges, bases, ret, ret_walked);
     for (size_t i = 0; err == KS_OK && !bases && i < ranges.count; i++)
         roaring_bitmap_add_range(ret, ranges.v[i].from, ranges.v[i].to);
     if (bases)
@@ -334,38 +353,79 @@ static ks_err select_compiled(struct ks_sindex *x, uint32_t tenant, const struct
     return err;
 }
 
-static ks_err select_one(struct ks_sindex *x, uint32_t tenant, const struct ks_selector *s,
-                         roaring_bitmap_t *ret)
+static ks_err select_anew(struct ks_sindex *x, uint32_t tenant, const struct ks_selector *s,
+                          roaring_bitmap_t *ret, uint64_t *ret_walked)
 {
     struct ks_cselector c;
     KS_TRY(ks_cselector_compile(s, &c));
     struct ks_cmatcher *rest = ks_alloc_array(c.count + 1, sizeof *rest);
     const struct ks_cmatcher **on_name = ks_alloc_array(c.count + 1, sizeof *on_name);
-    ks_err err = rest && on_name ? select_compiled(x, tenant, &c, rest, on_name, ret) : KS_ENOMEM;
+    ks_err err = rest && on_name ? select_compiled(x, tenant, &c, rest, on_name, ret, ret_walked)
+                                 : KS_ENOMEM;
     ks_free(rest);
     ks_free((void *)on_name);
     ks_cselector_done(&c);
     return err;
 }
 
+/* What took a walk over many rows is kept for the next time. */
+static ks_err select_one(struct ks_sindex *x, uint32_t tenant, const struct ks_selector *s,
+                         roaring_bitmap_t **ret)
+{
+    uint64_t walked = 0;
+    struct ks_buf key;
+    ks_buf_init(&key, KSI_RESULT_BYTES_MAX);
+    key_of_selector(x->tenants[tenant].tenant, s, &key);
+    bool keyed = ks_buf_status(&key) == KS_OK;
+    roaring_bitmap_t *rows = keyed ? ksi_result_find(x, ks_buf_view(&key)) : NULL;
+    ks_err err = KS_OK;
+    if (!rows) {
+        rows = roaring_bitmap_create();
+        err = rows ? select_anew(x, tenant, s, rows, &walked) : no_memory();
+        if (err == KS_OK && keyed && walked >= WALK_KEPT)
+            ksi_result_keep(x, ks_buf_view(&key), rows);
+    }
+    ks_buf_done(&key);
+    if (err == KS_OK)
+        *ret = rows;
+    else if (rows)
+        roaring_bitmap_free(rows);
+    return err;
+}
+
+/* *set: NULL or what was found so far. Takes over more. */
+static void unite(roaring_bitmap_t **set, roaring_bitmap_t *more)
+{
+    if (!*set) {
+        *set = more;
+        return;
+    }
+    roaring_bitmap_or_inplace(*set, more);
+    roaring_bitmap_free(more);
+}
+
 ks_err ks_sindex_select(struct ks_sindex *x, struct ks_tenant tenant,
                         const struct ks_selector *selectors, size_t count, roaring_bitmap_t **ret)
 {
     uint32_t t = ksi_sindex_find_tenant(x, tenant);
-    roaring_bitmap_t *out = roaring_bitmap_create();
-    ks_err err = out ? KS_OK : no_memory();
-    if (err == KS_OK && t != KSI_NONE && !count)
-        roaring_bitmap_add_range(out, x->tenants[t].first_row, x->tenants[t + 1].first_row);
-    for (size_t i = 0; err == KS_OK && i < count; i++) {
+    roaring_bitmap_t *out = NULL, *rows;
+    ks_err err = KS_OK;
+    for (size_t i = 0; i < count && err == KS_OK; i++) {
         struct ks_cselector c;
         if (t != KSI_NONE) {
-            err = select_one(x, t, &selectors[i], out);
+            err = select_one(x, t, &selectors[i], &rows);
+            if (err == KS_OK)
+                unite(&out, rows);
         } else { /* a bad expression is an error even where there is nothing to match */
             err = ks_cselector_compile(&selectors[i], &c);
             if (err == KS_OK)
                 ks_cselector_done(&c);
         }
     }
+    if (err == KS_OK && !out && !(out = roaring_bitmap_create()))
+        err = no_memory();
+    if (err == KS_OK && t != KSI_NONE && !count)
+        roaring_bitmap_add_range(out, x->tenants[t].first_row, x->tenants[t + 1].first_row);
     if (err == KS_OK)
         *ret = out;
     else if (out)

@@ -257,6 +257,73 @@ static void test_against_model(void **state)
     }
 }
 
+/* Many metrics of many pods, a few of them missing here and there: bases of a group of rows lie
+ * close together, but not always. */
+static void make_targets(struct kst_model *m, uint64_t seed)
+{
+    enum { METRICS = 40, PODS = 500 };
+    kst_model_init(m, METRICS * PODS);
+    size_t n = 0;
+    for (int metric = 0; metric < METRICS; metric++)
+        for (int pod = 0; pod < PODS; pod++) {
+            struct kst_series *s = &m->v[n];
+            if (ks_rng_below(&seed, 3) == 0)
+                continue;
+            char name[16], value[16];
+            snprintf(name, sizeof name, "m%02d", metric);
+            snprintf(value, sizeof value, "pod-%03d", pod);
+            ks_buf_lp(&s->labels, KS_NAME_LABEL);
+            ks_buf_lp(&s->labels, ks_slice_str(name));
+            if (metric % 4 == 0) {
+                ks_buf_lp(&s->labels, KS_SLICE_LIT("le"));
+                ks_buf_lp(&s->labels, ks_slice_str(name));
+            }
+            ks_buf_lp(&s->labels, KS_SLICE_LIT("pod"));
+            ks_buf_lp(&s->labels, ks_slice_str(value));
+            s->used = true;
+            n++;
+        }
+    m->count = n;
+    qsort(m->v, n, sizeof *m->v, cmp_series);
+}
+
+static void ask_pods(struct ks_sindex *x, const struct kst_model *m, struct ks_slice pods,
+                     struct ks_slice name)
+{
+    struct ks_matcher ms[2] = {{KS_SLICE_LIT("pod"), pods, KS_MATCH_RE},
+                               {KS_NAME_LABEL, name, KS_MATCH_RE}};
+    struct ks_selector s = {ms, name.len ? 2 : 1};
+    roaring_bitmap_t *got, *want = kst_model_select(m, (struct ks_tenant){0}, &s, 1);
+    for (int twice = 0; twice < 2; twice++) {
+        assert_int_equal(ks_sindex_select(x, (struct ks_tenant){0}, &s, 1, &got), KS_OK);
+        assert_true(roaring_bitmap_equals(got, want));
+        roaring_bitmap_free(got);
+    }
+    roaring_bitmap_free(want);
+}
+
+/* Rows are passed by where none can match, and answers are kept: more questions than there is room
+ * for, each right the first time and the second. */
+static void test_few_of_many(void **state)
+{
+    struct kst_model m;
+    struct opened o;
+    uint64_t seed = 5;
+    char pods[64];
+    make_targets(&m, 11);
+    assert_int_equal(write_model(&m), KS_OK);
+    assert_int_equal(open_index(&o, 1 << 20), KS_OK);
+    for (int i = 0; i < 150; i++) {
+        int one = (int)ks_rng_below(&seed, 500), two = (int)ks_rng_below(&seed, 500);
+        snprintf(pods, sizeof pods, i % 3 ? "pod-(%03d|%03d)" : "pod-.*%d.*%d", one, two % 100);
+        ask_pods(o.x, &m, ks_slice_str(pods), ks_slice_str(i % 5 ? "" : "m.[0-5]"));
+    }
+    ask_pods(o.x, &m, KS_SLICE_LIT("pod-.*"), KS_SLICE_LIT(""));
+    ask_pods(o.x, &m, KS_SLICE_LIT("nothing.*"), KS_SLICE_LIT(""));
+    close_index(&o);
+    kst_model_done(&m);
+}
+
 static void test_order_is_enforced(void **state)
 {
     struct ks_part_writer *w;
@@ -387,6 +454,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_model),
+        cmocka_unit_test(test_few_of_many),
         cmocka_unit_test(test_order_is_enforced),
         cmocka_unit_test(test_write_allocation_failures),
         cmocka_unit_test(test_read_allocation_failures),
