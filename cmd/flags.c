@@ -269,8 +269,13 @@ enum { SECRET = 1, IGNORED = 2 };
       "longest range of time a LogsQL query may read; 0 = no limit")                               \
     F("logs.retentionPeriod", RETENTION, "7d", 0, "how long the log store `logs` is kept")         \
     F("logs.store", LIST, "", 0,                                                                   \
-      "a further log store as name:retention, such as audit:1y; below /store/audit/ or by "        \
+      "a further log store as name:retention[:size], such as audit:1y:100GiB; below "              \
+      "/store/audit/ or by "                                                                       \
       "-logs.listenAddr; repeat for more")                                                         \
+    F("logs.retentionFilter", LIST, "", 0,                                                         \
+      "log rows of streams that match live so long, shorter or longer than others: "               \
+      "{app=\"x\"}:1d, "                                                                           \
+      "or store={…}:1d for one store; repeat for more")                                            \
     F("logs.listenAddr", LIST, "", 0,                                                              \
       "a listener of one log store as store=addr, store/insert=addr or store/select=addr; "        \
       "repeat for more")                                                                           \

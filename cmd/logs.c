@@ -3,12 +3,31 @@
 #include <string.h>
 
 #include "api/logs/log_stores.h"
+#include "base/num.h"
 #include "base/time.h"
 #include "cmd/flags.h"
 #include "cmd/tls.h"
 #include "engine/logs/log_store.h"
+#include "query/rule_list.h"
 
-/* name:retention */
+/* retention[:bytes] */
+static ks_err parse_limits(struct ks_arena *arena, const char *text, struct ks_log_store_opts *ret)
+{
+    const char *colon = strchr(text, ':');
+    struct ks_slice period =
+        ks_arena_dup(arena, colon ? ks_slice(text, (size_t)(colon - text)) : ks_slice_str(text));
+    int64_t bytes;
+    if (!period.ptr)
+        return ks_arena_err(arena);
+    KS_TRY(ks_retention_parse_ms(period, &ret->retention_ms));
+    if (!colon)
+        return KS_OK;
+    KS_TRY(ks_bytes_parse(ks_slice_str(colon + 1), &bytes));
+    ret->max_disk_bytes = (uint64_t)bytes;
+    return KS_OK;
+}
+
+/* name[:retention[:bytes]] */
 static ks_err parse_store(struct ks_arena *arena, const char *text, struct ks_log_store_opts *ret)
 {
     const char *colon = strchr(text, ':');
@@ -20,8 +39,82 @@ static ks_err parse_store(struct ks_arena *arena, const char *text, struct ks_lo
         return ks_fail(KS_EINVAL, "-logs.store=%s: the name stands for the trace store", text);
     if (!colon)
         return KS_OK;
-    ks_err err = ks_retention_parse_ms(ks_slice_str(colon + 1), &ret->retention_ms);
+    ks_err err = parse_limits(arena, colon + 1, ret);
     return err == KS_OK ? KS_OK : ks_fail_context(err, "-logs.store=%s", text);
+}
+
+/* [store=]{filter}:duration of this store. */
+static ks_err read_rules(const char *store, struct ks_rule_list *list)
+{
+    const char *const *texts;
+    size_t n = ks_flag_list("logs.retentionFilter", &texts);
+    for (size_t i = 0; i < n; i++) {
+        const char *brace = strchr(texts[i], '{'), *eq = strchr(texts[i], '=');
+        struct ks_slice name = ks_slice(texts[i], 0);
+        if (brace && eq && eq < brace)
+            name = ks_slice(texts[i], (size_t)(eq - texts[i]));
+        if (name.len && !ks_slice_is(name, store))
+            continue;
+        const char *rule = name.len ? eq + 1 : texts[i];
+        ks_err err = ks_rule_list_retention(list, rule, INT64_MAX);
+        if (err != KS_OK)
+            return ks_fail_context(err, "-logs.retentionFilter=%s", texts[i]);
+    }
+    return KS_OK;
+}
+
+static ks_err set_rules(struct ks_arena *arena, struct ks_rule_list *list,
+                        struct ks_log_store_opts *o)
+{
+    KS_TRY(read_rules(o->name, list));
+    struct ks_log_retention_rule *rules =
+        ks_arena_array(arena, list->keep_count + 1, sizeof *rules);
+    if (!rules)
+        return ks_arena_err(arena);
+    for (size_t i = 0; i < list->keep_count; i++) {
+        int64_t ms = list->keep[i].keep_ms, most = INT64_MAX / 1000000;
+        rules[i] = (struct ks_log_retention_rule){&list->keep[i].selector, 1,
+                                                  (ms < most ? ms : most) * 1000000};
+    }
+    o->rules = rules;
+    o->rule_count = list->keep_count;
+    return KS_OK;
+}
+
+/* Names of filters must be stores; each by itself would let a slip of the pen pass. */
+static ks_err check_rule_stores(const struct ks_log_store_opts *stores, size_t count)
+{
+    const char *const *texts;
+    size_t n = ks_flag_list("logs.retentionFilter", &texts);
+    for (size_t i = 0; i < n; i++) {
+        const char *brace = strchr(texts[i], '{'), *eq = strchr(texts[i], '=');
+        bool found = !brace || !eq || eq > brace;
+        for (size_t k = 0; k < count && !found; k++)
+            found = ks_slice_is(ks_slice(texts[i], (size_t)(eq - texts[i])), stores[k].name);
+        if (!found)
+            return ks_fail(KS_EINVAL, "-logs.retentionFilter=%s: there is no such store", texts[i]);
+    }
+    return KS_OK;
+}
+
+static ks_err make_logs(struct ks_arena *arena, struct ks_logs_opts *opts, size_t count,
+                        struct ks_log_store_opts *stores, struct ks_logs **ret)
+{
+    struct ks_rule_list *lists = ks_arena_array(arena, count, sizeof *lists);
+    if (!lists)
+        return ks_arena_err(arena);
+    for (size_t i = 0; i < count; i++)
+        ks_rule_list_init(&lists[i]);
+    ks_err err = check_rule_stores(stores, count);
+    for (size_t i = 0; i < count && err == KS_OK; i++)
+        err = set_rules(arena, &lists[i], &stores[i]);
+    opts->stores = stores;
+    opts->store_count = count;
+    if (err == KS_OK)
+        err = ks_logs_new(opts, ret);
+    for (size_t i = 0; i < count; i++) /* the stores have made their own of them */
+        ks_rule_list_done(&lists[i]);
+    return err;
 }
 
 ks_err ks_cmd_logs_new(struct ks_arena *arena, struct ks_logs **ret)
@@ -44,12 +137,10 @@ ks_err ks_cmd_logs_new(struct ks_arena *arena, struct ks_logs **ret)
             KS_TRY(parse_store(arena, texts[i - 1], &stores[i]));
     }
     struct ks_logs_opts opts = {
-        .stores = stores,
-        .store_count = n + 1,
         .memory_bytes = (uint64_t)ks_flag_int("logs.memoryBytes"),
         .flush_interval_ms = ks_flag_ms("logs.flushInterval"),
     };
-    return ks_logs_new(&opts, ret);
+    return make_logs(arena, &opts, n + 1, stores, ret);
 }
 
 /* store[/insert|/select]=addr */

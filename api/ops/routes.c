@@ -4,6 +4,7 @@
 
 #include "api/ops/ops.h"
 #include "base/log.h"
+#include "engine/logs/log_store.h"
 #include "query/promql/result_cache.h"
 #include "sys/pool.h"
 
@@ -90,7 +91,12 @@ static ks_err force_merge(struct ks_http_request *req)
         return ks_fail(KS_EINVAL, "partition_prefix is too long; want YYYY_MM or YYYY_MM_DD");
     snprintf(prefix, sizeof prefix, "%.*s", KS_SLICE_ARG(p));
     ks_log(KS_LOG_INFO, "api", "merge requested prefix=%s", prefix);
-    return ks_engine_merge(ks_app_of(req)->engine, prefix);
+    KS_TRY(ks_engine_merge(ks_app_of(req)->engine, prefix));
+    struct ks_logs *logs = ks_app_of(req)->logs;
+    struct ks_log_store *s;
+    for (size_t i = 0; logs && (s = ks_logs_store_at(logs, i)); i++)
+        KS_TRY(ks_log_store_merge(s, prefix));
+    return KS_OK;
 }
 
 static ks_err snapshot_error(struct ks_http_request *req)
