@@ -1,6 +1,31 @@
 /* The trace store's part of /metrics. */
+#include <stdio.h>
+
 #include "api/jaeger/jaeger.h"
 #include "base/stats.h"
+
+/* How long writers were held in the ring; what the log took is not in it. */
+static void pauses(const struct ks_traces_pauses *p, struct ks_buf *out)
+{
+    static const uint32_t bounds_us[KS_PAUSE_BUCKETS - 1] = KS_PAUSE_BOUNDS_US;
+    char name[96];
+    uint64_t sum = 0;
+    for (size_t i = 0; i < KS_PAUSE_BUCKETS; i++) {
+        sum += p->buckets[i];
+        if (i + 1 < KS_PAUSE_BUCKETS)
+            snprintf(name, sizeof name, "kofstore_traces_insert_pause_seconds_bucket{le=\"%g\"}",
+                     bounds_us[i] / 1e6);
+        else
+            snprintf(name, sizeof name, "kofstore_traces_insert_pause_seconds_bucket{le=\"+Inf\"}");
+        ks_stats_line_u64(out, name, sum);
+    }
+    ks_stats_line_f64(out, "kofstore_traces_insert_pause_seconds_sum", (double)p->sum_us / 1e6);
+    ks_stats_line_u64(out, "kofstore_traces_insert_pause_seconds_count", p->count);
+    ks_stats_line_f64(out, "kofstore_traces_insert_pause_max_seconds", (double)p->max_us / 1e6);
+    ks_stats_line_f64(out, "kofstore_traces_insert_pause_cpu_max_seconds",
+                      (double)p->max_cpu_us / 1e6);
+    ks_stats_line_f64(out, "kofstore_traces_insert_log_max_seconds", (double)p->max_log_us / 1e6);
+}
 
 void ks_traces_metrics(struct ks_app *app, struct ks_buf *out)
 {
@@ -39,4 +64,5 @@ void ks_traces_metrics(struct ks_app *app, struct ks_buf *out)
     ks_stats_line_f64(out, "kofstore_traces_snapshot_duration_seconds",
                       (double)st.snapshot_ms / 1000);
     ks_stats_line_f64(out, "kofstore_traces_load_duration_seconds", (double)st.load_ms / 1000);
+    pauses(&st.ring.pauses, out);
 }

@@ -3,7 +3,13 @@
 #include "base/mem.h"
 #include "storage/traces/gen_priv.h"
 
-enum { TABLE_MIN = 32, BLOOM_FIRST_BYTES = 1 << 10, BLOOM_MAX_BYTES = 64 << 10, BLOOM_BITS = 12 };
+enum {
+    TABLE_MIN = 32,
+    SLOTS_FIRST = 8,
+    BLOOM_FIRST_BYTES = 1 << 10,
+    BLOOM_MAX_BYTES = 64 << 10,
+    BLOOM_BITS = 12
+};
 
 static void count_bytes(struct ksi_gen *g, size_t n)
 {
@@ -80,10 +86,24 @@ ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap, size_t need
     return KS_OK;
 }
 
+/* By half, and never beyond what the generation takes. */
+static bool slots_grow(struct ksi_gen *g)
+{
+    size_t cap = g->slot_cap + g->slot_cap / 2 + SLOTS_FIRST;
+    if (cap > g->slot_max && g->slot_cap < g->slot_max)
+        cap = g->slot_max;
+    struct ksi_slot *slots = ks_realloc(g->slots, cap * sizeof *slots);
+    if (!slots)
+        return false;
+    count_bytes(g, (cap - g->slot_cap) * sizeof *slots);
+    g->slots = slots;
+    g->slot_cap = cap;
+    return true;
+}
+
 struct ksi_slot *ksi_gen_slot_add(struct ksi_gen *g, struct ks_trace_id id)
 {
-    if (ksi_gen_reserve(g, (void **)&g->slots, &g->slot_cap, g->slot_count + 1, sizeof *g->slots) !=
-        KS_OK)
+    if (g->slot_count == g->slot_cap && !slots_grow(g))
         return NULL;
     struct ksi_slot *s = &g->slots[g->slot_count++];
     *s = (struct ksi_slot){.id = id, .min_start_ns = UINT64_MAX, .tail = KSI_NONE};

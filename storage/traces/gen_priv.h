@@ -75,6 +75,7 @@ struct ksi_bloom {
     uint32_t mask, count, max;
 };
 struct ksi_op;
+struct ksi_tenant;
 struct ksi_gen_op {
     uint64_t hash;
     struct ksi_op *op; /* NULL: over the limit of names */
@@ -115,6 +116,8 @@ struct ksi_gen {
     _Atomic uint64_t bytes;
     uint64_t counted_bytes; /* the writer's: what the store's sum holds of this */
     uint64_t spans;
+    struct ksi_gen *next_dead; /* dropped: in the store's list of those to be freed */
+    struct ksi_tenant *dead_of;
     /* Dependency edges as last computed, and for what: deps.c. */
     pthread_mutex_t edges_lock;
     struct ksi_edges *edges;
@@ -124,6 +127,16 @@ struct ksi_gen {
 struct ksi_gen *ksi_gen_new(uint64_t first_seq, uint64_t base_ns, size_t slot_max);
 struct ksi_gen *ksi_gen_ref(struct ksi_gen *g);
 void ksi_gen_unref(struct ksi_gen *g);
+/*
+ * A reader gives its lock up for a moment, so that the writer waits for no more than so many spans.
+ * Arrays may have moved afterwards; positions and numbers stay.
+ */
+enum { KSI_SPANS_PER_LOCK = 512 };
+static inline void ksi_gen_relock(struct ksi_gen *g)
+{
+    pthread_rwlock_unlock(&g->lock);
+    pthread_rwlock_rdlock(&g->lock);
+}
 /* Room for a slot more; NULL without memory. */
 struct ksi_slot *ksi_gen_slot_add(struct ksi_gen *g, struct ks_trace_id id);
 

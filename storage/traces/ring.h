@@ -9,7 +9,8 @@
  * the generations that saw them).
  *
  * Thread role: any thread may call anything. Writers are serialised by one mutex, held for at most
- * a batch (KS_BATCH_SPANS_MAX); readers hold it for the time of copying a list of generations.
+ * a batch (KS_BATCH_SPANS_MAX) and its record in the log; readers never wait for that one. No step
+ * of a write depends on how much the ring holds: tables grow piece by piece.
  * Durability is not here: see engine/traces.
  */
 #ifndef KS_STORAGE_TRACES_RING_H
@@ -193,11 +194,25 @@ KS_NODISCARD ks_err ks_traces_edges(struct ks_traces *t, struct ks_tenant tenant
 typedef void (*ks_traces_tenant_fn)(void *arg, struct ks_tenant tenant);
 void ks_traces_tenants(struct ks_traces *t, ks_traces_tenant_fn fn, void *arg);
 
+/* How long writes were held up in the ring, by wall clock, without the time in the log. */
+enum { KS_PAUSE_BUCKETS = 10 };
+#define KS_PAUSE_BOUNDS_US                                                                         \
+    {                                                                                              \
+        100, 250, 500, 1000, 2500, 5000, 10000, 25000, 100000                                      \
+    }
+struct ks_traces_pauses {
+    uint64_t buckets[KS_PAUSE_BUCKETS]; /* the last one: longer than all bounds */
+    uint64_t count, sum_us;
+    uint64_t max_us, max_cpu_us; /* max_cpu_us: the most CPU time one took */
+    uint64_t max_log_us;         /* the longest that the log took */
+};
+
 struct ks_traces_stats {
     uint64_t tenants, traces, kept_traces, spans, bytes, max_bytes, generations;
     uint64_t spans_total, evicted_traces_total, evicted_by_bytes_total, kept_total,
         late_spans_total, refused_spans_total, names_refused_total, pinned_total;
     uint64_t services, operations;
+    struct ks_traces_pauses pauses;
 };
 void ks_traces_get_stats(struct ks_traces *t, struct ks_traces_stats *ret);
 

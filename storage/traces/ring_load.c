@@ -4,9 +4,23 @@
 
 enum { DUMP_ARENA_BYTES = 64 << 20 };
 
+static void enter(struct ks_traces *t)
+{
+    pthread_mutex_lock(&t->writer);
+    pthread_mutex_lock(&t->lock);
+}
+
+static void leave(struct ks_traces *t)
+{
+    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_unlock(&t->writer);
+    ksi_reap_some(t);
+}
+
 /* --- replay --- */
 /* Room for the number in the newest generation, with nameless slots before it. */
-static ks_err extend_to(struct ks_traces *t, struct ksi_ring *r, uint64_t seq, uint64_t start_ns)
+static ks_err extend_to(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r,
+                        uint64_t seq, uint64_t start_ns)
 {
     if (!r->gen_count || seq - r->next_seq > r->max_traces) {
         /* Nothing before it is known: numbers begin here. */
@@ -19,7 +33,7 @@ static ks_err extend_to(struct ks_traces *t, struct ksi_ring *r, uint64_t seq, u
         struct ksi_gen *g = r->gen_count ? r->gens[r->gen_count - 1] : NULL;
         if (!g || g->slot_count >= g->slot_max ||
             atomic_load(&g->bytes) >= t->opts.max_bytes / 32) {
-            KS_TRY(ksi_ring_open_gen(t, r, r->next_seq, start_ns));
+            KS_TRY(ksi_ring_open_gen(t, tn, r, r->next_seq, start_ns));
             g = r->gens[r->gen_count - 1];
         }
         if (!ksi_gen_slot_add(g, (struct ks_trace_id){0}))
@@ -46,7 +60,7 @@ static ks_err place_numbered(struct ks_traces *t, struct ksi_tenant *tn, struct 
     if (seq < r->first_seq)
         return KS_OK; /* evicted since */
     if (seq >= r->next_seq)
-        KS_TRY(extend_to(t, r, seq, b->spans_count ? b->spans[0].start_ns : 0));
+        KS_TRY(extend_to(t, tn, r, seq, b->spans_count ? b->spans[0].start_ns : 0));
     struct ksi_gen *g = ksi_ring_gen(r, seq, &slot);
     if (slot >= g->slot_count) /* a generation of a snapshot ends with traces that had no spans */
         return ks_fail(KS_ECORRUPT, "trace number %llu falls between generations",
@@ -85,7 +99,9 @@ static ks_err replay(struct ks_traces *t, struct ks_batch *b, uint64_t lsn)
     if (!r->gen_count && r->next_seq < b->evicted_to)
         r->first_seq = r->next_seq = b->evicted_to;
     KS_TRY(place_all(t, tn, b, lsn));
-    KS_TRY(ksi_store(t, tn, b, t->many_places, lsn, &res));
+    ks_err err = ksi_store(t, tn, b, t->many_places, lsn, &res);
+    t->stats.spans += res.stored;
+    KS_TRY(err);
     if (lsn > t->lsn)
         t->lsn = lsn;
     /* This start's limits may be lower. */
@@ -97,9 +113,9 @@ static ks_err replay(struct ks_traces *t, struct ks_batch *b, uint64_t lsn)
 
 ks_err ks_traces_replay(struct ks_traces *t, struct ks_batch *b, uint64_t lsn)
 {
-    pthread_mutex_lock(&t->lock);
+    enter(t);
     ks_err err = replay(t, b, lsn);
-    pthread_mutex_unlock(&t->lock);
+    leave(t);
     return err;
 }
 
@@ -120,7 +136,7 @@ static ks_err load_generation(struct ks_traces *t, struct ksi_tenant *tn, bool k
     } else {
         r->first_seq = r->next_seq = first_seq;
     }
-    KS_TRY(ksi_ring_open_gen(t, r, first_seq, base_ns));
+    KS_TRY(ksi_ring_open_gen(t, tn, r, first_seq, base_ns));
     r->gens[r->gen_count - 1]->lsn = r->gens[r->gen_count - 1]->snap_lsn = lsn;
     return KS_OK;
 }
@@ -129,11 +145,11 @@ ks_err ks_traces_load_generation(struct ks_traces *t, struct ks_tenant tenant, b
                                  uint64_t first_seq, uint64_t lsn, uint64_t base_ns)
 {
     struct ksi_tenant *tn;
-    pthread_mutex_lock(&t->lock);
+    enter(t);
     ks_err err = ksi_tenant_get(t, tenant, &tn);
     if (err == KS_OK)
         err = load_generation(t, tn, kept, first_seq, lsn, base_ns);
-    pthread_mutex_unlock(&t->lock);
+    leave(t);
     return err;
 }
 
@@ -164,15 +180,17 @@ static ks_err load_batch(struct ks_traces *t, struct ks_batch *b, bool kept)
             return ks_fail(KS_ECORRUPT, "two traces have the number %llu", (unsigned long long)seq);
         t->many_places[i] = (struct ksi_place){.gen = g, .slot = (uint32_t)at};
     }
-    return ksi_store(t, tn, b, t->many_places, 0, &res);
+    ks_err err = ksi_store(t, tn, b, t->many_places, 0, &res);
+    t->stats.spans += res.stored;
+    return err;
 }
 
 ks_err ks_traces_load_batch(struct ks_traces *t, struct ks_batch *b)
 {
     /* The dump marks batches of second rings by evicted_to. */
-    pthread_mutex_lock(&t->lock);
+    enter(t);
     ks_err err = load_batch(t, b, b->evicted_to == KSI_SEQ_KEPT);
-    pthread_mutex_unlock(&t->lock);
+    leave(t);
     return err;
 }
 

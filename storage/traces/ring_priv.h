@@ -1,5 +1,5 @@
-/* The store's insides: ring.c (writing, evicting), ring_load.c (replay, snapshots), ring_read.c,
- * search.c, names.c, edges.c. */
+/* The store's insides: ring.c (writing), ring_evict.c, ring_index.c, ring_load.c (replay,
+ * snapshots), ring_read.c, search.c, names.c, edges.c. */
 #ifndef KS_STORAGE_TRACES_RING_PRIV_H
 #define KS_STORAGE_TRACES_RING_PRIV_H
 
@@ -37,12 +37,18 @@ struct ksi_op *ksi_names_add(struct ksi_names *n, struct ks_slice service, uint6
 void ksi_names_drop(struct ksi_names *n, struct ksi_op *op);
 
 /* --- rings --- */
+/* Of ids: seq & 0x7fffffff | 0x80000000; 0 empty. See ring_index.c. */
+struct ksi_index {
+    uint32_t *slots, *old; /* old: NULL, or the smaller one that entries move from */
+    size_t mask, old_mask;
+    size_t old_at; /* the first place not yet taken over */
+    size_t count;
+};
 struct ksi_ring {
     struct ksi_gen **gens; /* oldest first */
     size_t gen_count, gen_cap;
     uint64_t first_seq, next_seq; /* live traces: [first, next) */
-    uint32_t *index;              /* of ids: seq & 0x7fffffff | 0x80000000; 0 empty */
-    size_t index_mask, index_count;
+    struct ksi_index index;
     uint32_t max_traces;
     size_t slot_max;
 };
@@ -59,6 +65,7 @@ struct ksi_tenant {
     struct ksi_ring rings[2]; /* main, kept */
     struct ksi_names names;
     struct ksi_evicted evicted;
+    uint64_t bytes; /* of its generations: the writer's */
 };
 
 /* Where a batch's trace is. */
@@ -68,14 +75,19 @@ struct ksi_place {
     bool done, late;
 };
 
+/*
+ * writer: taken by whoever changes anything, for all of a write. lock: what readers walk (tenants,
+ * lists of generations, indices); the writer takes it for the moments in which it changes that, and
+ * reads without it. Order: writer, lock, a generation's lock, names.
+ */
 struct ks_traces {
     struct ks_traces_opts opts;
-    pthread_mutex_t lock;
+    pthread_mutex_t writer, lock;
     struct ksi_tenant **tenants;
     size_t tenant_count, tenant_cap;
     struct ksi_table tenant_table;
     uint64_t seed;
-    uint64_t bytes; /* of all generations */
+    _Atomic uint64_t bytes; /* of all generations */
     uint64_t lsn;
     struct ksi_mapping mapping, kept_mapping;
     struct ksi_place places[KS_BATCH_SPANS_MAX];
@@ -84,6 +96,8 @@ struct ks_traces {
     struct ks_batch kept_batch;
     struct ks_arena kept_arena;
     struct ks_traces_stats stats;
+    uint64_t names_refused;           /* the writer's */
+    struct ksi_gen *dead, *dead_tail; /* dropped, not yet freed */
 };
 
 enum { KSI_MAIN, KSI_KEPT };
@@ -103,16 +117,31 @@ KS_NODISCARD ks_err ksi_ring_index(struct ks_traces *t, struct ksi_ring *r, stru
                                    uint64_t seq);
 void ksi_ring_evict_to(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r,
                        uint64_t seq);
-KS_NODISCARD ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_ring *r, uint64_t first_seq,
-                                      uint64_t base_ns);
+KS_NODISCARD ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_tenant *tn,
+                                      struct ksi_ring *r, uint64_t first_seq, uint64_t base_ns);
 /* Stores the spans whose places are set. */
 KS_NODISCARD ks_err ksi_store(struct ks_traces *t, struct ksi_tenant *tn, struct ks_batch *b,
                               struct ksi_place *places, uint64_t lsn, struct ks_traces_result *ret);
 void ksi_keep_bytes(struct ks_traces *t);
 
+/* --- ring_index.c --- */
+/* Takes the id of a live number out. */
+void ksi_ring_unindex(struct ks_traces *t, struct ksi_ring *r, struct ks_trace_id id, uint64_t seq);
+void ksi_index_done(struct ksi_index *x);
+void ksi_evicted_note(struct ks_traces *t, struct ksi_tenant *tn, struct ks_trace_id id);
+bool ksi_evicted_has(const struct ks_traces *t, const struct ksi_tenant *tn, struct ks_trace_id id);
+
+/* --- ring_evict.c --- */
+/* The oldest trace goes. */
+void ksi_evict_one(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r);
+void ksi_follow_bytes(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen *g);
+void ksi_gen_drop_names(struct ksi_tenant *tn, struct ksi_gen *g);
+void ksi_reap(struct ks_traces *t, size_t max);
+void ksi_reap_some(struct ks_traces *t);
+
 /* A query in a generation under its lock: search.c. NULL in *ret: nothing there can fit. */
 struct ksi_filter;
-KS_NODISCARD ks_err ksi_filter_new(const struct ks_trace_query *q, const struct ksi_gen *g,
+KS_NODISCARD ks_err ksi_filter_new(const struct ks_trace_query *q, struct ksi_gen *g,
                                    struct ksi_filter **ret);
 void ksi_filter_free(struct ksi_filter *f);
 bool ksi_filter_fits(struct ksi_filter *f, uint32_t pos);

@@ -30,7 +30,8 @@ struct plan {
 /* A plan in one generation. */
 struct scan {
     const struct plan *p;
-    const struct ksi_gen *g;
+    struct ksi_gen *g;
+    size_t judged;            /* spans since the lock was taken */
     uint32_t keys[CONDS_MAX]; /* dictionary number or KSI_NONE */
     /* Per resource and scope: KNOWN << 63 | fits << 62 | conditions found. Per shape: KNOWN << 63 |
      * conditions whose key it has. */
@@ -339,11 +340,20 @@ static bool gen_may_fit(struct scan *s)
            ksi_bloom_has(g, s->p->operation_hash);
 }
 
+/* Called for every span judged; slots may have moved afterwards. */
+static inline void give_way(struct scan *s)
+{
+    if (++s->judged < KSI_SPANS_PER_LOCK)
+        return;
+    s->judged = 0;
+    ksi_gen_relock(s->g);
+}
+
 static bool slot_fits(struct scan *s, const struct ksi_slot *slot)
 {
     if (!slot_may_fit(s, slot))
         return false;
-    for (uint32_t pos = slot->tail; pos != KSI_NONE;)
+    for (uint32_t pos = slot->tail; pos != KSI_NONE; give_way(s))
         if (record_fits(s, pos, &pos))
             return true;
     return false;
@@ -444,7 +454,7 @@ static ks_err heads_in_slot(struct scan *s, const struct ksi_slot *slot, ks_span
 {
     if (!slot_may_fit(s, slot))
         return KS_OK;
-    for (uint32_t pos = slot->tail, prev; pos != KSI_NONE; pos = prev) {
+    for (uint32_t pos = slot->tail, prev; pos != KSI_NONE; pos = prev, give_way(s)) {
         struct ksi_record r;
         if (!record_fits(s, pos, &prev))
             continue;
@@ -497,8 +507,7 @@ struct ksi_filter {
     struct scan scan;
 };
 
-ks_err ksi_filter_new(const struct ks_trace_query *q, const struct ksi_gen *g,
-                      struct ksi_filter **ret)
+ks_err ksi_filter_new(const struct ks_trace_query *q, struct ksi_gen *g, struct ksi_filter **ret)
 {
     struct ksi_filter *f = ks_zalloc(sizeof *f);
     *ret = NULL;
