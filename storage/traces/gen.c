@@ -6,6 +6,7 @@
 enum {
     TABLE_MIN = 32,
     SLOTS_FIRST = 8,
+    DICT_MOVED = 4,
     BLOOM_FIRST_BYTES = 1 << 10,
     BLOOM_MAX_BYTES = 64 << 10,
     BLOOM_BITS = 12
@@ -16,13 +17,15 @@ static void count_bytes(struct ksi_gen *g, size_t n)
     atomic_fetch_add_explicit(&g->bytes, n, memory_order_relaxed);
 }
 
-struct ksi_gen *ksi_gen_new(uint64_t first_seq, uint64_t base_ns, size_t slot_max)
+struct ksi_gen *ksi_gen_new(struct ksi_pool *pool, uint64_t first_seq, uint64_t base_ns,
+                            size_t slot_max)
 {
     struct ksi_gen *g = ks_zalloc(sizeof *g);
     pthread_rwlockattr_t attr;
     if (!g)
         return NULL;
     atomic_store(&g->refs, 1);
+    g->pool = ksi_pool_ref(pool);
     g->first_seq = first_seq;
     g->base_ns = base_ns;
     g->slot_max = slot_max;
@@ -42,10 +45,11 @@ struct ksi_gen *ksi_gen_ref(struct ksi_gen *g)
     return g;
 }
 
-static void chunks_free(struct ksi_chunks *c)
+static void chunks_free(struct ksi_pool *pool, struct ksi_chunks *c)
 {
     for (size_t i = 0; i < c->count; i++)
-        ks_free(c->ptr[i]);
+        if (!ksi_pool_free(pool, c->ptr[i]))
+            ks_free(c->ptr[i]);
     ks_free(c->ptr);
 }
 
@@ -53,13 +57,16 @@ void ksi_gen_unref(struct ksi_gen *g)
 {
     if (!g || atomic_fetch_sub(&g->refs, 1) != 1)
         return;
-    chunks_free(&g->text);
-    chunks_free(&g->recs);
+    chunks_free(g->pool, &g->text);
+    chunks_free(g->pool, &g->recs);
     for (unsigned i = 0; i < g->bloom_count; i++)
         ks_free(g->bloom[i].bits);
     void *all[] = {g->slots,
                    g->dict,
                    g->dict_table,
+                   g->dict_old,
+                   g->patterns,
+                   g->pattern_table.slots,
                    g->keys,
                    g->shapes,
                    g->resources,
@@ -73,6 +80,7 @@ void ksi_gen_unref(struct ksi_gen *g)
         ks_free(all[i]);
     pthread_rwlock_destroy(&g->lock);
     pthread_mutex_destroy(&g->edges_lock);
+    ksi_pool_unref(g->pool);
     ks_free(g);
 }
 
@@ -119,7 +127,7 @@ static char *chunk_new(struct ksi_gen *g, struct ksi_chunks *c, size_t size)
     }
     if (ksi_gen_reserve(g, (void **)&c->ptr, &c->cap, c->count + 1, sizeof *c->ptr) != KS_OK)
         return NULL;
-    char *p = ks_alloc(size);
+    char *p = size == KSI_CHUNK_BYTES ? ksi_pool_alloc(g->pool) : ks_alloc(size);
     if (p) {
         c->ptr[c->count++] = p;
         count_bytes(g, size);
@@ -164,17 +172,25 @@ static inline uint32_t tag_of(uint64_t hash)
     return (uint32_t)(hash >> 56) << 24;
 }
 
-uint32_t ksi_dict_find(const struct ksi_gen *g, struct ks_slice s, uint64_t hash)
+static uint32_t dict_find_in(const struct ksi_gen *g, const uint32_t *table, size_t mask,
+                             struct ks_slice s, uint64_t hash)
 {
-    if (!g->dict_table)
-        return KSI_NONE;
-    for (size_t i = hash & g->dict_mask; g->dict_table[i]; i = (i + 1) & g->dict_mask) {
-        uint32_t e = g->dict_table[i];
+    for (size_t i = hash & mask; table[i]; i = (i + 1) & mask) {
+        uint32_t e = table[i];
         if ((e & 0xff000000) == tag_of(hash) &&
             ks_slice_eq(ksi_dict_text(g, (e & 0xffffff) - 1), s))
             return (e & 0xffffff) - 1;
     }
     return KSI_NONE;
+}
+
+uint32_t ksi_dict_find(const struct ksi_gen *g, struct ks_slice s, uint64_t hash)
+{
+    if (!g->dict_table)
+        return KSI_NONE;
+    uint32_t n = dict_find_in(g, g->dict_table, g->dict_mask, s, hash);
+    return n != KSI_NONE || !g->dict_old ? n
+                                         : dict_find_in(g, g->dict_old, g->dict_old_mask, s, hash);
 }
 
 static void dict_insert(uint32_t *table, size_t mask, uint64_t hash, uint32_t number)
@@ -185,16 +201,36 @@ static void dict_insert(uint32_t *table, size_t mask, uint64_t hash, uint32_t nu
     table[i] = tag_of(hash) | (number + 1);
 }
 
+/* Takes over up to n places of the old table: growing is no pause. */
+static void dict_move(struct ksi_gen *g, size_t n)
+{
+    for (; g->dict_old && n; n--) {
+        uint32_t e = g->dict_old[g->dict_old_at];
+        if (e) {
+            uint32_t number = (e & 0xffffff) - 1;
+            dict_insert(g->dict_table, g->dict_mask, ksi_text_hash(ksi_dict_text(g, number)),
+                        number);
+        }
+        if (g->dict_old_at++ < g->dict_old_mask)
+            continue;
+        atomic_fetch_sub_explicit(&g->bytes, (g->dict_old_mask + 1) * sizeof *g->dict_old,
+                                  memory_order_relaxed);
+        ks_free(g->dict_old);
+        g->dict_old = NULL;
+    }
+}
+
 static ks_err dict_grow(struct ksi_gen *g)
 {
     size_t slots = g->dict_table ? (g->dict_mask + 1) * 2 : TABLE_MIN;
+    dict_move(g, SIZE_MAX);
     uint32_t *t = ks_zalloc_array(slots, sizeof *t);
     if (!t)
         return KS_ENOMEM;
-    for (uint32_t i = 0; i < g->dict_count; i++)
-        dict_insert(t, slots - 1, ksi_text_hash(ksi_dict_text(g, i)), i);
-    count_bytes(g, (slots - (g->dict_table ? g->dict_mask + 1 : 0)) * sizeof *t);
-    ks_free(g->dict_table);
+    count_bytes(g, slots * sizeof *t);
+    g->dict_old = g->dict_table;
+    g->dict_old_mask = g->dict_mask;
+    g->dict_old_at = 0;
     g->dict_table = t;
     g->dict_mask = slots - 1;
     return KS_OK;
@@ -220,6 +256,7 @@ uint32_t ksi_dict_put(struct ksi_gen *g, struct ks_slice s, uint64_t hash)
     char *p = ksi_chunks_alloc(g, &g->text, n + s.len, &pos);
     if (!p)
         return KSI_NONE;
+    dict_move(g, DICT_MOVED);
     memcpy(p, head, n);
     if (s.len)
         memcpy(p + n, s.ptr, s.len);

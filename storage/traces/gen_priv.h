@@ -7,8 +7,9 @@
  * hold a reference and take `lock` for reading. Slices into `text` and `recs` stay valid as long as
  * the reference is held, also without the lock.
  *
- * A span's record (positions are chunk << 15 | offset; ref = varint: odd: dictionary number << 1,
- * even: length << 1 and the bytes):
+ * A span's record (positions are chunk << 15 | offset; ref = varint: odd: dictionary number << 1;
+ * last bits 00: length << 2 and the bytes; 10, of attribute values only: pattern << 2, its decimal
+ * numbers as varints, its hexadecimal digits, see gen_text.c):
  *
  *   zigzag(pos - pos of the trace's span before), 0 for the first
  *   u8 kind:3 status:2 events:1 links:1 state:1 | u8 message:1 dropped:1 parent:1 flags:3
@@ -30,6 +31,7 @@
 
 #include "base/bytes.h"
 #include "storage/traces/batch.h"
+#include "storage/traces/chunk_pool.h"
 
 enum {
     KSI_CHUNK_BITS = 15,
@@ -70,6 +72,12 @@ struct ksi_process {
     struct ks_slice service;
     bool has_service;
 };
+/* The text around the numbers of packed values; pos is in text. */
+struct ksi_pattern {
+    uint32_t pos, len;
+    uint16_t varints, nibble_bytes;
+    uint64_t hash;
+};
 struct ksi_bloom {
     uint64_t *bits;
     uint32_t mask, count, max;
@@ -95,19 +103,24 @@ struct ksi_gen {
     uint64_t snap_lsn; /* as loaded from a snapshot: records up to it are here already */
     struct ksi_slot *slots;
     size_t slot_count, slot_cap, slot_max;
+    struct ksi_pool *pool;
     struct ksi_chunks text, recs;
     uint32_t *dict; /* positions in text: varint length, bytes */
     size_t dict_count, dict_cap;
-    uint32_t *dict_table; /* tag << 24 | number + 1 */
-    size_t dict_mask;
+    /* tag << 24 | number + 1; old: the smaller one that entries are still taken over from */
+    uint32_t *dict_table, *dict_old;
+    size_t dict_mask, dict_old_mask, dict_old_at;
     uint32_t *keys; /* of shapes: dictionary number << 3 | type */
     size_t keys_count, keys_cap;
     struct ksi_shape *shapes;
     size_t shapes_count, shapes_cap;
     struct ksi_process *resources, *scopes;
     size_t resources_count, resources_cap, scopes_count, scopes_cap;
-    struct ksi_table shape_table, resource_table, scope_table;
-    struct ksi_bloom bloom[KSI_BLOOM_LAYERS]; /* of texts and integers not in the dictionary */
+    struct ksi_pattern *patterns;
+    size_t patterns_count, patterns_cap;
+    struct ksi_table shape_table, resource_table, scope_table, pattern_table;
+    /* Of names and other texts without a key, and of key and value of every attribute. */
+    struct ksi_bloom bloom[KSI_BLOOM_LAYERS];
     unsigned bloom_count;
     struct ksi_gen_op *ops; /* open addressing by hash */
     size_t ops_count, ops_mask;
@@ -124,7 +137,8 @@ struct ksi_gen {
 };
 
 /* --- gen.c --- */
-struct ksi_gen *ksi_gen_new(uint64_t first_seq, uint64_t base_ns, size_t slot_max);
+struct ksi_gen *ksi_gen_new(struct ksi_pool *pool, uint64_t first_seq, uint64_t base_ns,
+                            size_t slot_max);
 struct ksi_gen *ksi_gen_ref(struct ksi_gen *g);
 void ksi_gen_unref(struct ksi_gen *g);
 /*
@@ -158,6 +172,19 @@ static inline uint64_t ksi_int_hash(uint64_t v)
 {
     return ks_mix64(v + 0x9e3779b97f4a7c15u);
 }
+static inline uint64_t ksi_bool_hash(bool v)
+{
+    return v ? 0x8f14e45fceea167au : 0x45c48cce2e2d7fbdu;
+}
+static inline uint64_t ksi_real_hash(uint64_t bits)
+{
+    return ks_mix64(bits + 0xd1b54a32d192ed03u);
+}
+/* Of a key and a value's hash. */
+static inline uint64_t ksi_pair_hash(uint64_t key, uint64_t value)
+{
+    return ks_mix64(key ^ (value << 23 | value >> 41));
+}
 static inline uint64_t ksi_text_hash(struct ks_slice s)
 {
     return ks_hash64_seed(s.ptr, s.len, ks_trace_seed());
@@ -176,9 +203,15 @@ KS_NODISCARD ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap
                                     size_t elem);
 
 /* --- gen_write.c --- */
+struct ksi_known {
+    uint32_t number; /* in the dictionary + 1; 0 not known, KSI_NONE in the record */
+    uint32_t key;    /* the string + 1 it was last noted with */
+};
+enum { KSI_RECENT = 256 };
 /* What a batch's numbers are in the generation at hand; reused from batch to batch. */
 struct ksi_mapping {
-    uint32_t *strings;                     /* dictionary number + 1; 0 not known, KSI_NONE inline */
+    struct ksi_known *strings;
+    uint64_t recent[KSI_RECENT];           /* hashes that are in the bloom filter for certain */
     uint32_t *shapes, *resources, *scopes; /* number + 1; 0 not known */
     size_t strings_cap, shapes_cap, resources_cap, scopes_cap;
     struct ks_buf record;
@@ -192,6 +225,27 @@ KS_NODISCARD ks_err ksi_gen_append(struct ksi_gen *g, struct ksi_mapping *m,
 /* The batch's resource in the generation. */
 KS_NODISCARD ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m,
                                      const struct ks_batch *b, uint32_t resource, uint32_t *ret);
+
+/* --- texts: gen_text.c --- */
+enum { KSI_PACKED_MAX = 255, KSI_UNPACKED_MAX = 512 };
+/* The dictionary number of a text that must have one. */
+KS_NODISCARD ks_err ksi_intern(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b,
+                               uint32_t string, uint32_t *ret);
+/* Puts the hash in the bloom filter; true when it was there. */
+bool ksi_note(struct ksi_gen *g, struct ksi_mapping *m, uint64_t hash);
+/* Append a ref to m->record: of a text by itself, of the value of the attribute `key` (a string of
+ * the batch). */
+void ksi_put_text(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b,
+                  uint32_t string);
+void ksi_put_value(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b, uint32_t key,
+                   uint32_t string);
+KS_NODISCARD ks_err ksi_pattern_add(struct ksi_gen *g, struct ks_slice text, uint64_t hash,
+                                    uint32_t *ret);
+struct ks_slice ksi_unpack_value(const struct ksi_gen *g, uint32_t number, const uint8_t **p,
+                                 char scratch[KSI_UNPACKED_MAX]);
+/* A value's text, in the arena when it was packed. */
+KS_NODISCARD ks_err ksi_value_view(const struct ksi_gen *g, const uint8_t **p,
+                                   struct ks_arena *arena, struct ks_slice *ret);
 
 /* --- reading a record: gen_read.c --- */
 struct ksi_record {
@@ -236,22 +290,42 @@ static inline int64_t ksi_zigzag(const uint8_t **p)
 {
     return ks_unzigzag(ksi_varint(p));
 }
+/* A text by itself. */
 static inline struct ks_slice ksi_ref(const struct ksi_gen *g, const uint8_t **p)
 {
     uint64_t v = ksi_varint(p);
     if (v & 1)
         return ksi_dict_text(g, (uint32_t)(v >> 1));
-    struct ks_slice s = ks_slice(*p, (size_t)(v >> 1));
-    *p += v >> 1;
+    struct ks_slice s = ks_slice(*p, (size_t)(v >> 2));
+    *p += v >> 2;
     return s;
 }
-static inline void ksi_skip_ref(const uint8_t **p)
+/* A value's text, in scratch when it was packed. */
+static inline struct ks_slice ksi_value_text(const struct ksi_gen *g, const uint8_t **p,
+                                             char scratch[KSI_UNPACKED_MAX])
+{
+    const uint8_t *at = *p;
+    uint64_t v = ksi_varint(&at);
+    if ((v & 3) != 2)
+        return ksi_ref(g, p);
+    *p = at;
+    return ksi_unpack_value(g, (uint32_t)(v >> 2), p, scratch);
+}
+static inline void ksi_skip_ref(const struct ksi_gen *g, const uint8_t **p)
 {
     uint64_t v = ksi_varint(p);
-    if (!(v & 1))
-        *p += v >> 1;
+    if (v & 1)
+        return;
+    if (!(v & 2)) {
+        *p += v >> 2;
+        return;
+    }
+    const struct ksi_pattern *pt = &g->patterns[v >> 2];
+    for (unsigned i = 0; i < pt->varints; i++)
+        (void)ksi_varint(p);
+    *p += pt->nibble_bytes;
 }
-static inline void ksi_skip_value(const uint8_t **p, unsigned type)
+static inline void ksi_skip_value(const struct ksi_gen *g, const uint8_t **p, unsigned type)
 {
     switch (type) {
     case KS_ATTR_EMPTY:
@@ -266,7 +340,7 @@ static inline void ksi_skip_value(const uint8_t **p, unsigned type)
         *p += 8;
         break;
     default:
-        ksi_skip_ref(p);
+        ksi_skip_ref(g, p);
     }
 }
 

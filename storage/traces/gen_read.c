@@ -34,26 +34,26 @@ void ksi_record_read(const struct ksi_gen *g, uint32_t pos, struct ksi_record *r
     ret->rest = p;
 }
 
-static struct ks_attr read_value(const struct ksi_gen *g, const uint8_t **p, uint32_t key)
+static ks_err read_value(const struct ksi_gen *g, const uint8_t **p, uint32_t key,
+                         struct ks_arena *arena, struct ks_attr *ret)
 {
-    struct ks_attr a = {.key = ksi_dict_text(g, key >> 3), .type = key & 7};
-    switch (a.type) {
+    *ret = (struct ks_attr){.key = ksi_dict_text(g, key >> 3), .type = key & 7};
+    switch (ret->type) {
     case KS_ATTR_EMPTY:
-        break;
+        return KS_OK;
     case KS_ATTR_BOOL:
-        a.number = *(*p)++;
-        break;
+        ret->number = *(*p)++;
+        return KS_OK;
     case KS_ATTR_INT:
-        a.number = ksi_zigzag(p);
-        break;
+        ret->number = ksi_zigzag(p);
+        return KS_OK;
     case KS_ATTR_DOUBLE:
-        a.real = ks_f64_from_bits(ks_le64(*p));
+        ret->real = ks_f64_from_bits(ks_le64(*p));
         *p += 8;
-        break;
+        return KS_OK;
     default:
-        a.text = ksi_ref(g, p);
+        return ksi_value_view(g, p, arena, &ret->text);
     }
-    return a;
 }
 
 static ks_err read_set(const struct ksi_gen *g, const uint8_t **p, struct ks_arena *arena,
@@ -65,7 +65,7 @@ static ks_err read_set(const struct ksi_gen *g, const uint8_t **p, struct ks_are
     if (!items)
         return ks_arena_err(arena);
     for (uint32_t i = 0; i < sh->count; i++)
-        items[i] = read_value(g, p, g->keys[sh->first + i]);
+        KS_TRY(read_value(g, p, g->keys[sh->first + i], arena, &items[i]));
     *ret = (struct ks_attrs){items, sh->count, dropped};
     return KS_OK;
 }

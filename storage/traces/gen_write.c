@@ -3,8 +3,6 @@
 #include "base/mem.h"
 #include "storage/traces/gen_priv.h"
 
-enum { INTERN_MIN_BYTES = 3 }; /* shorter texts are as short as a number */
-
 /* Values of the flags field that need no bytes. */
 static const uint32_t common_flags[7] = {0, 1, 0x101, 0x301, 0x100, 0x300, 0x201};
 
@@ -32,60 +30,13 @@ static ks_err clear(uint32_t **map, size_t *cap, size_t count)
 
 ks_err ksi_mapping_begin(struct ksi_mapping *m, const struct ks_batch *b)
 {
-    KS_TRY(clear(&m->strings, &m->strings_cap, b->strings_count));
+    KS_TRY(ks_array_reserve((void **)&m->strings, &m->strings_cap, b->strings_count + 1,
+                            sizeof *m->strings));
+    memset(m->strings, 0, b->strings_count * sizeof *m->strings);
+    memset(m->recent, 0, sizeof m->recent);
     KS_TRY(clear(&m->shapes, &m->shapes_cap, b->shapes_count));
     KS_TRY(clear(&m->resources, &m->resources_cap, b->resources_count));
     return clear(&m->scopes, &m->scopes_cap, b->scopes_count);
-}
-
-/* --- texts --- */
-/* The dictionary number of a text that must have one. */
-static ks_err interned(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b,
-                       uint32_t string, uint32_t *ret)
-{
-    uint32_t at = m->strings[string];
-    if (!at || at == KSI_NONE) {
-        uint32_t n = ksi_dict_put(g, ks_batch_text(b, string), b->strings[string].hash);
-        if (n == KSI_NONE)
-            return KS_ENOMEM;
-        m->strings[string] = at = n + 1;
-    }
-    *ret = at - 1;
-    return KS_OK;
-}
-
-/*
- * Where the text stays: in the dictionary once it has come twice, in the record the first time. The
- * bloom filter is the memory of the first time, and what searches ask for texts in records.
- */
-static uint32_t place(struct ksi_gen *g, const struct ks_batch *b, uint32_t string)
-{
-    const struct ks_batch_string *s = &b->strings[string];
-    struct ks_slice text = ks_slice(s->ptr, s->len);
-    if (!s->len)
-        return KSI_NONE;
-    uint32_t n = ksi_dict_find(g, text, s->hash);
-    if (n == KSI_NONE) {
-        bool again = ksi_bloom_add(g, s->hash) || s->refs > 1;
-        if (s->len < INTERN_MIN_BYTES || !again)
-            return KSI_NONE;
-        n = ksi_dict_put(g, text, s->hash);
-    }
-    return n == KSI_NONE ? KSI_NONE : n + 1;
-}
-
-static inline void put_ref(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b,
-                           uint32_t string)
-{
-    uint32_t at = m->strings[string];
-    if (!at)
-        m->strings[string] = at = place(g, b, string);
-    if (KS_LIKELY(at != KSI_NONE)) {
-        ks_buf_varint(&m->record, (uint64_t)(at - 1) << 1 | 1);
-        return;
-    }
-    ks_buf_varint(&m->record, (uint64_t)b->strings[string].len << 1);
-    ks_buf_add(&m->record, b->strings[string].ptr, b->strings[string].len);
 }
 
 /* --- shapes --- */
@@ -138,7 +89,7 @@ static ks_err shape(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_ba
                            sizeof *g->keys));
     for (uint32_t i = 0; i < sh->count; i++) {
         uint32_t key = b->keys[sh->first + i], n;
-        KS_TRY(interned(g, m, b, key >> 3, &n));
+        KS_TRY(ksi_intern(g, m, b, key >> 3, &n));
         g->keys[first + i] = n << 3 | (key & 7);
         g->has_bytes |= (key & 7) == KS_ATTR_BYTES;
     }
@@ -157,21 +108,25 @@ static ks_err put_set(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_
     ks_buf_varint(&m->record, number);
     ks_buf_varint(&m->record, set->dropped);
     for (uint32_t i = 0; i < sh->count; i++) {
+        uint32_t key = b->keys[sh->first + i] >> 3;
+        uint64_t key_hash = b->strings[key].hash;
         switch (b->keys[sh->first + i] & 7) {
         case KS_ATTR_EMPTY:
             break;
         case KS_ATTR_BOOL:
+            (void)ksi_note(g, m, ksi_pair_hash(key_hash, ksi_bool_hash(v[i] != 0)));
             ks_buf_byte(&m->record, v[i] != 0);
             break;
         case KS_ATTR_INT:
-            (void)ksi_bloom_add(g, ksi_int_hash(v[i]));
+            (void)ksi_note(g, m, ksi_pair_hash(key_hash, ksi_int_hash(v[i])));
             ks_buf_zigzag(&m->record, (int64_t)v[i]);
             break;
         case KS_ATTR_DOUBLE:
+            (void)ksi_note(g, m, ksi_pair_hash(key_hash, ksi_real_hash(v[i])));
             ks_buf_u64(&m->record, v[i]);
             break;
         default:
-            put_ref(g, m, b, (uint32_t)v[i]);
+            ksi_put_value(g, m, b, key, (uint32_t)v[i]);
         }
     }
     return KS_OK;
@@ -186,7 +141,7 @@ static ks_err intern_set(struct ksi_gen *g, struct ksi_mapping *m, const struct 
     uint32_t n;
     for (uint32_t i = 0; i < sh->count; i++)
         if (ks_attr_is_text(b->keys[sh->first + i] & 7))
-            KS_TRY(interned(g, m, b, (uint32_t)b->values[set->first + i], &n));
+            KS_TRY(ksi_intern(g, m, b, (uint32_t)b->values[set->first + i], &n));
     return KS_OK;
 }
 
@@ -234,9 +189,9 @@ ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m, const struct k
     const struct ks_batch_resource *r = &b->resources[resource];
     uint32_t url;
     KS_TRY(intern_set(g, m, b, &r->set));
-    KS_TRY(interned(g, m, b, r->schema_url, &url));
+    KS_TRY(ksi_intern(g, m, b, r->schema_url, &url));
     ks_buf_reset(&m->record);
-    put_ref(g, m, b, r->schema_url);
+    ksi_put_text(g, m, b, r->schema_url);
     KS_TRY(put_set(g, m, b, &r->set));
     KS_TRY(process(g, m, &g->resource_table, &g->resources, &g->resources_count, &g->resources_cap,
                    ret));
@@ -244,7 +199,7 @@ ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m, const struct k
     p->has_service = r->service != 0;
     if (r->service) {
         uint32_t n;
-        KS_TRY(interned(g, m, b, r->service - 1, &n));
+        KS_TRY(ksi_intern(g, m, b, r->service - 1, &n));
         p->service = ksi_dict_text(g, n);
         p->service_hash = b->strings[r->service - 1].hash;
     } else {
@@ -267,10 +222,10 @@ static ks_err scope(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_ba
     uint32_t n;
     KS_TRY(intern_set(g, m, b, &s->set));
     for (size_t i = 0; i < 3; i++)
-        KS_TRY(interned(g, m, b, texts[i], &n));
+        KS_TRY(ksi_intern(g, m, b, texts[i], &n));
     ks_buf_reset(&m->record);
     for (size_t i = 0; i < 3; i++)
-        put_ref(g, m, b, texts[i]);
+        ksi_put_text(g, m, b, texts[i]);
     KS_TRY(put_set(g, m, b, &s->set));
     KS_TRY(process(g, m, &g->scope_table, &g->scopes, &g->scopes_count, &g->scopes_cap, ret));
     m->scopes[number] = *ret + 1;
@@ -287,7 +242,7 @@ static ks_err put_parts(struct ksi_gen *g, struct ksi_mapping *m, const struct k
         for (uint32_t i = 0; i < s->event_count; i++) {
             const struct ks_batch_event *e = &b->events[s->first_event + i];
             ks_buf_zigzag(out, (int64_t)(e->time_ns - s->start_ns));
-            put_ref(g, m, b, e->name);
+            ksi_put_text(g, m, b, e->name);
             KS_TRY(put_set(g, m, b, &e->set));
         }
     }
@@ -299,7 +254,7 @@ static ks_err put_parts(struct ksi_gen *g, struct ksi_mapping *m, const struct k
             ks_buf_u64(out, l->trace_id.lo);
             ks_buf_u64(out, l->span_id);
             ks_buf_varint(out, l->flags);
-            put_ref(g, m, b, l->state);
+            ksi_put_text(g, m, b, l->state);
             KS_TRY(put_set(g, m, b, &l->set));
         }
     }
@@ -342,16 +297,16 @@ static ks_err pack(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_bat
     put_head(b, s, out);
     ks_buf_varint(out, resource);
     ks_buf_varint(out, scope_number);
-    put_ref(g, m, b, s->name);
+    ksi_put_text(g, m, b, s->name);
     ks_buf_u64(out, s->span_id);
     if (s->parent_id)
         ks_buf_u64(out, s->parent_id);
     ks_buf_zigzag(out, (int64_t)(s->start_ns - g->base_ns));
     ks_buf_zigzag(out, (int64_t)(s->end_ns - s->start_ns));
     if (b->strings[s->status_message].len)
-        put_ref(g, m, b, s->status_message);
+        ksi_put_text(g, m, b, s->status_message);
     if (b->strings[s->state].len)
-        put_ref(g, m, b, s->state);
+        ksi_put_text(g, m, b, s->state);
     if (s->dropped_events || s->dropped_links) {
         ks_buf_varint(out, s->dropped_events);
         ks_buf_varint(out, s->dropped_links);

@@ -25,6 +25,11 @@ ks_err ks_traces_new(const struct ks_traces_opts *opts, struct ks_traces **ret)
     o->max_tenants = o->max_tenants ? o->max_tenants : 10000;
     o->max_names = o->max_names ? o->max_names : 50000;
     t->seed = ks_trace_seed();
+    t->pool = ksi_pool_new(KSI_CHUNK_BYTES);
+    if (!t->pool) {
+        ks_free(t);
+        return KS_ENOMEM;
+    }
     pthread_mutex_init(&t->lock, NULL);
     pthread_mutex_init(&t->writer, NULL);
     ksi_mapping_init(&t->mapping);
@@ -67,6 +72,7 @@ void ks_traces_free(struct ks_traces *t)
     ks_free(t->tenants);
     ks_free(t->tenant_table.slots);
     ks_free(t->many_places);
+    ksi_pool_unref(t->pool);
     ksi_mapping_done(&t->mapping);
     ksi_mapping_done(&t->kept_mapping);
     ks_batch_done(&t->kept_batch);
@@ -166,7 +172,7 @@ ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_
                          uint64_t first_seq, uint64_t base_ns)
 {
     KS_TRY(ks_array_reserve((void **)&r->gens, &r->gen_cap, r->gen_count + 1, sizeof *r->gens));
-    struct ksi_gen *g = ksi_gen_new(first_seq, base_ns, r->slot_max);
+    struct ksi_gen *g = ksi_gen_new(t->pool, first_seq, base_ns, r->slot_max);
     if (!g)
         return KS_ENOMEM;
     r->gens[r->gen_count++] = g;
@@ -447,6 +453,7 @@ void ks_traces_get_stats(struct ks_traces *t, struct ks_traces_stats *ret)
     ret->tenants = t->tenant_count;
     ret->bytes = atomic_load_explicit(&t->bytes, memory_order_relaxed);
     ret->max_bytes = t->opts.max_bytes;
+    ret->pool_bytes = ksi_pool_bytes(t->pool);
     for (size_t i = 0; i < t->tenant_count; i++) {
         struct ksi_tenant *tn = t->tenants[i];
         ret->traces += tn->rings[KSI_MAIN].next_seq - tn->rings[KSI_MAIN].first_seq;

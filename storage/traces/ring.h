@@ -212,6 +212,7 @@ struct ks_traces_stats {
     uint64_t spans_total, evicted_traces_total, evicted_by_bytes_total, kept_total,
         late_spans_total, refused_spans_total, names_refused_total, pinned_total;
     uint64_t services, operations;
+    uint64_t pool_bytes; /* what chunks are cut from, free ones too */
     struct ks_traces_pauses pauses;
 };
 void ks_traces_get_stats(struct ks_traces *t, struct ks_traces_stats *ret);

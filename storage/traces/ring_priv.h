@@ -87,6 +87,7 @@ struct ks_traces {
     size_t tenant_count, tenant_cap;
     struct ksi_table tenant_table;
     uint64_t seed;
+    struct ksi_pool *pool;
     _Atomic uint64_t bytes; /* of all generations */
     uint64_t lsn;
     struct ksi_mapping mapping, kept_mapping;

@@ -169,20 +169,21 @@ static uint32_t list_finds(struct scan *s, const uint8_t **p, unsigned scope)
         if (number < s->shape_cap)
             s->shapes[number] = mask;
     }
+    char scratch[KSI_UNPACKED_MAX];
     for (uint32_t i = 0; i < sh->count; i++) {
         uint32_t key = g->keys[sh->first + i];
         bool asked = false;
         for (uint32_t left = (uint32_t)mask; left && !asked; left &= left - 1)
             asked = s->keys[__builtin_ctz(left)] == key >> 3;
         if (!asked) {
-            ksi_skip_value(p, key & 7);
+            ksi_skip_value(g, p, key & 7);
             continue;
         }
         struct ks_attr a = {.type = key & 7};
         const uint8_t *at = *p;
-        ksi_skip_value(p, key & 7);
+        ksi_skip_value(g, p, key & 7);
         if (ks_attr_is_text(a.type))
-            a.text = ksi_ref(g, &at);
+            a.text = ksi_value_text(g, &at, scratch);
         else if (a.type == KS_ATTR_DOUBLE)
             a.real = ks_f64_from_bits(ks_le64(at));
         else if (a.type == KS_ATTR_INT)
@@ -210,7 +211,7 @@ static uint64_t resource_state(struct scan *s, uint32_t number)
     if (!s->p->q->service.len ||
         (r->service_hash == s->p->service_hash && ks_slice_eq(r->service, s->p->q->service)))
         state |= FITS;
-    ksi_skip_ref(&p);
+    ksi_skip_ref(s->g, &p);
     state |= list_finds(s, &p, KS_COND_RESOURCE);
     if (number < s->resource_cap)
         s->resources[number] = state;
@@ -224,7 +225,7 @@ static uint64_t scope_state(struct scan *s, uint32_t number)
     const uint8_t *p = ksi_chunks_at(&s->g->text, s->g->scopes[number].pos);
     struct ks_scope sc = {.name = ksi_ref(s->g, &p)};
     sc.version = ksi_ref(s->g, &p);
-    ksi_skip_ref(&p);
+    ksi_skip_ref(s->g, &p);
     uint64_t state = IS_KNOWN | list_finds(s, &p, KS_COND_SCOPE);
     struct ks_span span = {.scope = &sc};
     for (size_t i = 0; i < s->p->count; i++) {
@@ -267,14 +268,14 @@ static uint32_t parts_find(struct scan *s, const struct ksi_record *r, const uin
     if (r->bits1 & 0x20)
         for (uint64_t n = ksi_varint(&p); n; n--) {
             (void)ksi_varint(&p);
-            ksi_skip_ref(&p);
+            ksi_skip_ref(s->g, &p);
             found |= list_finds(s, &p, KS_COND_EVENT);
         }
     if (r->bits1 & 0x40)
         for (uint64_t n = ksi_varint(&p); n; n--) {
             p += 24;
             (void)ksi_varint(&p);
-            ksi_skip_ref(&p);
+            ksi_skip_ref(s->g, &p);
             found |= list_finds(s, &p, KS_COND_LINK);
         }
     return found;
@@ -309,16 +310,34 @@ static bool slot_may_fit(const struct scan *s, const struct ksi_slot *slot)
            (!q->service.len || (slot->services & ksi_service_bit(s->p->service_hash)));
 }
 
-/* Whether a text searched for can be in the generation at all. */
+static bool pair_may_be(const struct ksi_gen *g, const struct cond *c, uint64_t value)
+{
+    return ksi_bloom_has(g, ksi_pair_hash(c->key_hash, value));
+}
+
+/* Whether the value searched for can be in the generation with its key at all. */
 static bool value_may_be(const struct ksi_gen *g, const struct cond *c)
 {
     struct ks_slice v = c->c->value;
-    if (!v.len || v.ptr[0] == '[' || v.ptr[0] == '{' || g->has_bytes || c->match.is_bool ||
-        (c->match.is_real && !c->match.is_int))
+    const struct ks_attr_match *m = &c->match;
+    if (!v.len || v.ptr[0] == '[' || v.ptr[0] == '{' || g->has_bytes)
         return true;
-    return ksi_dict_find(g, v, c->value_hash) != KSI_NONE || ksi_bloom_has(g, c->value_hash) ||
-           (c->match.is_int && (ksi_bloom_has(g, ksi_int_hash((uint64_t)c->match.number)) ||
-                                (double)c->match.number == c->match.real));
+    if (pair_may_be(g, c, c->value_hash) ||
+        (m->is_int && pair_may_be(g, c, ksi_int_hash((uint64_t)m->number))) ||
+        (m->is_bool && pair_may_be(g, c, ksi_bool_hash(m->number != 0))))
+        return true;
+    if (!m->is_real)
+        return false;
+    if (m->real == 0) /* also with the other sign */
+        return pair_may_be(g, c, ksi_real_hash(ks_f64_bits(0.0))) ||
+               pair_may_be(g, c, ksi_real_hash(ks_f64_bits(-0.0)));
+    return m->real != m->real || pair_may_be(g, c, ksi_real_hash(ks_f64_bits(m->real)));
+}
+
+/* Of a text without a key: names. */
+static bool text_may_be(const struct ksi_gen *g, struct ks_slice text, uint64_t hash)
+{
+    return !text.len || ksi_dict_find(g, text, hash) != KSI_NONE || ksi_bloom_has(g, hash);
 }
 
 static bool gen_may_fit(struct scan *s)
@@ -331,13 +350,12 @@ static bool gen_may_fit(struct scan *s)
             s->keys[i] = ksi_dict_find(g, c->c->key, c->key_hash);
             if (!c->c->negate && (s->keys[i] == KSI_NONE || !value_may_be(g, c)))
                 return false;
-        } else if (c->c->field == KS_FIELD_NAME && !c->c->negate && !value_may_be(g, c)) {
+        } else if (c->c->field == KS_FIELD_NAME && !c->c->negate &&
+                   !text_may_be(g, c->c->value, c->value_hash)) {
             return false;
         }
     }
-    struct ks_slice op = s->p->q->operation;
-    return !op.len || ksi_dict_find(g, op, s->p->operation_hash) != KSI_NONE ||
-           ksi_bloom_has(g, s->p->operation_hash);
+    return text_may_be(g, s->p->q->operation, s->p->operation_hash);
 }
 
 /* Called for every span judged; slots may have moved afterwards. */

@@ -1,0 +1,138 @@
+#include "storage/traces/chunk_pool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { SLAB_BYTES = 1 << 20, PAGE_BYTES = 4096, SPARE_CHUNKS = 64 };
+
+struct slab {
+    char *base;
+    uint64_t free; /* a bit per chunk */
+};
+
+struct ksi_pool {
+    _Atomic uint32_t refs;
+    pthread_mutex_t lock;
+    size_t chunk_bytes, per_slab;
+    struct slab *slabs; /* by address: low ones fill first, so that high ones empty */
+    size_t count, cap;
+    size_t first; /* no slab before it has a free chunk */
+    size_t chunks, free_chunks;
+};
+
+struct ksi_pool *ksi_pool_new(size_t chunk_bytes)
+{
+    struct ksi_pool *p = ks_zalloc(sizeof *p);
+    if (!p)
+        return NULL;
+    atomic_store(&p->refs, 1);
+    p->chunk_bytes = chunk_bytes;
+    p->per_slab = SLAB_BYTES / chunk_bytes;
+    KS_ASSERT(p->per_slab && p->per_slab <= 64);
+    pthread_mutex_init(&p->lock, NULL);
+    return p;
+}
+
+struct ksi_pool *ksi_pool_ref(struct ksi_pool *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void ksi_pool_unref(struct ksi_pool *p)
+{
+    if (!p || atomic_fetch_sub(&p->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < p->count; i++)
+        ks_free(p->slabs[i].base);
+    ks_free(p->slabs);
+    pthread_mutex_destroy(&p->lock);
+    ks_free(p);
+}
+
+/* The first slab at or behind the address. */
+static size_t find(const struct ksi_pool *p, const char *at)
+{
+    size_t lo = 0, hi = p->count;
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        if (p->slabs[mid].base + SLAB_BYTES <= at)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static bool add_slab(struct ksi_pool *p)
+{
+    if (ks_array_reserve((void **)&p->slabs, &p->cap, p->count + 1, sizeof *p->slabs) != KS_OK)
+        return false;
+    char *base = ks_aligned_alloc(PAGE_BYTES, SLAB_BYTES);
+    if (!base)
+        return false;
+    size_t i = find(p, base);
+    memmove(p->slabs + i + 1, p->slabs + i, (p->count - i) * sizeof *p->slabs);
+    p->slabs[i] = (struct slab){base, UINT64_MAX >> (64 - p->per_slab)};
+    p->count++;
+    p->chunks += p->per_slab;
+    p->free_chunks += p->per_slab;
+    p->first = i < p->first ? i : p->first;
+    return true;
+}
+
+static void drop_slab(struct ksi_pool *p, size_t i)
+{
+    ks_free(p->slabs[i].base);
+    p->count--;
+    memmove(p->slabs + i, p->slabs + i + 1, (p->count - i) * sizeof *p->slabs);
+    p->chunks -= p->per_slab;
+    p->free_chunks -= p->per_slab;
+    p->first = i < p->first ? i : p->first;
+}
+
+char *ksi_pool_alloc(struct ksi_pool *p)
+{
+    char *chunk = NULL;
+    pthread_mutex_lock(&p->lock);
+    if (p->free_chunks || add_slab(p)) {
+        while (!p->slabs[p->first].free)
+            p->first++;
+        struct slab *s = &p->slabs[p->first];
+        unsigned bit = (unsigned)__builtin_ctzll(s->free);
+        s->free &= s->free - 1;
+        p->free_chunks--;
+        chunk = s->base + bit * p->chunk_bytes;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return chunk;
+}
+
+bool ksi_pool_free(struct ksi_pool *p, void *chunk)
+{
+    pthread_mutex_lock(&p->lock);
+    size_t i = find(p, chunk);
+    bool ours = i < p->count && p->slabs[i].base <= (char *)chunk;
+    if (ours) {
+        struct slab *s = &p->slabs[i];
+        s->free |= (uint64_t)1 << ((size_t)((char *)chunk - s->base) / p->chunk_bytes);
+        p->free_chunks++;
+        p->first = i < p->first ? i : p->first;
+        if (s->free == UINT64_MAX >> (64 - p->per_slab) &&
+            p->free_chunks > p->chunks / 4 + SPARE_CHUNKS)
+            drop_slab(p, i);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return ours;
+}
+
+size_t ksi_pool_bytes(struct ksi_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    size_t n = p->count * SLAB_BYTES;
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
