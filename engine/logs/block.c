@@ -135,7 +135,7 @@ static ks_err select_run(struct ks_log_block *b, const struct ks_log_stream *str
 static ks_err select_streams(struct ks_log_block *b, uint64_t *bits)
 {
     const struct ks_log_scan *s = b->scan;
-    if (!s->opts.tenants && !s->opts.stream && !s->store->rules)
+    if (b->at->all_streams || (!s->opts.tenants && !s->opts.stream && !s->store->rules))
         return KS_OK;
     KS_TRY(need_open(b));
     if (b->view) {

@@ -110,6 +110,7 @@ struct ksi_scan_block {
     uint32_t rows;
     uint64_t bytes;
     uint32_t skip, end; /* rows of a segment by arrival: [skip, end) */
+    bool all_streams;   /* every row's stream is wanted */
 };
 struct ksi_judged; /* verdicts by stream */
 struct ks_log_scan {

@@ -205,9 +205,11 @@ static ks_err add_part(struct ks_log_scan *s, uint32_t number)
     size_t n = ks_lpart_block_count(p->p);
     for (size_t i = 0; i < n && err == KS_OK; i++) {
         const struct ks_lpart_block *b = ks_lpart_block(p->p, i);
-        bool any = !want;
-        for (uint32_t k = b->first_stream; !any && k <= b->last_stream; k++)
-            any = want[k];
+        bool any = !want, all = !s->store->rules;
+        for (uint32_t k = b->first_stream; want && k <= b->last_stream; k++) {
+            any |= want[k];
+            all &= want[k];
+        }
         if (any && in_range(s, b->min_ns, b->max_ns))
             err = add_block(s, (struct ksi_scan_block){.part = number,
                                                        .index = (uint32_t)i,
@@ -215,7 +217,8 @@ static ks_err add_part(struct ks_log_scan *s, uint32_t number)
                                                        .max_ns = b->max_ns,
                                                        .rows = b->rows,
                                                        .bytes = b->text_bytes,
-                                                       .end = b->rows});
+                                                       .end = b->rows,
+                                                       .all_streams = all});
     }
     ks_free(want);
     return err;

@@ -298,7 +298,8 @@ static void run_worker(void *arg, size_t i)
     ksi_lq_worker_done(&w);
 }
 
-/* The caller begins alone: waking others costs more than most queries do. */
+/* The caller begins alone: waking others costs more than most queries do. A request that names a
+ * number of workers gets them at once. */
 static ks_err work_alone(struct ksi_lq_run *run)
 {
     struct ksi_lq_worker w;
@@ -334,7 +335,8 @@ static ks_err scan(struct ksi_lq_run *run)
     run->block_count = run->x.source->block_count(run->scan);
     if (!run->block_count)
         return KS_OK;
-    KS_TRY(work_alone(run));
+    if (!run->req->workers || run->x.worker_count == 1)
+        KS_TRY(work_alone(run));
     size_t next = atomic_load_explicit(&run->next_block, memory_order_relaxed);
     size_t left = next < run->block_count ? run->block_count - next : 0;
     if (atomic_load_explicit(&run->exhausted, memory_order_relaxed) || !left)

@@ -207,10 +207,12 @@ static ks_err hits_coded(struct ksi_lq_grouper *g, const struct ksi_lq_texts *co
     if (!hits || !list)
         return ks_arena_err(arena);
     ksi_lq_count_codes(codes, rows, hits);
-    for (uint32_t r = 0; r < rows; r++) {
+    uint32_t left = rows;
+    for (uint32_t r = 0; left; r++) {
         uint32_t *of_code = &hits[codes[r]];
         if (!*of_code)
             continue;
+        left -= *of_code;
         list[n].rows = *of_code;
         *of_code = 0;
         KS_TRY(add_key(g, cols, r, &list[n++].group));

@@ -167,7 +167,9 @@ static ks_err pack(const struct parse *p, struct ks_slice text, struct ks_cache_
     size_t names = p->dir.column_count * sizeof *p->names;
     size_t columns = p->dir.column_count * sizeof *p->columns;
     size_t runs = p->dir.run_count * sizeof *p->runs;
-    struct ks_cache_entry *e = ks_cache_entry_new(head + names + columns + runs + text.len);
+    size_t checked = p->dir.column_count * sizeof(_Atomic uint8_t);
+    struct ks_cache_entry *e =
+        ks_cache_entry_new(head + names + columns + runs + checked + text.len);
     if (!e)
         return KS_ENOMEM;
     struct ksi_dir *d = ks_cache_entry_data(e);
@@ -176,7 +178,9 @@ static ks_err pack(const struct parse *p, struct ks_slice text, struct ks_cache_
     d->names = memcpy(at, p->names, names);
     d->columns = memcpy(at + names, p->columns, columns);
     d->runs = memcpy(at + names + columns, p->runs, runs);
-    d->text = ks_slice(memcpy(at + names + columns + runs, text.ptr, text.len), text.len);
+    at += names + columns + runs;
+    d->checked = (_Atomic uint8_t *)memset(at, 0, checked);
+    d->text = ks_slice(memcpy(at + checked, text.ptr, text.len), text.len);
     *ret = e;
     return KS_OK;
 }

@@ -22,6 +22,7 @@ struct ksi_dir {
     const struct ks_lblock_run *runs;
     const struct ksi_dir_column *columns;
     const struct ks_slice *names; /* of the columns, ascending; texts are the part's */
+    _Atomic uint8_t *checked;     /* per column: its payload was found good (column_decode.c) */
 };
 
 /* The directory of block i, with a reference; all of it has been checked. */

@@ -103,7 +103,8 @@ struct ksi_node {
     int64_t min, max, base;
     /* templates */
     uint32_t template_count, child_count;
-    struct ksi_node *children;
+    struct ksi_node *children;       /* ksi_template_children */
+    struct ks_slice children_text;   /* where they are still to be parsed */
     struct ksi_templates *templates; /* texts and ids are loaded when asked for */
 };
 
@@ -130,6 +131,11 @@ bool ksi_numbers_parse(struct ks_reader *r, struct ksi_node *n);
 /* Parses a node's directory bytes; children of templates too. */
 KS_NODISCARD ks_err ksi_node_parse(struct ks_reader *r, struct ks_arena *arena, uint32_t count,
                                    int depth, struct ksi_node *ret);
+/* The same for a node known to be good, the last thing wanted of r: slots of templates are parsed
+ * when somebody asks for them. */
+KS_NODISCARD ks_err ksi_node_parse_lazy(struct ks_reader *r, struct ks_arena *arena, uint32_t count,
+                                        struct ksi_node *ret);
+KS_NODISCARD ks_err ksi_template_children(struct ksi_node *n, struct ks_arena *arena);
 /* want: bits of the values wanted, NULL for all. */
 KS_NODISCARD ks_err ksi_node_decode(struct ksi_node *n, struct ksi_pages *pages,
                                     struct ks_arena *arena, const uint64_t *want,
@@ -148,6 +154,7 @@ struct ksi_templates {
     uint32_t count;
     const uint8_t *ids8; /* one of the two */
     const uint8_t *ids16;
+    _Atomic uint8_t *checked; /* the ids have been counted before; NULL: count them */
 };
 static inline uint32_t ksi_template_id(const struct ksi_templates *t, uint32_t row)
 {
@@ -155,6 +162,10 @@ static inline uint32_t ksi_template_id(const struct ksi_templates *t, uint32_t r
 }
 KS_NODISCARD ks_err ksi_templates_load(struct ksi_node *n, struct ksi_pages *pages,
                                        struct ks_arena *arena);
+/* ksi_node_decode of templates. */
+KS_NODISCARD ks_err ksi_templates_decode(struct ksi_node *n, struct ksi_pages *pages,
+                                         struct ks_arena *arena, const uint64_t *want,
+                                         struct ksi_vector *ret);
 
 static inline bool ksi_bit(const uint64_t *bits, size_t i)
 {

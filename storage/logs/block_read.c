@@ -161,7 +161,9 @@ ks_err ksi_column_parse(struct ks_lblock *b, struct ksi_column *c)
     struct ks_reader r = ks_reader(ks_slice_from(b->dir->text, c->dir->at));
     KS_TRY(ksi_presence_parse(&r, b->rows, c->count, &b->arena, &c->present, &c->present_loc));
     c->present_later = c->present_loc.len > 0;
-    KS_TRY(ksi_node_parse(&r, &b->arena, c->count, 0, &c->node));
+    KS_TRY(ksi_node_parse_lazy(&r, &b->arena, c->count, &c->node));
+    if (c->node.kind == KSI_NODE_TEMPLATE)
+        c->node.templates->checked = &b->dir->checked[c->dir - b->dir->columns];
     c->parsed = true;
     return KS_OK;
 }

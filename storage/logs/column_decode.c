@@ -8,6 +8,7 @@
 #include "storage/codec/pack_priv.h"
 #include "storage/logs/block_priv.h"
 #include "storage/logs/column.h"
+#include "storage/logs/pred.h"
 
 static ks_err malformed(const char *what)
 {
@@ -69,6 +70,27 @@ static ks_err parse_typed(struct ks_reader *r, struct ksi_node *n)
     return ksi_numbers_parse(r, n) ? KS_OK : malformed("numbers");
 }
 
+static ks_err parse_children(struct ks_reader *r, struct ks_arena *arena, struct ksi_node *n)
+{
+    const struct ksi_templates *t = n->templates;
+    n->children = ks_arena_zalloc(arena, (n->child_count + 1) * sizeof *n->children);
+    if (!n->children)
+        return ks_arena_err(arena);
+    for (uint32_t i = 0; i <= t->count; i++)
+        for (uint32_t k = 0; t->items[i].rows && k < t->items[i].slots; k++)
+            KS_TRY(ksi_node_parse(r, arena, t->items[i].rows, 1,
+                                  &n->children[t->items[i].first_child + k]));
+    return KS_OK;
+}
+
+ks_err ksi_template_children(struct ksi_node *n, struct ks_arena *arena)
+{
+    if (n->children)
+        return KS_OK;
+    struct ks_reader r = ks_reader(n->children_text);
+    return parse_children(&r, arena, n);
+}
+
 static ks_err parse_template(struct ks_reader *r, struct ks_arena *arena, struct ksi_node *n)
 {
     uint64_t count = ks_read_varint(r), rows = 0;
@@ -93,18 +115,12 @@ static ks_err parse_template(struct ks_reader *r, struct ks_arena *arena, struct
     }
     if (rows != n->count || !ksi_loc_parse(r, &n->loc))
         return malformed("rows of templates");
-    n->children = ks_arena_zalloc(arena, (n->child_count + 1) * sizeof *n->children);
-    if (!n->children)
-        return ks_arena_err(arena);
-    for (uint32_t i = 0; i <= count; i++)
-        for (uint32_t k = 0; t->items[i].rows && k < t->items[i].slots; k++)
-            KS_TRY(ksi_node_parse(r, arena, t->items[i].rows, 1,
-                                  &n->children[t->items[i].first_child + k]));
     return KS_OK;
 }
 
-ks_err ksi_node_parse(struct ks_reader *r, struct ks_arena *arena, uint32_t count, int depth,
-                      struct ksi_node *ret)
+/* depth -1: a column whose slots may wait. */
+static ks_err parse_node(struct ks_reader *r, struct ks_arena *arena, uint32_t count, int depth,
+                         struct ksi_node *ret)
 {
     struct ksi_node n = {.kind = ks_read_u8(r), .count = count};
     bool good = true;
@@ -127,6 +143,10 @@ ks_err ksi_node_parse(struct ks_reader *r, struct ks_arena *arena, uint32_t coun
         if (depth > 0)
             return malformed("templates within templates");
         KS_TRY(parse_template(r, arena, &n));
+        if (depth == 0)
+            KS_TRY(parse_children(r, arena, &n));
+        else
+            n.children_text = ks_slice((const char *)r->p, ks_reader_left(r));
         break;
     default:
         if (n.kind < KSI_NODE_TYPED)
@@ -137,6 +157,18 @@ ks_err ksi_node_parse(struct ks_reader *r, struct ks_arena *arena, uint32_t coun
         return malformed("directory");
     *ret = n;
     return KS_OK;
+}
+
+ks_err ksi_node_parse(struct ks_reader *r, struct ks_arena *arena, uint32_t count, int depth,
+                      struct ksi_node *ret)
+{
+    return parse_node(r, arena, count, depth, ret);
+}
+
+ks_err ksi_node_parse_lazy(struct ks_reader *r, struct ks_arena *arena, uint32_t count,
+                           struct ksi_node *ret)
+{
+    return parse_node(r, arena, count, -1, ret);
 }
 
 /* --- lengths and text --- */
@@ -178,6 +210,16 @@ static ks_err decode_raw(const struct ksi_node *n, struct ksi_pages *pages, stru
     return used == payload.len ? KS_OK : malformed("text is too long");
 }
 
+KSI_CLONES static void widen_codes(uint32_t *codes, const uint8_t *p, uint32_t count, size_t width)
+{
+    if (width == 1)
+        for (uint32_t i = 0; i < count; i++)
+            codes[i] = p[i];
+    else
+        for (uint32_t i = 0; i < count; i++)
+            codes[i] = ks_le16(p + 2 * (size_t)i);
+}
+
 static ks_err decode_dict(const struct ksi_node *n, struct ksi_pages *pages, struct ks_arena *arena,
                           struct ksi_vector *ret)
 {
@@ -193,10 +235,9 @@ static ks_err decode_dict(const struct ksi_node *n, struct ksi_pages *pages, str
     if (payload.len - used != code * n->count)
         return malformed("codes");
     const uint8_t *p = (const uint8_t *)payload.ptr + used;
-    for (uint32_t i = 0; i < n->count; i++) {
-        codes[i] = code == 1 ? p[i] : ks_le16(p + 2 * (size_t)i);
+    widen_codes(codes, p, n->count, code);
+    for (uint32_t i = 0; i < n->count; i++)
         bad |= codes[i] >= n->dict_count;
-    }
     *ret = (struct ksi_vector){KS_COL_DICT, n->dict_count, values, codes};
     return bad ? malformed("code") : KS_OK;
 }
@@ -269,32 +310,46 @@ ks_err ksi_node_numbers(const struct ksi_node *n, struct ksi_pages *pages, struc
     return KS_OK;
 }
 
+/* Where texts are put, one behind the other. */
+struct texts_out {
+    struct ks_arena *arena;
+    char *at, *end;
+};
+
+static ks_err print_number(struct texts_out *o, const struct ks_typed *t, int64_t v,
+                           struct ks_slice *ret)
+{
+    enum { CHUNK = 256 * KS_TYPED_TEXT_MAX };
+    if (o->end - o->at < KS_TYPED_TEXT_MAX) {
+        if (!(o->at = ks_arena_alloc(o->arena, CHUNK)))
+            return ks_arena_err(o->arena);
+        o->end = o->at + CHUNK;
+    }
+    *ret = ks_slice(o->at, ks_typed_print(t, v, o->at));
+    o->at += ret->len;
+    return KS_OK;
+}
+
 static ks_err decode_numbers(const struct ksi_node *n, struct ksi_pages *pages,
                              struct ks_arena *arena, const uint64_t *want, struct ksi_vector *ret)
 {
-    enum { CHUNK = 1024 };
     int64_t *v;
     struct ks_slice *values = ks_arena_array(arena, (size_t)n->count + 1, sizeof *values);
+    struct texts_out out = {arena, NULL, NULL};
+    uint32_t last = UINT32_MAX; /* the last one made: equal neighbours share their text */
     if (!values)
         return ks_arena_err(arena);
     KS_TRY(ksi_node_numbers(n, pages, arena, &v));
-    char *text = NULL, *end = NULL;
-    for (uint32_t i = 0; i < n->count; i++) {
-        if (want && !ksi_bit(want, i)) {
-            values[i] = ks_slice("", 0);
-            continue;
+    for (size_t w = 0; w < KS_ROW_WORDS(n->count); w++) {
+        uint64_t all = n->count - w * 64 < 64 ? (1ull << (n->count - w * 64)) - 1 : ~0ull;
+        for (uint64_t left = want ? want[w] & all : all; left; left &= left - 1) {
+            uint32_t i = (uint32_t)(w * 64) + (unsigned)__builtin_ctzll(left);
+            if (last != UINT32_MAX && v[i] == v[last])
+                values[i] = values[last];
+            else
+                KS_TRY(print_number(&out, &n->typed, v[i], &values[i]));
+            last = i;
         }
-        if (i && text && v[i] == v[i - 1] && values[i - 1].len) {
-            values[i] = values[i - 1];
-            continue;
-        }
-        if (end - text < KS_TYPED_TEXT_MAX) {
-            if (!(text = ks_arena_alloc(arena, CHUNK * KS_TYPED_TEXT_MAX / 4)))
-                return ks_arena_err(arena);
-            end = text + CHUNK * KS_TYPED_TEXT_MAX / 4;
-        }
-        values[i] = ks_slice(text, ks_typed_print(&n->typed, v[i], text));
-        text += values[i].len;
     }
     *ret = (struct ksi_vector){KS_COL_VALUES, n->count, values, NULL};
     return KS_OK;
@@ -316,167 +371,11 @@ static ks_err decode_hex(const struct ksi_node *n, struct ksi_pages *pages, stru
         return ks_arena_err(arena);
     KS_TRY(ksi_pages_get(pages, n->loc, &payload));
     for (uint32_t i = 0; i < n->count; i++) {
-        values[i] = ks_slice("", 0);
         if (want && !ksi_bit(want, i))
             continue;
         ks_hex_unpack(&n->typed, (const uint8_t *)payload.ptr + packed * i, text);
         values[i] = ks_slice(text, each);
         text += each;
-    }
-    *ret = (struct ksi_vector){KS_COL_VALUES, n->count, values, NULL};
-    return KS_OK;
-}
-
-/* --- templates --- */
-
-ks_err ksi_templates_load(struct ksi_node *n, struct ksi_pages *pages, struct ks_arena *arena)
-{
-    struct ksi_templates *t = n->templates;
-    struct ks_slice payload;
-    if (t->ids8 || t->ids16)
-        return KS_OK;
-    KS_TRY(ksi_pages_get(pages, n->loc, &payload));
-    struct ks_reader r = ks_reader(payload);
-    size_t width = n->template_count < 256 ? 1 : 2;
-    for (uint32_t i = 1; i <= n->template_count; i++) {
-        struct ksi_template *x = &t->items[i];
-        uint32_t slots = 0;
-        x->text = ks_read_lp(&r);
-        for (size_t k = 0; k < x->text.len; k++)
-            slots += x->text.ptr[k] == KSI_SLOT_MARK;
-        if (slots != x->slots)
-            return malformed("slots of a template");
-    }
-    if (r.bad || ks_reader_left(&r) != width * n->count)
-        return malformed("templates");
-    uint32_t *rows = ks_arena_zalloc(arena, (t->count + 1) * sizeof *rows);
-    if (!rows)
-        return ks_arena_err(arena);
-    struct ksi_templates ids = {.ids8 = width == 1 ? r.p : NULL, .ids16 = width == 2 ? r.p : NULL};
-    for (uint32_t i = 0; i < n->count; i++) {
-        uint32_t id = ksi_template_id(&ids, i);
-        if (id > t->count)
-            return malformed("number of a template");
-        rows[id]++;
-    }
-    for (uint32_t i = 0; i <= t->count; i++)
-        if (rows[i] != t->items[i].rows)
-            return malformed("rows of a template");
-    t->ids8 = ids.ids8;
-    t->ids16 = ids.ids16;
-    return KS_OK;
-}
-
-static inline struct ks_slice vector_at(const struct ksi_vector *v, uint32_t i)
-{
-    return v->kind == KS_COL_CONST  ? v->values[0]
-           : v->kind == KS_COL_DICT ? v->values[v->codes[i]]
-                                    : v->values[i];
-}
-
-struct assembly {
-    struct ksi_node *n;
-    struct ksi_vector *slots; /* per child */
-    const uint64_t *want;
-    char *text, *end;
-};
-
-/* Which templates are wanted at all, and of each template which of its rows. */
-static ks_err decode_slots(struct assembly *a, struct ksi_pages *pages, struct ks_arena *arena)
-{
-    struct ksi_node *n = a->n;
-    struct ksi_templates *t = n->templates;
-    uint64_t **masks = NULL;
-    uint32_t *next = ks_arena_zalloc(arena, (t->count + 1) * sizeof *next);
-    uint8_t *used = ks_arena_zalloc(arena, t->count + 1);
-    if (!next || !used)
-        return ks_arena_err(arena);
-    if (a->want) {
-        if (!(masks = ks_arena_zalloc(arena, (t->count + 1) * sizeof *masks)))
-            return ks_arena_err(arena);
-        for (uint32_t i = 0; i < n->count; i++) {
-            uint32_t id = ksi_template_id(t, i), k = next[id]++;
-            if (!ksi_bit(a->want, i))
-                continue;
-            if (!used[id]) {
-                used[id] = 1;
-                masks[id] = ks_arena_zalloc(arena, (t->items[id].rows / 64 + 1) * 8);
-                if (!masks[id])
-                    return ks_arena_err(arena);
-            }
-            masks[id][k / 64] |= 1ull << k % 64;
-        }
-    }
-    for (uint32_t i = 0; i <= t->count; i++) {
-        if (!t->items[i].rows || (a->want && !used[i]))
-            continue;
-        for (uint32_t k = 0; k < t->items[i].slots; k++) {
-            uint32_t child = t->items[i].first_child + k;
-            KS_TRY(ksi_node_decode(&n->children[child], pages, arena, masks ? masks[i] : NULL,
-                                   &a->slots[child]));
-        }
-    }
-    return KS_OK;
-}
-
-/* Row k of template x as text. */
-static ks_err assemble(struct assembly *a, const struct ksi_template *x, uint32_t k,
-                       struct ks_arena *arena, struct ks_slice *ret)
-{
-    enum { CHUNK = 64 << 10 };
-    const struct ksi_vector *slot = &a->slots[x->first_child];
-    if (x == a->n->templates->items) {
-        *ret = vector_at(slot, k);
-        return KS_OK;
-    }
-    if (!x->slots) {
-        *ret = x->text;
-        return KS_OK;
-    }
-    size_t need = x->text.len;
-    for (uint32_t s = 0; s < x->slots; s++)
-        need += vector_at(&slot[s], k).len;
-    if ((size_t)(a->end - a->text) < need) {
-        size_t chunk = need > CHUNK ? need : CHUNK;
-        if (!(a->text = ks_arena_alloc(arena, chunk)))
-            return ks_arena_err(arena);
-        a->end = a->text + chunk;
-    }
-    char *p = a->text;
-    const char *at = x->text.ptr, *end = at + x->text.len;
-    for (uint32_t s = 0; s < x->slots; s++) {
-        const char *mark = memchr(at, KSI_SLOT_MARK, (size_t)(end - at));
-        struct ks_slice v = vector_at(&slot[s], k);
-        memcpy(p, at, (size_t)(mark - at));
-        p += mark - at;
-        memcpy(p, v.ptr, v.len);
-        p += v.len;
-        at = mark + 1;
-    }
-    memcpy(p, at, (size_t)(end - at));
-    p += end - at;
-    *ret = ks_slice(a->text, (size_t)(p - a->text));
-    a->text = p;
-    return KS_OK;
-}
-
-static ks_err decode_templates(struct ksi_node *n, struct ksi_pages *pages, struct ks_arena *arena,
-                               const uint64_t *want, struct ksi_vector *ret)
-{
-    struct assembly a = {.n = n, .want = want};
-    struct ksi_templates *t = n->templates;
-    KS_TRY(ksi_templates_load(n, pages, arena));
-    struct ks_slice *values = ks_arena_array(arena, (size_t)n->count + 1, sizeof *values);
-    uint32_t *next = ks_arena_zalloc(arena, (t->count + 1) * sizeof *next);
-    a.slots = ks_arena_zalloc(arena, (n->child_count + 1) * sizeof *a.slots);
-    if (!values || !next || !a.slots)
-        return ks_arena_err(arena);
-    KS_TRY(decode_slots(&a, pages, arena));
-    for (uint32_t i = 0; i < n->count; i++) {
-        uint32_t id = ksi_template_id(t, i), k = next[id]++;
-        values[i] = ks_slice("", 0);
-        if (!want || ksi_bit(want, i))
-            KS_TRY(assemble(&a, &t->items[id], k, arena, &values[i]));
     }
     *ret = (struct ksi_vector){KS_COL_VALUES, n->count, values, NULL};
     return KS_OK;
@@ -494,7 +393,7 @@ ks_err ksi_node_decode(struct ksi_node *n, struct ksi_pages *pages, struct ks_ar
     case KSI_NODE_RAW:
         return decode_raw(n, pages, arena, ret);
     case KSI_NODE_TEMPLATE:
-        return decode_templates(n, pages, arena, want, ret);
+        return ksi_templates_decode(n, pages, arena, want, ret);
     default:
         if (n->typed.kind == KS_TYPED_HEX || n->typed.kind == KS_TYPED_UUID)
             return decode_hex(n, pages, arena, want, ret);

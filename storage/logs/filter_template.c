@@ -6,6 +6,7 @@
 
 #include "storage/logs/block_read_priv.h"
 #include "storage/logs/search.h"
+#include "storage/logs/template_rows.h"
 #include "storage/logs/token.h"
 
 /* Variables have a digit in every token but those of UUIDs. */
@@ -22,7 +23,6 @@ static bool may_be_in_variable(struct ks_slice token)
 }
 
 enum verdict {
-    UNKNOWN,
     NONE,
     ALL,
     ASK,  /* the text of each row */
@@ -35,6 +35,9 @@ struct filter {
     struct ksi_node *n;
     const struct ks_log_pred *pred;
     const uint64_t *want;
+    bool all; /* every row is wanted */
+    size_t words;
+    uint64_t *bits;    /* scratch: rows of a template */
     uint8_t *verdicts; /* by template */
     uint64_t **masks;  /* of SOME, ASK_SOME: rows by their number within the template */
     uint32_t *next;    /* scratch: rows of a template met so far */
@@ -81,21 +84,25 @@ static enum verdict judge(const struct ksi_template *x, const struct ks_log_pred
     return pred->match(pred->arg, x->text) ? ALL : NONE;
 }
 
-/* Verdicts of the templates that have rows wanted. True: some need more than their static text. */
+/* Verdicts of all templates. True: some need more than their static text. */
 static bool judge_all(struct filter *f)
 {
     const struct ksi_templates *t = f->n->templates;
-    bool open = false;
-    for (size_t w = 0; w < KS_ROW_WORDS(f->n->count); w++) {
-        for (uint64_t left = f->want[w]; left; left &= left - 1) {
-            uint32_t id = ksi_template_id(t, (uint32_t)(w * 64) + (unsigned)__builtin_ctzll(left));
-            if (f->verdicts[id] != UNKNOWN)
-                continue;
-            f->verdicts[id] = id ? (uint8_t)judge(&t->items[id], f->pred) : ASK;
-            open |= f->verdicts[id] == ASK;
-        }
+    bool open = t->items[0].rows > 0;
+    f->verdicts[0] = open ? ASK : NONE;
+    for (uint32_t id = 1; id <= t->count; id++) {
+        f->verdicts[id] = (uint8_t)judge(&t->items[id], f->pred);
+        open |= f->verdicts[id] == ASK;
     }
     return open;
+}
+
+static uint32_t count_verdicts(const struct filter *f, enum verdict a, enum verdict b)
+{
+    uint32_t n = 0;
+    for (uint32_t id = 0; id <= f->n->templates->count; id++)
+        n += f->verdicts[id] == a || f->verdicts[id] == b;
+    return n;
 }
 
 /* --- narrowing by slots --- */
@@ -111,9 +118,21 @@ static ks_err new_mask(struct filter *f, uint32_t id)
 static ks_err make_masks(struct filter *f)
 {
     const struct ksi_templates *t = f->n->templates;
-    for (uint32_t id = 0; id <= t->count; id++)
-        if (f->verdicts[id] == ASK)
-            KS_TRY(new_mask(f, id));
+    bool few = count_verdicts(f, ASK, ASK) <= KSI_TEMPLATES_FEW;
+    for (uint32_t id = 0; id <= t->count; id++) {
+        if (f->verdicts[id] != ASK)
+            continue;
+        KS_TRY(new_mask(f, id));
+        if (f->all) {
+            memset(f->masks[id], 0xff, t->items[id].rows / 64 * 8);
+            f->masks[id][t->items[id].rows / 64] = (1ull << t->items[id].rows % 64) - 1;
+        } else if (few) {
+            ksi_template_bits(t, f->n->count, id, f->bits);
+            ksi_bits_gather(f->bits, f->want, f->words, f->masks[id]);
+        }
+    }
+    if (f->all || few)
+        return KS_OK;
     memset(f->next, 0, (t->count + 1) * sizeof *f->next);
     for (uint32_t i = 0; i < f->n->count; i++) {
         uint32_t id = ksi_template_id(t, i), k = f->next[id]++;
@@ -146,6 +165,7 @@ static ks_err narrow_all(struct filter *f)
 {
     if (!f->pred->literal_count)
         return KS_OK;
+    KS_TRY(ksi_template_children(f->n, &f->b->arena));
     KS_TRY(make_masks(f));
     for (uint32_t id = 0; id <= f->n->templates->count; id++)
         if (f->verdicts[id] == ASK)
@@ -155,61 +175,76 @@ static ks_err narrow_all(struct filter *f)
 
 /* --- back to rows --- */
 
-static bool has_verdict(const struct filter *f, enum verdict a, enum verdict b)
-{
-    for (uint32_t id = 0; id <= f->n->templates->count; id++)
-        if (f->verdicts[id] == a || f->verdicts[id] == b)
-            return true;
-    return false;
-}
-
-static void spread_verdicts(struct filter *f, uint64_t *hit, uint64_t *ask)
+/* Template by template. */
+static void spread_few(struct filter *f, uint64_t *hit, uint64_t *ask)
 {
     const struct ksi_templates *t = f->n->templates;
-    for (size_t w = 0; w < KS_ROW_WORDS(f->n->count); w++) {
-        for (uint64_t left = f->want[w]; left; left &= left - 1) {
-            uint32_t id = ksi_template_id(t, (uint32_t)(w * 64) + (unsigned)__builtin_ctzll(left));
-            if (f->verdicts[id] == ALL)
-                hit[w] |= left & -left;
-            else if (f->verdicts[id] == ASK)
-                ask[w] |= left & -left;
-        }
+    for (uint32_t id = 0; id <= t->count; id++) {
+        uint8_t v = f->verdicts[id];
+        uint64_t *to = v == ALL || v == SOME ? hit : ask;
+        if (v == NONE)
+            continue;
+        ksi_template_bits(t, f->n->count, id, f->bits);
+        if (v >= SOME)
+            ksi_bits_scatter(f->bits, f->masks[id], f->words, to);
+        for (size_t w = 0; v < SOME && w < f->words; w++)
+            to[w] |= f->bits[w] & f->want[w];
     }
 }
 
-static void spread_masks(struct filter *f, uint64_t *hit, uint64_t *ask)
+/* Row by row. */
+static void spread_many(struct filter *f, uint64_t *hit, uint64_t *ask)
 {
     const struct ksi_templates *t = f->n->templates;
     memset(f->next, 0, (t->count + 1) * sizeof *f->next);
     for (uint32_t i = 0; i < f->n->count; i++) {
         uint32_t id = ksi_template_id(t, i), k = f->next[id]++;
-        if (f->verdicts[id] < SOME || !ksi_bit(f->masks[id], k))
+        uint8_t v = f->verdicts[id];
+        if (v == NONE || !(v >= SOME ? ksi_bit(f->masks[id], k) : ksi_bit(f->want, i)))
             continue;
-        (f->verdicts[id] == SOME ? hit : ask)[i / 64] |= 1ull << i % 64;
+        (v == ALL || v == SOME ? hit : ask)[i / 64] |= 1ull << i % 64;
     }
+}
+
+static bool all_set(const uint64_t *bits, uint32_t count)
+{
+    uint64_t all = ~0ull;
+    for (size_t w = 0; w < count / 64; w++)
+        all &= bits[w];
+    return all == ~0ull && (!(count % 64) || bits[count / 64] == (1ull << count % 64) - 1);
+}
+
+static ks_err filter_new(struct filter *f)
+{
+    struct ks_arena *a = &f->b->arena;
+    size_t templates = f->n->templates->count + 1u;
+    f->words = KS_ROW_WORDS(f->n->count);
+    f->all = all_set(f->want, f->n->count);
+    f->verdicts = ks_arena_zalloc(a, templates);
+    f->masks = ks_arena_zalloc(a, templates * sizeof *f->masks);
+    f->next = ks_arena_array(a, templates, sizeof *f->next);
+    f->bits = ks_arena_array(a, f->words, sizeof *f->bits);
+    return f->verdicts && f->masks && f->next && f->bits ? KS_OK : ks_arena_err(a);
 }
 
 ks_err ksi_filter_templates(struct ks_lblock *b, struct ksi_node *n, const struct ks_log_pred *pred,
                             const uint64_t *want, uint64_t *hit)
 {
-    struct ksi_templates *t = n->templates;
-    size_t words = KS_ROW_WORDS(n->count);
-    struct filter f = {b, n, pred, want, NULL, NULL, NULL};
-    uint64_t *ask = ks_arena_zalloc(&b->arena, words * 8), any = 0;
+    struct filter f = {.b = b, .n = n, .pred = pred, .want = want};
+    uint64_t *ask = ks_arena_zalloc(&b->arena, KS_ROW_WORDS(n->count) * 8), any = 0;
     struct ksi_vector v;
-    f.verdicts = ks_arena_zalloc(&b->arena, t->count + 1u);
-    f.masks = ks_arena_zalloc(&b->arena, (t->count + 1u) * sizeof *f.masks);
-    f.next = ks_arena_array(&b->arena, t->count + 1u, sizeof *f.next);
-    if (!f.verdicts || !f.masks || !f.next || !ask)
+    if (!ask)
         return ks_arena_err(&b->arena);
+    KS_TRY(filter_new(&f));
     KS_TRY(ksi_templates_load(n, &b->pages, &b->arena));
     if (judge_all(&f))
         KS_TRY(narrow_all(&f));
-    if (has_verdict(&f, ALL, ASK))
-        spread_verdicts(&f, hit, ask);
-    if (has_verdict(&f, SOME, ASK_SOME))
-        spread_masks(&f, hit, ask);
-    for (size_t w = 0; w < words; w++)
+    uint32_t none = count_verdicts(&f, NONE, NONE), templates = n->templates->count + 1;
+    if (templates - none > KSI_TEMPLATES_FEW)
+        spread_many(&f, hit, ask);
+    else if (none < templates)
+        spread_few(&f, hit, ask);
+    for (size_t w = 0; w < f.words; w++)
         any |= ask[w];
     if (!any)
         return KS_OK;

@@ -201,6 +201,77 @@ static void newest_random(void **state)
     ks_buf_done(&b);
 }
 
+/* Lines [from, from + count) of a text. */
+static struct ks_slice lines_of(const struct ks_buf *b, size_t from, size_t count)
+{
+    size_t i = 0, begin;
+    for (; from && i < b->len; i++)
+        from -= b->ptr[i] == '\n';
+    for (begin = i; count && i < b->len; i++)
+        count -= b->ptr[i] == '\n';
+    return ks_slice(b->ptr + begin, i - begin);
+}
+
+static void fill_random(unsigned rows, unsigned spread, unsigned *seed)
+{
+    char num[16];
+    for (unsigned i = 0; i < rows; i++) {
+        *seed = *seed * 1103515245 + 12345;
+        snprintf(num, sizeof num, "%u", *seed >> 16 & 63);
+        logsql_add(data, (int64_t)((*seed >> 8) % spread + i / 50) * S, *seed & 1 ? "app=a" : "",
+                   *seed >> 20 & 7 ? "n" : "m", num, "text", *seed >> 24 & 1 ? "x" : "a longer one",
+                   NULL);
+    }
+}
+
+/* A limit gives the beginning of what the sort gives without: rows are chosen early by their keys,
+ * and whole blocks by their times. Fields are the keys alone: rows that tie may stand for each
+ * other. */
+static void sort_random(void **state)
+{
+    static const char *const keys[][2] = {
+        {"_time", "_time"},
+        {"_time desc", "_time"},
+        {"n", "n"},
+        {"n desc, _time", "n,_time"},
+        {"_time, n desc", "n,_time"},
+        {"text, _time desc", "text,_time"},
+        {"m, n desc", "m,n"},
+    };
+    struct ks_lq_mem *all = data;
+    struct ks_buf a, b;
+    char query[160];
+    unsigned seed = 11;
+    ks_buf_init(&a, 4 << 20);
+    ks_buf_init(&b, 4 << 20);
+    for (unsigned round = 0; round < 24; round++) {
+        struct ks_lq_request opts = {
+            .min_ns = INT64_MIN, .max_ns = INT64_MAX, .pool = pool, .workers = 1 + round % 4};
+        unsigned offset = round % 3 * 4;
+        assert_int_equal(ks_lq_mem_new(1 + round * 7 % 90, &data), KS_OK);
+        fill_random(40 + round * 60, 1 + round % 5 * 40, &seed);
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+            for (unsigned limit = 1; limit < 400; limit = limit * 3 + 1) {
+                const char *desc = limit % 2 ? "" : " desc";
+                ks_buf_reset(&a);
+                ks_buf_reset(&b);
+                snprintf(query, sizeof query, "* | sort by (%s)%s | fields %s", keys[k][0], desc,
+                         keys[k][1]);
+                assert_int_equal(logsql_run(data, query, NULL, false, &a), KS_OK);
+                snprintf(query, sizeof query, "* | sort by (%s)%s offset %u limit %u | fields %s",
+                         keys[k][0], desc, offset, limit, keys[k][1]);
+                assert_int_equal(logsql_run(data, query, &opts, false, &b), KS_OK);
+                if (!ks_slice_eq(lines_of(&a, offset, limit), ks_buf_view(&b)))
+                    fail_msg("[%s] on %u rows, %u workers", query, 40 + round * 60, opts.workers);
+            }
+        }
+        ks_lq_mem_free(data);
+    }
+    data = all;
+    ks_buf_done(&a);
+    ks_buf_done(&b);
+}
+
 /* Any number of workers, the same answer. */
 static void workers(void **state)
 {
@@ -210,6 +281,9 @@ static void workers(void **state)
         "* | uniq by (id, mod) with hits",
         "* | sort by (n) desc limit 5 | fields n",
         "* | top 2 by (mod)",
+        "* | facets 3 max_values_per_field 20",
+        "* | sort by (_time) limit 3",
+        "* | sort by (n) desc limit 2 partition by (id) | fields n",
     };
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
         struct ks_buf one, many;
@@ -289,8 +363,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(filters), cmocka_unit_test(time_ranges),   cmocka_unit_test(subqueries),
-        cmocka_unit_test(newest),  cmocka_unit_test(newest_random), cmocka_unit_test(workers),
-        cmocka_unit_test(limits),  cmocka_unit_test(imposed),       cmocka_unit_test(context),
+        cmocka_unit_test(newest),  cmocka_unit_test(newest_random), cmocka_unit_test(sort_random),
+        cmocka_unit_test(workers), cmocka_unit_test(limits),        cmocka_unit_test(imposed),
+        cmocka_unit_test(context),
     };
     return cmocka_run_group_tests(tests, fill, empty);
 }
