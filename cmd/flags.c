@@ -64,6 +64,12 @@ enum { SECRET = 1, IGNORED = 2 };
       "traces moved to a second ring instead of being lost: error, duration>1s, or both joined "   \
       "by or")                                                                                     \
     F("traces.maxKept", INT, "0", 0, "traces of the second ring; 0 = a tenth of maxTraces")        \
+    F("traces.pin", STRING, "exemplars,logs", 0,                                                   \
+      "whose references keep a trace in the second ring: exemplars of metrics, logs at error "     \
+      "level with a trace_id; empty: nobody's")                                                    \
+    F("traces.maxPinsPerMinute", INT, "0", 0,                                                      \
+      "references beyond this rate are not pinned; 0 = a sixtieth of the second ring, so that "    \
+      "pins alone turn it over in an hour at most")                                                \
     F("traces.wal", BOOL, "true", 0,                                                               \
       "traces are written to the log and survive a restart; false: memory only, as in Jaeger")     \
     F("traces.selfDependencies", BOOL, "false", 0,                                                 \

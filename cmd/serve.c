@@ -336,7 +336,7 @@ static int serve(struct ks_app *app, sigset_t *signals, struct ks_arena *arena)
 {
     struct ks_syslog_server *syslog = NULL;
     struct ks_self_scrape *scrape = NULL;
-    if (start_http(app, arena) != KS_OK)
+    if (ks_serve_traces_start(app) != KS_OK || start_http(app, arena) != KS_OK)
         return complain("");
     if (ks_cmd_syslog_start(app, arena, &syslog) != KS_OK) {
         complain("");
@@ -391,6 +391,7 @@ static int run(sigset_t *signals)
     ks_cmd_tls_done();
     ks_vl_deletes_free(app.log_deletes);
     app.log_deletes = NULL;
+    ks_serve_traces_end(&app);
     if (app.engine && ks_engine_close(app.engine) != KS_OK)
         status = complain("closing the data folder");
     ks_logs_free(app.logs);

@@ -6,6 +6,7 @@
 #include "api/grpc.h"
 #include "api/jaeger/rpc.h"
 #include "api/otlp/grpc_methods.h"
+#include "api/trace_pins.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/time.h"
@@ -74,6 +75,50 @@ ks_err ks_serve_traces_new(struct ks_app *app, uint64_t memory_bytes, struct ks_
     KS_TRY(ks_trace_store_new(&o, &app->traces));
     *ret = ks_trace_store_signal(app->traces);
     return KS_OK;
+}
+
+/* --- beside the store --- */
+static ks_err pin_sources(bool from[KS_PIN_SOURCES])
+{
+    const char *flag = ks_flag_str("traces.pin");
+    struct ks_slice rest = ks_slice_str(flag);
+    while (rest.len) {
+        const char *comma = memchr(rest.ptr, ',', rest.len);
+        size_t n = comma ? (size_t)(comma - rest.ptr) : rest.len;
+        struct ks_slice word = ks_slice_trim(ks_slice(rest.ptr, n));
+        rest = ks_slice_from(rest, n + (comma != NULL));
+        if (ks_slice_is(word, "exemplars"))
+            from[KS_PIN_EXEMPLAR] = true;
+        else if (ks_slice_is(word, "logs"))
+            from[KS_PIN_LOG] = true;
+        else if (word.len)
+            return ks_fail(KS_EINVAL, "-traces.pin=%s: want exemplars, logs, both or nothing",
+                           flag);
+    }
+    return KS_OK;
+}
+
+ks_err ks_serve_traces_start(struct ks_app *app)
+{
+    struct ks_trace_pins_opts o = {.store = app->traces};
+    int64_t rate = ks_flag_int("traces.maxPinsPerMinute");
+    int64_t kept = ks_flag_int("traces.maxKept");
+    KS_TRY(pin_sources(o.from));
+    if (!o.from[KS_PIN_EXEMPLAR] && !o.from[KS_PIN_LOG])
+        return KS_OK;
+    if (!kept)
+        kept = ks_flag_int("traces.maxTraces") / 10;
+    if (rate < 0 || rate > UINT32_MAX)
+        return ks_fail(KS_EINVAL, "-traces.maxPinsPerMinute=%lld: want 0 to 2^32-1",
+                       (long long)rate);
+    o.per_minute = (uint32_t)(rate ? rate : kept / 60);
+    return ks_trace_pins_new(&o, &app->pins);
+}
+
+void ks_serve_traces_end(struct ks_app *app)
+{
+    ks_trace_pins_free(app->pins);
+    app->pins = NULL;
 }
 
 static const struct {

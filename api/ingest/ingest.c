@@ -2,8 +2,10 @@
 
 #include "api/app.h"
 #include "api/compress.h"
+#include "api/exemplars.h"
 #include "api/extra_labels.h"
 #include "api/scratch.h"
+#include "api/trace_pins.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/stats.h"
@@ -18,6 +20,8 @@ static KS_STAT(stat_no_labels, "vm_rows_invalid_total{type=\"no_labels\"}");
 static KS_STAT(stat_too_many_labels, "vm_rows_ignored_total{reason=\"too_many_labels\"}");
 static KS_STAT(stat_long_name, "vm_rows_ignored_total{reason=\"too_long_label_name\"}");
 static KS_STAT(stat_long_value, "vm_rows_ignored_total{reason=\"too_long_label_value\"}");
+
+static KS_STAT(stat_exemplars, "kofstore_exemplars_received_total");
 
 /* --- raw labels --- */
 static size_t varint_size(uint64_t v)
@@ -65,6 +69,30 @@ ks_err ks_raw_labels_make(struct ks_arena *arena, const struct ks_label *labels,
         p = ks_raw_label_put(p, labels[i].name, labels[i].value);
     *ret = ks_slice(out, (size_t)(p - out));
     return KS_OK;
+}
+
+/* --- exemplars --- */
+static void pin_trace(const struct ks_ingest *in, const struct ks_exemplar *x)
+{
+    struct ks_reader r = ks_reader(x->raw);
+    struct ks_label l;
+    struct ks_trace_id id;
+    bool bad = false;
+    while (ks_raw_label_next(&r, &l, &bad))
+        if (ks_pin_id_name(l.name) && ks_pin_id_text(l.value, &id)) {
+            ks_trace_pins_add(in->app->pins, KS_PIN_EXEMPLAR, x->tenant, &id, 1);
+            return;
+        }
+}
+
+ks_err ks_ingest_exemplar(struct ks_ingest *in, struct ks_exemplar *x)
+{
+    x->tenant = in->tenant;
+    in->exemplars++;
+    ks_stat_add(&stat_exemplars, 1);
+    if (ks_trace_pins_wanted(in->app->pins, KS_PIN_EXEMPLAR))
+        pin_trace(in, x);
+    return ks_exemplars_add(in->app->exemplars, x, in->extra, in->extra_count);
 }
 
 /* Skips a protobuf field whose key was read; false when malformed. */

@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 
 struct ks_app;
+struct ks_exemplar;
 
 struct ks_ingest {
     struct ks_app *app;
@@ -65,6 +66,8 @@ KS_NODISCARD static inline ks_err ks_ingest_sample(struct ks_ingest *in, int64_t
  * KS_EINVAL with Prometheus' words. */
 KS_NODISCARD ks_err ks_ingest_histogram(struct ks_ingest *in, int64_t time_ms,
                                         const struct ks_histogram *h);
+/* Keeps an exemplar (copied; x->tenant is set here), and pins the trace it refers to. */
+KS_NODISCARD ks_err ks_ingest_exemplar(struct ks_ingest *in, struct ks_exemplar *x);
 /*
  * Where labels of one place are copied to many series (fields of a line, points of a resource), a
  * small body could ask for endless work: what is copied may come to 64 MiB and 256 times the body.

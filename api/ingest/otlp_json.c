@@ -312,16 +312,21 @@ ks_err ks_otlp_json_to_protobuf(struct ks_slice json, const struct ks_otlp_messa
 M(resource) = {"Resource", F(SUBS("attributes", 1, key_value))};
 M(scope) = {"InstrumentationScope",
             F(ONE("name", 1, STRING), ONE("version", 2, STRING), SUBS("attributes", 3, key_value))};
+M(exemplar) = {"Exemplar",
+               F(SUBS("filteredAttributes", 7, key_value), ONE("timeUnixNano", 2, FIXED64),
+                 ONE("asDouble", 3, DOUBLE), ONE("asInt", 6, FIXED64), ONE("spanId", 4, HEX),
+                 ONE("traceId", 5, HEX))};
 M(number_point) = {"NumberDataPoint",
                    F(SUBS("attributes", 7, key_value), ONE("startTimeUnixNano", 2, FIXED64),
                      ONE("timeUnixNano", 3, FIXED64), ONE("asDouble", 4, DOUBLE),
-                     ONE("asInt", 6, FIXED64), ONE("flags", 8, VARINT))};
-M(histogram_point) = {"HistogramDataPoint",
-                      F(SUBS("attributes", 9, key_value), ONE("startTimeUnixNano", 2, FIXED64),
-                        ONE("timeUnixNano", 3, FIXED64), ONE("count", 4, FIXED64),
-                        ONE("sum", 5, DOUBLE), MANY("bucketCounts", 6, FIXED64),
-                        MANY("explicitBounds", 7, DOUBLE), ONE("flags", 10, VARINT),
-                        ONE("min", 11, DOUBLE), ONE("max", 12, DOUBLE))};
+                     ONE("asInt", 6, FIXED64), ONE("flags", 8, VARINT),
+                     SUBS("exemplars", 5, exemplar))};
+M(histogram_point) = {
+    "HistogramDataPoint",
+    F(SUBS("attributes", 9, key_value), ONE("startTimeUnixNano", 2, FIXED64),
+      ONE("timeUnixNano", 3, FIXED64), ONE("count", 4, FIXED64), ONE("sum", 5, DOUBLE),
+      MANY("bucketCounts", 6, FIXED64), MANY("explicitBounds", 7, DOUBLE), ONE("flags", 10, VARINT),
+      ONE("min", 11, DOUBLE), ONE("max", 12, DOUBLE), SUBS("exemplars", 8, exemplar))};
 M(buckets) = {"Buckets", F(ONE("offset", 1, SINT), MANY("bucketCounts", 2, VARINT))};
 M(exponential_point) = {
     "ExponentialHistogramDataPoint",
@@ -329,7 +334,7 @@ M(exponential_point) = {
       ONE("timeUnixNano", 3, FIXED64), ONE("count", 4, FIXED64), ONE("sum", 5, DOUBLE),
       ONE("scale", 6, SINT), ONE("zeroCount", 7, FIXED64), SUB("positive", 8, buckets),
       SUB("negative", 9, buckets), ONE("flags", 10, VARINT), ONE("min", 12, DOUBLE),
-      ONE("max", 13, DOUBLE), ONE("zeroThreshold", 14, DOUBLE))};
+      ONE("max", 13, DOUBLE), ONE("zeroThreshold", 14, DOUBLE), SUBS("exemplars", 11, exemplar))};
 M(quantile) = {"ValueAtQuantile", F(ONE("quantile", 1, DOUBLE), ONE("value", 2, DOUBLE))};
 M(summary_point) = {"SummaryDataPoint",
                     F(SUBS("attributes", 7, key_value), ONE("startTimeUnixNano", 2, FIXED64),

@@ -4,13 +4,15 @@
 #include <stdio.h>
 
 #include "api/app.h"
+#include "api/exemplars.h"
+#include "api/ingest/otlp_exemplars.h"
 #include "api/ingest/otlp_priv.h"
 #include "api/metadata.h"
 #include "base/mem.h"
 #include "base/num.h"
 
 /* Longest name and label set: beyond any limit on labels. */
-enum { TEXT_BYTES_MAX = 1 << 20 };
+enum { TEXT_BYTES_MAX = 1 << 20, VMRANGE_MAX = 96 };
 
 struct otlp {
     struct ks_ingest *in;
@@ -26,13 +28,20 @@ struct otlp {
     size_t count_cap, bound_cap;
 };
 
+/* The series an exemplar stands at: the name's suffix and one label more. */
+struct place {
+    const char *suffix, *label;
+    struct ks_slice value;
+    char text[KS_F64_TEXT_MAX]; /* or VMRANGE_MAX, which is less */
+};
+
 /* A point of any kind. */
 struct point {
     uint64_t time_ns, flags, count, zero_count;
     double value, sum, zero_threshold;
     bool has_value, has_sum;
     int32_t scale;
-    size_t counts, bounds;
+    size_t counts, bounds, exemplars;
     struct ks_slice positive, negative;
 };
 
@@ -49,9 +58,9 @@ static void reject(struct otlp *x, const char *why)
 }
 
 /* --- samples --- */
-/* Begins the series with the point's labels, one more, and the name with a suffix. */
-static ks_err begin_series(struct otlp *x, const char *suffix, const char *label,
-                           struct ks_slice label_value)
+/* The point's labels, one more, and the name with a suffix. */
+static ks_err series_labels(struct otlp *x, const char *suffix, const char *label,
+                            struct ks_slice label_value, struct ks_slice *ret)
 {
     struct ks_slice base = ks_buf_view(&x->l.raw), more = ks_slice_str(label);
     size_t suffix_len = strlen(suffix), name_len = x->full_name.len + suffix_len;
@@ -69,7 +78,16 @@ static ks_err begin_series(struct otlp *x, const char *suffix, const char *label
     if (more.len)
         o = ks_raw_label_put(o, more, label_value);
     o = ks_raw_label_put(o, KS_NAME_LABEL, ks_slice(name, name_len));
-    return ks_ingest_series(x->in, ks_slice(out, (size_t)(o - out)));
+    *ret = ks_slice(out, (size_t)(o - out));
+    return KS_OK;
+}
+
+static ks_err begin_series(struct otlp *x, const char *suffix, const char *label,
+                           struct ks_slice label_value)
+{
+    struct ks_slice raw;
+    KS_TRY(series_labels(x, suffix, label, label_value, &raw));
+    return ks_ingest_series(x->in, raw);
 }
 
 static ks_err push(struct otlp *x, const struct point *p, const char *suffix, const char *label,
@@ -126,15 +144,19 @@ static size_t e3_text(char *out, size_t size, double v)
                              : snprintf(out, size, "%.3e", v));
 }
 
+static struct ks_slice vmrange_text(char out[VMRANGE_MAX], double lower, double upper)
+{
+    size_t n = e3_text(out, 40, lower);
+    memcpy(out + n, "...", 3);
+    n += 3;
+    return ks_slice(out, n + e3_text(out + n, 40, upper));
+}
+
 static ks_err vmrange(struct otlp *x, const struct point *p, double lower, double upper,
                       uint64_t count)
 {
-    char text[96];
-    size_t n = e3_text(text, 40, lower);
-    memcpy(text + n, "...", 3);
-    n += 3;
-    n += e3_text(text + n, 40, upper);
-    return push(x, p, "_bucket", "vmrange", ks_slice(text, n), (double)count);
+    char text[VMRANGE_MAX];
+    return push(x, p, "_bucket", "vmrange", vmrange_text(text, lower, upper), (double)count);
 }
 
 static ks_err read_counts(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
@@ -350,6 +372,52 @@ static ks_err summary_field(struct otlp *x, struct ksi_message *m, const struct 
     return KS_OK;
 }
 
+/* --- exemplars: at the series of the bucket their value is in --- */
+static ks_err number_place(struct otlp *x, const struct point *p, double v, struct place *ret)
+{
+    return KS_OK;
+}
+
+static ks_err histogram_place(struct otlp *x, const struct point *p, double v, struct place *ret)
+{
+    size_t i = 0;
+    while (i < p->bounds && !(v <= x->bounds[i]))
+        i++;
+    ret->suffix = "_bucket";
+    ret->label = "le";
+    ret->value =
+        p->counts && i < p->bounds ? f64_text(ret->text, x->bounds[i]) : KS_SLICE_LIT("+Inf");
+    return KS_OK;
+}
+
+/* The bounds are computed as those of the samples are, so that the labels are the same. */
+static ks_err exponential_place(struct otlp *x, const struct point *p, double v, struct place *ret)
+{
+    int32_t offset;
+    size_t n;
+    bool negative = v < 0;
+    if (x->in->app->cfg.otlp_native_histograms == KS_NATIVE_STORED)
+        return KS_OK;
+    ret->suffix = "_count";
+    if (fabs(v) <= p->zero_threshold && p->zero_count) {
+        ret->value = vmrange_text(ret->text, -p->zero_threshold, p->zero_threshold);
+    } else if (v && isfinite(v) && p->scale >= -20 && p->scale <= 30) {
+        double ratio = exp2(-(double)p->scale), base = exp2(ratio), at;
+        KS_TRY(read_buckets(x, negative ? p->negative : p->positive, &offset, &n));
+        at = ceil(log2(fabs(v)) / ratio) - 1 - (double)offset;
+        if (!(at >= 0) || at >= (double)n || !x->counts[(size_t)at])
+            return KS_OK;
+        double lower = exp2((double)offset * ratio) * pow(base, at), upper = lower * base;
+        ret->value = negative ? vmrange_text(ret->text, -upper, -lower)
+                              : vmrange_text(ret->text, lower, upper);
+    } else {
+        return KS_OK;
+    }
+    ret->suffix = "_bucket";
+    ret->label = "vmrange";
+    return KS_OK;
+}
+
 static ks_err summary_samples(struct otlp *x, const struct point *p)
 {
     KS_TRY(push_plain(x, p, "_sum", p->sum));
@@ -365,15 +433,54 @@ static const struct kind {
     ks_err (*field)(struct otlp *x, struct ksi_message *m, const struct ksi_field *f,
                     struct point *p);
     ks_err (*samples)(struct otlp *x, const struct point *p);
+    unsigned exemplars; /* field of its points, 0 none */
+    ks_err (*place)(struct otlp *x, const struct point *p, double v, struct place *ret);
 } kinds[] = {
-    {5, "Gauge", "NumberDataPoint", 7, 8, KS_TYPE_GAUGE, number_field, number_samples},
-    {7, "Sum", "NumberDataPoint", 7, 8, KS_TYPE_GAUGE, number_field, number_samples},
+    {5, "Gauge", "NumberDataPoint", 7, 8, KS_TYPE_GAUGE, number_field, number_samples, 5,
+     number_place},
+    {7, "Sum", "NumberDataPoint", 7, 8, KS_TYPE_GAUGE, number_field, number_samples, 5,
+     number_place},
     {9, "Histogram", "HistogramDataPoint", 9, 10, KS_TYPE_HISTOGRAM, histogram_field,
-     histogram_samples},
+     histogram_samples, 8, histogram_place},
     {10, "ExponentialHistogram", "ExponentialHistogramDataPoint", 1, 10, KS_TYPE_HISTOGRAM,
-     exponential_field, exponential_samples},
-    {11, "Summary", "SummaryDataPoint", 7, 8, KS_TYPE_SUMMARY, summary_field, summary_samples},
+     exponential_field, exponential_samples, 11, exponential_place},
+    {11, "Summary", "SummaryDataPoint", 7, 8, KS_TYPE_SUMMARY, summary_field, summary_samples, 0,
+     NULL},
 };
+
+static ks_err exemplar(struct otlp *x, const struct kind *k, const struct point *p,
+                       struct ks_slice message)
+{
+    struct place at = {.suffix = "", .label = ""};
+    struct ksi_otlp_exemplar e;
+    size_t mark = x->l.raw.len;
+    KS_TRY(ksi_otlp_exemplar(&x->l, message, &e));
+    /* The labels move out of the way of the series'. */
+    struct ks_slice raw = ks_arena_dup(x->in->arena, e.raw);
+    x->l.raw.len = mark;
+    if (!raw.ptr)
+        return ks_arena_err(x->in->arena);
+    if (!e.has_value || !raw.len)
+        return KS_OK;
+    KS_TRY(k->place(x, p, e.value, &at));
+    struct ks_exemplar out = {.raw = raw,
+                              .value = e.value,
+                              .time_ms = (int64_t)((e.time_ns ? e.time_ns : p->time_ns) / 1000000)};
+    KS_TRY(series_labels(x, at.suffix, at.label, at.value, &out.series_raw));
+    KS_TRY(ks_ingest_exemplar(x->in, &out));
+    return ks_ingest_flush_if_big(x->in);
+}
+
+static ks_err exemplars(struct otlp *x, const struct kind *k, const struct point *p,
+                        struct ks_slice message)
+{
+    struct ksi_message m = ksi_message(message, k->point_name);
+    struct ksi_field f;
+    while (ksi_next(&m, &f))
+        if (f.key == KSI_BYTES(k->exemplars))
+            KS_TRY(exemplar(x, k, p, f.bytes));
+    return KS_OK; /* the message was walked before: not bad */
+}
 
 static ks_err point(struct otlp *x, const struct kind *k, struct ks_slice message)
 {
@@ -388,6 +495,8 @@ static ks_err point(struct otlp *x, const struct kind *k, struct ks_slice messag
             p.time_ns = f.number;
         else if (f.key == KSI_VARINT(k->flags))
             p.flags = f.number;
+        else if (k->exemplars && f.key == KSI_BYTES(k->exemplars))
+            p.exemplars++;
         else
             KS_TRY(k->field(x, &m, &f, &p));
     }
@@ -399,6 +508,8 @@ static ks_err point(struct otlp *x, const struct kind *k, struct ks_slice messag
         KS_TRY(k->samples(x, &p));
     if (p.time_ns && k->type == KS_TYPE_SUMMARY)
         KS_TRY(quantiles(x, &p, message));
+    if (p.time_ns && p.exemplars)
+        KS_TRY(exemplars(x, k, &p, message));
     x->l.raw.len = mark;
     return KS_OK;
 }

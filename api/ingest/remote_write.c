@@ -14,7 +14,6 @@
 
 static KS_STAT(stat_rows, "vm_rows_inserted_total{type=\"promremotewrite\"}");
 static KS_STAT(stat_metadata, "vm_metadata_rows_inserted_total{type=\"promremotewrite\"}");
-static KS_STAT(stat_exemplars, "kofstore_exemplars_received_total");
 static KS_STAT(stat_histograms, "kofstore_native_histograms_received_total");
 
 /*
@@ -106,21 +105,14 @@ ks_err ksi_rw_exemplar(const struct ksi_pb *pb, struct ks_slice msg, struct ks_e
     return KS_OK;
 }
 
-ks_err ksi_rw_keep_exemplar(struct ks_ingest *in, const struct ks_exemplar *x)
-{
-    in->exemplars++;
-    ks_stat_add(&stat_exemplars, 1);
-    return ks_exemplars_add(in->app->exemplars, x, in->extra, in->extra_count);
-}
-
 static ks_err exemplar_v1(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
                           struct ks_slice msg)
 {
     const uint8_t *start = (const uint8_t *)msg.ptr;
-    struct ks_exemplar x = {.series_raw = raw, .tenant = in->tenant};
+    struct ks_exemplar x = {.series_raw = raw};
     KS_TRY(ksi_rw_exemplar(pb, msg, &x));
     KS_TRY(gather_labels(in, start, start + msg.len, &x.raw));
-    return ksi_rw_keep_exemplar(in, &x);
+    return ks_ingest_exemplar(in, &x);
 }
 
 /* What a TimeSeries message holds, after one walk that checked every field. */

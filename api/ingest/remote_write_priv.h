@@ -61,8 +61,7 @@ ks_err ksi_rw_sample(struct ks_ingest *in, const struct ksi_pb *pb, const uint8_
 ks_err ksi_rw_histogram(struct ks_ingest *in, const struct ksi_pb *pb, struct ks_slice raw,
                         struct ks_slice message);
 /* The value and time of an Exemplar message: labels or references (1), value (2), timestamp (3),
- * the same in 1.0 and 2.0; the caller sees to field 1, and then has it kept and counted. */
+ * the same in 1.0 and 2.0; the caller sees to field 1, then ks_ingest_exemplar. */
 ks_err ksi_rw_exemplar(const struct ksi_pb *pb, struct ks_slice message, struct ks_exemplar *ret);
-ks_err ksi_rw_keep_exemplar(struct ks_ingest *in, const struct ks_exemplar *x);
 
 #endif

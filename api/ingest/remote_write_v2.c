@@ -109,12 +109,12 @@ static ks_err exemplar_v2(struct ks_ingest *in, const struct ksi_pb *pb, const s
                           struct ks_slice raw, struct ks_slice msg)
 {
     const uint8_t *start = (const uint8_t *)msg.ptr;
-    struct ks_exemplar x = {.series_raw = raw, .tenant = in->tenant};
+    struct ks_exemplar x = {.series_raw = raw};
     struct ks_slice refs;
     KS_TRY(ksi_rw_exemplar(pb, msg, &x));
     KS_TRY(collect_refs(in, start, start + msg.len, &refs));
     KS_TRY(refs_to_raw(in, t, refs, &x.raw));
-    return ksi_rw_keep_exemplar(in, &x);
+    return ks_ingest_exemplar(in, &x);
 }
 
 /* Metadata: type (1), help_ref (3), unit_ref (4); the name is the series'. */

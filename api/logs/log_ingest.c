@@ -4,9 +4,11 @@
 
 #include "api/app.h"
 #include "api/compress.h"
+#include "api/logs/log_pin.h"
 #include "api/logs/log_stores.h"
 #include "api/logs/log_time.h"
 #include "api/scratch.h"
+#include "api/trace_pins.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "sys/clock.h"
@@ -94,6 +96,7 @@ void ks_log_ingest_init(struct ks_log_ingest *in, struct ks_app *app, struct ks_
         .max_fields = app->cfg.logs.max_fields ? app->cfg.logs.max_fields : KS_LOG_FIELDS_MAX,
         .fields = s->fields,
         .field_cap = s->field_cap,
+        .pins = ks_trace_pins_wanted(app->pins, KS_PIN_LOG) ? app->pins : NULL,
     };
 }
 
@@ -156,6 +159,8 @@ ks_err ks_log_write_held(struct ks_log_ingest *in)
         KS_TRY(ks_log_store_write(in->store, in->batch, &r));
     count_written(in, &r);
     count_rows(in);
+    if (in->pin_count)
+        ksi_log_trace_pins_ask(in);
     ks_log_batch_reset(in->batch);
     in->stream_known = false;
     return KS_OK;
@@ -407,6 +412,7 @@ struct shape {
     uint64_t bytes;
     size_t present;
     bool has_msg, plain; /* plain: the fields can be stored as they are */
+    size_t trace;        /* 1 + a field that looks like a trace id; 0: none */
 };
 
 static inline struct shape shape_of(const struct ks_log_ingest *in)
@@ -421,6 +427,8 @@ static inline struct shape shape_of(const struct ks_log_ingest *in)
         s.present++;
         s.bytes += f->name.len + f->value.len + FIELD_OVERHEAD;
         s.plain = s.plain && f->name.len <= KS_LOG_NAME_MAX;
+        if (KS_UNLIKELY(f->value.len == 32) && (f->name.len | 15) == 15)
+            s.trace = ks_pin_id_name(f->name) ? i + 1 : s.trace;
         if (!f->name.len || f->name.ptr[0] == '_') {
             s.has_msg |= ks_slice_is(f->name, "_msg");
             s.plain = s.plain && f->name.len && !is_reserved(f->name);
@@ -535,6 +543,8 @@ ks_err ks_log_row(struct ks_log_ingest *in, int64_t time_ns, size_t tag_count)
     else if (!s.has_msg && in->default_msg.len)
         fields[n++] = (struct ks_log_field){KS_SLICE_LIT("_msg"), in->default_msg};
     KS_TRY(ks_log_batch_row(in->batch, in->stream, time_ns, fields, n));
+    if (KS_UNLIKELY(s.trace && in->pins))
+        ksi_log_trace_pin(in, s.trace - 1);
     if (KS_LIKELY(in->hold ||
                   (in->batch->bytes < FLUSH_BYTES && in->batch->row_count < FLUSH_ROWS &&
                    in->arena->used_bytes < FLUSH_ARENA_BYTES)))

@@ -14,8 +14,10 @@
 #include "api/logs/log_params.h"
 #include "base/stats.h"
 #include "engine/logs/log_store.h"
+#include "storage/traces/span.h"
 
 struct ks_app;
+struct ks_trace_pins;
 
 /* A protocol's own counters. */
 struct ks_log_protocol {
@@ -52,6 +54,8 @@ struct ks_log_outcome {
     char first_reason[256]; /* of what was left out, "" none */
 };
 
+enum { KS_LOG_PINS = 32 };
+
 #define KS_LOG_TAGS_BY_NAME SIZE_MAX
 #define KS_LOG_TAGS_GIVEN   (SIZE_MAX - 1)
 
@@ -78,6 +82,10 @@ struct ks_log_ingest {
     size_t stream_tags; /* given to ks_log_row() then */
     uint32_t stream;
     uint64_t row_bytes, counted_rows;
+    /* Traces that rows at error level refer to: asked for when the rows are written. */
+    struct ks_trace_pins *pins; /* NULL: none are wanted */
+    struct ks_trace_id pin[KS_LOG_PINS];
+    size_t pin_count;
     struct ks_log_outcome out;
 };
 

@@ -103,10 +103,10 @@ ks_err ks_trace_store_commit(struct ks_trace_store *s, ks_lsn lsn)
     return lsn && s->wal ? ks_wal_wait(s->wal, lsn) : KS_OK;
 }
 
-bool ks_trace_pin(struct ks_trace_store *s, struct ks_tenant tenant, struct ks_trace_id id)
+bool ks_trace_pin(struct ks_trace_store *s, struct ks_tenant tenant, struct ks_trace_id id,
+                  ks_lsn *lsn)
 {
     char rec[PIN_BYTES];
-    ks_lsn lsn;
     if (!ks_traces_pin(s->ring, tenant, id))
         return false;
     if (s->opts.no_log || !s->wal)
@@ -115,7 +115,7 @@ bool ks_trace_pin(struct ks_trace_store *s, struct ks_tenant tenant, struct ks_t
     ks_put_le32(rec + 4, tenant.project);
     ks_put_le64(rec + 8, id.hi);
     ks_put_le64(rec + 16, id.lo);
-    return ks_wal_append(s->wal, REC_PIN, 0, ks_slice(rec, sizeof rec), &lsn) == KS_OK;
+    return ks_wal_append(s->wal, REC_PIN, 0, ks_slice(rec, sizeof rec), lsn) == KS_OK;
 }
 
 /* --- the signal --- */

@@ -44,8 +44,10 @@ KS_NODISCARD ks_err ks_trace_store_commit(struct ks_trace_store *s, ks_lsn lsn);
 /*
  * Pins a trace: it goes to the second ring instead of being evicted. For whoever stores a reference
  * to it (an exemplar, a log row at error level). False: not known, or the log does not take it.
+ * *lsn becomes the position to commit, if the log has it.
  */
-bool ks_trace_pin(struct ks_trace_store *s, struct ks_tenant tenant, struct ks_trace_id id);
+bool ks_trace_pin(struct ks_trace_store *s, struct ks_tenant tenant, struct ks_trace_id id,
+                  ks_lsn *lsn);
 
 struct ks_trace_store_stats {
     struct ks_traces_stats ring;
