@@ -13,6 +13,7 @@
 struct ks_metadata_store;
 struct ks_exemplar_ring;
 struct ks_trace_pins;
+struct ks_span_metrics;
 struct ks_query_log;
 struct ks_vl_deletes;
 struct ks_trace_store;
@@ -80,7 +81,8 @@ struct ks_app {
         *more_servers[KS_LISTEN_COUNT]; /* of listeners with routes of their own */
     struct ks_metadata_store *metadata;
     struct ks_exemplar_ring *exemplars;
-    struct ks_trace_pins *pins; /* NULL: nothing pins traces */
+    struct ks_trace_pins *pins;           /* NULL: nothing pins traces */
+    struct ks_span_metrics *span_metrics; /* NULL: not asked for */
     struct ks_query_log *queries;
     struct ks_vl_deletes *log_deletes; /* running deletions of logs */
     struct ks_result_cache *results;

@@ -64,6 +64,15 @@ enum { SECRET = 1, IGNORED = 2 };
       "traces moved to a second ring instead of being lost: error, duration>1s, or both joined "   \
       "by or")                                                                                     \
     F("traces.maxKept", INT, "0", 0, "traces of the second ring; 0 = a tenth of maxTraces")        \
+    F("traces.spanmetrics", DURATION, "0s", 0,                                                     \
+      "calls, errors and durations of spans are written to the metric store this often; 0 = off")  \
+    F("traces.spanmetrics.prefix", STRING, "traces_span_metrics", 0,                               \
+      "what the names of these metrics begin with")                                                \
+    F("traces.spanmetrics.dimensions", STRING, "tenant", 0,                                        \
+      "attributes of resources that become labels of these metrics, by comma")                     \
+    F("traces.spanmetrics.maxSeries", INT, "5000", 0,                                              \
+      "combinations of service, span name, kind, status and dimensions, 20 series each; "          \
+      "further ones are counted with otel_metric_overflow=\"true\"")                               \
     F("traces.pin", STRING, "exemplars,logs", 0,                                                   \
       "whose references keep a trace in the second ring: exemplars of metrics, logs at error "     \
       "level with a trace_id; empty: nobody's")                                                    \

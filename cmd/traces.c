@@ -6,6 +6,7 @@
 #include "api/grpc.h"
 #include "api/jaeger/rpc.h"
 #include "api/otlp/grpc_methods.h"
+#include "api/span_metrics.h"
 #include "api/trace_pins.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -98,7 +99,19 @@ static ks_err pin_sources(bool from[KS_PIN_SOURCES])
     return KS_OK;
 }
 
-ks_err ks_serve_traces_start(struct ks_app *app)
+static ks_err start_span_metrics(struct ks_app *app)
+{
+    struct ks_span_metrics_opts o = {
+        .app = app,
+        .interval_ms = ks_flag_ms("traces.spanmetrics"),
+        .max_series = (size_t)ks_flag_int("traces.spanmetrics.maxSeries"),
+        .prefix = ks_flag_str("traces.spanmetrics.prefix"),
+        .dimensions = ks_flag_str("traces.spanmetrics.dimensions"),
+    };
+    return o.interval_ms > 0 ? ks_span_metrics_new(&o, &app->span_metrics) : KS_OK;
+}
+
+static ks_err start_pins(struct ks_app *app)
 {
     struct ks_trace_pins_opts o = {.store = app->traces};
     int64_t rate = ks_flag_int("traces.maxPinsPerMinute");
@@ -115,8 +128,16 @@ ks_err ks_serve_traces_start(struct ks_app *app)
     return ks_trace_pins_new(&o, &app->pins);
 }
 
+ks_err ks_serve_traces_start(struct ks_app *app)
+{
+    KS_TRY(start_span_metrics(app));
+    return start_pins(app);
+}
+
 void ks_serve_traces_end(struct ks_app *app)
 {
+    ks_span_metrics_free(app->span_metrics);
+    app->span_metrics = NULL;
     ks_trace_pins_free(app->pins);
     app->pins = NULL;
 }

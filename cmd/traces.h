@@ -9,7 +9,7 @@ struct ks_signal;
 /* Makes app->traces and describes it to the engine. */
 KS_NODISCARD ks_err ks_serve_traces_new(struct ks_app *app, uint64_t memory_bytes,
                                         struct ks_signal *ret);
-/* What runs beside the store, once the engine is open: pins. */
+/* What runs beside the store, once the engine is open: pins, metrics of spans. */
 KS_NODISCARD ks_err ks_serve_traces_start(struct ks_app *app);
 /* Before the engine is closed. */
 void ks_serve_traces_end(struct ks_app *app);

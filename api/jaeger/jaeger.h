@@ -82,6 +82,7 @@ ks_err ks_jaeger_v3_summaries(struct ks_http_request *req);
 ks_err ks_jaeger_latencies(struct ks_http_request *req);
 ks_err ks_jaeger_calls(struct ks_http_request *req);
 ks_err ks_jaeger_errors(struct ks_http_request *req);
+ks_err ks_jaeger_minstep(struct ks_http_request *req);
 
 /* Appends the trace store's metrics. */
 void ks_traces_metrics(struct ks_app *app, struct ks_buf *out);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "api/jaeger/jaeger.h"
+#include "api/span_metrics.h"
 #include "api/trace_pins.h"
 #include "base/stats.h"
 
@@ -67,4 +68,5 @@ void ks_traces_metrics(struct ks_app *app, struct ks_buf *out)
     ks_stats_line_f64(out, "kofstore_traces_load_duration_seconds", (double)st.load_ms / 1000);
     pauses(&st.ring.pauses, out);
     ks_trace_pins_metrics(app->pins, out);
+    ks_span_metrics_stats(app->span_metrics, out);
 }

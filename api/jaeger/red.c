@@ -101,6 +101,23 @@ static ks_err ms_arg(struct ks_http_request *req, const char *name, int64_t fall
                     : ks_fail(KS_EINVAL, "unable to parse param '%s': want milliseconds", name);
 }
 
+/* As Go reads booleans. */
+static ks_err bool_arg(struct ks_http_request *req, const char *name, bool *ret)
+{
+    static const char *const words[] = {"true", "false", "1",    "0",     "t",    "f",
+                                        "T",    "F",     "TRUE", "FALSE", "True", "False"};
+    struct ks_slice s = ks_http_arg(req, name);
+    *ret = false;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (ks_slice_is(s, words[i])) {
+            *ret = i % 2 == 0;
+            return KS_OK;
+        }
+    return s.len ? ks_fail(KS_EINVAL, "unable to parse param '%s': \"%.*s\" is no boolean", name,
+                           KS_SLICE_ARG(s))
+                 : KS_OK;
+}
+
 static ks_err kinds_arg(struct ks_http_request *req, unsigned *ret)
 {
     *ret = 0;
@@ -139,7 +156,7 @@ static ks_err read_args(struct ks_http_request *req, struct red *r)
     if (r->what == LATENCIES &&
         (!ks_f64_parse(q, &r->quantile) || !(r->quantile >= 0) || r->quantile > 1))
         return ks_fail(KS_EINVAL, "unable to parse param 'quantile': want a number from 0 to 1");
-    r->by_operation = ks_http_arg_bool(req, "groupByOperation");
+    KS_TRY(bool_arg(req, "groupByOperation", &r->by_operation));
     KS_TRY(kinds_arg(req, &r->kinds));
     KS_TRY(ms_arg(req, "endTs", ks_now_ms(), &r->end_ms));
     KS_TRY(ms_arg(req, "lookback", KS_MS_HOUR, &lookback));
@@ -213,6 +230,10 @@ static void put_group(const struct red *r, const struct group *g, struct ks_buf 
         if (!value_at(r, g, i, &v))
             continue;
         size_t n = ks_time_format_rfc3339_ms(time, r->start_ms + (int64_t)i * r->step_ms);
+        if (n > 5 && memcmp(time + n - 5, ".000Z", 5) == 0) { /* protobuf's JSON leaves it out */
+            time[n - 5] = 'Z';
+            n -= 4;
+        }
         ks_buf_str(out, first ? "{\"gaugeValue\":{\"doubleValue\":"
                               : ",{\"gaugeValue\":{\"doubleValue\":");
         first = false;
@@ -230,7 +251,7 @@ static ks_err metrics(struct ks_http_request *req, struct red *r)
                                            {"service_call_rate", "service_operation_call_rate"},
                                            {"service_error_rate", "service_operation_error_rate"}};
     static const char *const help[] = {
-        "quantile latency in milliseconds, grouped by service", "calls/sec, grouped by service",
+        "quantile latency, grouped by service", "calls/sec, grouped by service",
         "error rate, computed as a fraction of errors/sec over calls/sec, grouped by service"};
     struct ks_trace_params p;
     struct ks_tenant tenant;
@@ -289,4 +310,13 @@ ks_err ks_jaeger_calls(struct ks_http_request *req)
 ks_err ks_jaeger_errors(struct ks_http_request *req)
 {
     return handle(req, ERRORS);
+}
+
+/* Milliseconds; for the UI's choice of steps, up to Jaeger 2.1. */
+ks_err ks_jaeger_minstep(struct ks_http_request *req)
+{
+    req->resp.content_type = "application/json";
+    ks_buf_str(&req->resp.body,
+               "{\"data\":1,\"total\":0,\"limit\":0,\"offset\":0,\"errors\":null}\n");
+    return KS_OK;
 }

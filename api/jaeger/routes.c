@@ -35,6 +35,7 @@ static struct ks_route routes[] = {
        "traces: call rates of services, from the spans"),
     VT("jaeger/api/metrics/errors", ks_jaeger_errors,
        "traces: error rates of services, from the spans"),
+    VT("jaeger/api/metrics/minstep", ks_jaeger_minstep, "traces: the smallest step of these"),
     VT("jaeger/api/dependencies", ks_jaeger_dependencies, "traces: calls between services"),
 };
 const struct ks_route_table ks_routes_jaeger = {routes, sizeof routes / sizeof *routes};
@@ -59,6 +60,7 @@ static struct ks_route own[] = {
     OWN("api/metrics/latencies", ks_jaeger_latencies),
     OWN("api/metrics/calls", ks_jaeger_calls),
     OWN("api/metrics/errors", ks_jaeger_errors),
+    OWN("api/metrics/minstep", ks_jaeger_minstep),
     OWN("api/*", no_such_api),
 };
 const struct ks_route_table ks_routes_jaeger_listener = {own, sizeof own / sizeof *own};

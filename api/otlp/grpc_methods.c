@@ -10,7 +10,7 @@ static ks_err export_traces(struct ks_grpc_call *call)
     struct ks_app *app = call->app;
     struct ks_span_sink s;
     struct ks_buf out;
-    ks_span_sink_begin_plain(&s, app->traces, call->tenant);
+    ks_span_sink_begin_app(&s, app, call->tenant);
     if (!s.batch)
         return KS_ENOMEM;
     KS_TRY(ks_span_sink_extra_fields(&s, ks_grpc_header(call, "vl-extra-fields")));

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "api/app.h"
+#include "api/span_metrics.h"
 #include "base/mem.h"
 #include "base/stats.h"
 
@@ -121,9 +122,15 @@ void ks_span_sink_begin_plain(struct ks_span_sink *s, struct ks_trace_store *sto
         ks_batch_reset(s->batch, tenant);
 }
 
+void ks_span_sink_begin_app(struct ks_span_sink *s, struct ks_app *app, struct ks_tenant tenant)
+{
+    ks_span_sink_begin_plain(s, app->traces, tenant);
+    s->metrics = app->span_metrics;
+}
+
 ks_err ks_span_sink_begin(struct ks_span_sink *s, struct ks_http_request *req)
 {
-    ks_span_sink_begin_plain(s, ks_app_of(req)->traces, req->tenant);
+    ks_span_sink_begin_app(s, ks_app_of(req), req->tenant);
     if (!s->batch)
         return KS_ENOMEM;
     /* All that are given count: a proxy's argument beside a client's header. */
@@ -184,6 +191,8 @@ static ks_err hand_over(struct ks_span_sink *s)
             err = KS_OK;
         }
         KS_TRY(err);
+        if (res.stored)
+            ks_span_metrics_add(s->metrics, s->batch);
     }
     if (res.over_trace_limit) {
         ks_span_sink_reject(s, 0,

@@ -14,8 +14,11 @@
 
 enum { KS_EXTRA_FIELDS_MAX = 64, KS_RESOURCE_BYTES_MAX = 256 << 10, KS_SCOPE_BYTES_MAX = 64 << 10 };
 
+struct ks_span_metrics;
+
 struct ks_span_sink {
-    struct ks_trace_store *store; /* NULL: nothing is stored (fuzzers, tests) */
+    struct ks_span_metrics *metrics; /* NULL: spans are not counted */
+    struct ks_trace_store *store;    /* NULL: nothing is stored (fuzzers, tests) */
     struct ks_batch *batch;
     struct ks_buf *encoded;
     struct ks_tenant tenant;
@@ -36,6 +39,8 @@ struct ks_span_sink {
 
 /* For a request: tenant and fields from its arguments and headers. */
 KS_NODISCARD ks_err ks_span_sink_begin(struct ks_span_sink *s, struct ks_http_request *req);
+struct ks_app;
+void ks_span_sink_begin_app(struct ks_span_sink *s, struct ks_app *app, struct ks_tenant tenant);
 void ks_span_sink_begin_plain(struct ks_span_sink *s, struct ks_trace_store *store,
                               struct ks_tenant tenant);
 /* name=value,… as extra_fields has them. */
