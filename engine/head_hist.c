@@ -191,7 +191,8 @@ ks_err ksi_hist_seal(struct ksi_shard *s, uint32_t local)
 static void place(struct ks_histogram *l, void *block)
 {
     _Static_assert(sizeof(struct ks_histogram_span) == 8, "spans fill the block without gaps");
-    uint64_t *at = block;
+    static uint64_t none; /* without buckets there is no block, and nothing to add to NULL */
+    uint64_t *at = block ? block : &none;
     l->positive.deltas = (int64_t *)at;
     at += l->positive.bucket_count;
     l->negative.deltas = (int64_t *)at;

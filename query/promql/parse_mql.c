@@ -5,6 +5,8 @@
  * Precedence climbing; unary minus is 0 - x with the precedence VictoriaMetrics gives it: it binds
  * like binary minus, so -a^b and -a*b negate the whole product.
  */
+#include <math.h>
+
 #include "query/promql/parser_priv.h"
 
 static ks_err climb(struct ksi_parser *p, struct ks_expr *lhs, int min, struct ks_expr **ret);
@@ -227,7 +229,7 @@ static ks_err template_duration(struct ksi_parser *p, bool negate, struct ks_dur
     KS_TRY(ksi_expand(p, t, NULL, 0, start, p->prev_end, &e));
     if (e->kind != KS_EXPR_NUMBER)
         return ksi_error(p, start, "WITH template %s is not a duration", ksi_quote(q, name));
-    ret->ms = (double)(int64_t)(e->number.value * 1000 * (negate ? -1 : 1));
+    ret->ms = trunc(e->number.value * 1000 * (negate ? -1 : 1));
     ret->steps = negate ? -e->number.steps : e->number.steps;
     ret->text = e->number.text;
     return KS_OK;

@@ -78,14 +78,15 @@ static void label_name(struct ks_slice name, struct ks_buf *out)
 
 static void number(const struct ks_expr_number *n, struct ks_buf *out)
 {
+    /* A sign in front is read back as an operator: +Inf as an unary plus, -0 as 0 - 0. */
     if (n->text.len)
         ks_buf_slice(out, n->text);
+    else if (isinf(n->value) && n->value > 0)
+        ks_buf_str(out, "Inf");
+    else if (n->value == 0 && signbit(n->value))
+        ks_buf_str(out, "(0 / -1)");
     else
-        /* A sign in front would be read back as an operator. */
-        if (isinf(n->value) && n->value > 0)
-            ks_buf_str(out, "Inf");
-        else
-            ks_buf_f64(out, n->value);
+        ks_buf_f64(out, n->value);
 }
 
 static void list(struct ks_expr *const *items, size_t count, struct ks_buf *out)
