@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "base/time.h"
 #include "cmd/block_export.h"
+#include "cmd/block_logs.h"
 #include "cmd/commands.h"
 #include "cmd/tool.h"
 #include "engine/offline.h"
@@ -17,7 +18,7 @@
 #include "storage/manifest.h"
 
 static const char usage[] =
-    "usage: kofstore block COMMAND\n\n"
+    "usage: kofstore block COMMAND, for parts of metrics and of logs\n\n"
     "  ls DIR                       parts of a data folder\n"
     "  info FILE                    what a part file holds\n"
     "  verify DIR|FILE              check every page, chunk and the order of the series\n"
@@ -131,19 +132,32 @@ static const struct ks_manifest_part *listed(const struct ls *l, const char *pat
     return NULL;
 }
 
+static void print_marks(const struct ls *l, const struct ks_manifest_part *known)
+{
+    printf("%s%s%s\n", known && known->resolution ? " downsampled" : "",
+           known && known->tombs_id ? " has_deleted" : "",
+           l->has_manifest && !known ? " NOT LISTED" : "");
+}
+
 static ks_err ls_part(void *arg, const char *path)
 {
     struct ls *l = arg;
     struct ks_mpart p;
     int64_t min_ms, max_ms;
     const struct ks_manifest_part *known = listed(l, path);
-    ks_err err = ks_mpart_open(vfs(), path, NULL, &p);
+    bool is_log = ks_block_is_log(path);
+    ks_err err = is_log ? ks_block_logs_line(path, known ? known->level : -1)
+                        : ks_mpart_open(vfs(), path, NULL, &p);
     if (err == KS_ECORRUPT || err == KS_EUNSUPPORTED) {
         l->damaged++;
         printf("%s\tDAMAGED: %s\n", path, ks_err_text());
         return KS_OK;
     }
     KS_TRY(err);
+    if (is_log) {
+        print_marks(l, known);
+        return KS_OK;
+    }
     ks_mdata_time_range(p.data, &min_ms, &max_ms);
     printf("%s\tlevel=%d bytes=%llu series=%u samples=%llu from=", path, known ? known->level : -1,
            (unsigned long long)ks_part_bytes(p.file), ks_sindex_series_count(p.index),
@@ -151,9 +165,7 @@ static ks_err ls_part(void *arg, const char *path)
     print_time(min_ms);
     printf(" to=");
     print_time(max_ms);
-    printf("%s%s%s\n", known && known->resolution ? " downsampled" : "",
-           known && known->tombs_id ? " has_deleted" : "",
-           l->has_manifest && !known ? " NOT LISTED" : "");
+    print_marks(l, known);
     ks_mpart_close(&p);
     return KS_OK;
 }
@@ -165,9 +177,11 @@ static ks_err print_aside(void *arg, const char *path)
     return KS_OK;
 }
 
-static ks_err block_ls(const char *dir)
+/* One store: the data folder itself or a log store in it. */
+static ks_err ls_store(void *arg, const char *dir)
 {
     struct ls l = {0};
+    struct ls *sum = arg;
     char path[4096];
     ks_err err = ks_manifest_load(vfs(), dir, &l.m);
     l.has_manifest = err == KS_OK;
@@ -178,6 +192,24 @@ static ks_err block_ls(const char *dir)
     if (err == KS_OK)
         err = each(path, false, "", print_aside, NULL);
     ks_manifest_done(&l.m);
+    sum->damaged += l.damaged;
+    sum->has_manifest &= l.has_manifest;
+    return err;
+}
+
+static ks_err each_log_store(const char *dir, file_fn fn, void *arg)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/logs", dir);
+    return each(path, true, "", fn, arg);
+}
+
+static ks_err block_ls(const char *dir)
+{
+    struct ls l = {.has_manifest = true};
+    ks_err err = ls_store(&l, dir);
+    if (err == KS_OK)
+        err = each_log_store(dir, ls_store, &l);
     if (err == KS_OK && (l.damaged || !l.has_manifest))
         return ks_fail(KS_ECORRUPT, "%llu damaged parts%s; see kofstore block verify and repair",
                        (unsigned long long)l.damaged, l.has_manifest ? "" : ", no usable manifest");
@@ -216,6 +248,8 @@ static ks_err block_info(const char *path)
     uint8_t uuid[16];
     int64_t min_ms, max_ms;
     static uint64_t values[256], times[256];
+    if (ks_block_is_log(path))
+        return ks_block_logs_info(path);
     KS_TRY(ks_mpart_open(vfs(), path, NULL, &p));
     ks_part_uuid(p.file, uuid);
     printf("file: %s\nuuid: ", path);
@@ -278,8 +312,9 @@ static ks_err verify_file(void *arg, const char *path)
     return err;
 }
 
-static ks_err verify_store(const char *dir, struct verify *v)
+static ks_err verify_store(void *arg, const char *dir)
 {
+    struct verify *v = arg;
     struct ks_manifest m;
     char path[4096];
     ks_err err = ks_manifest_load(vfs(), dir, &m);
@@ -297,7 +332,10 @@ static ks_err verify_store(const char *dir, struct verify *v)
 static ks_err block_verify(const char *path)
 {
     struct verify v = {0};
-    KS_TRY(is_folder(path) ? verify_store(path, &v) : verify_file(&v, path));
+    bool folder = is_folder(path);
+    KS_TRY(folder ? verify_store(&v, path) : verify_file(&v, path));
+    if (folder)
+        KS_TRY(each_log_store(path, verify_store, &v));
     printf("%llu files, %llu series, %llu chunks, %llu samples: %s\n", (unsigned long long)v.files,
            (unsigned long long)v.sum.series, (unsigned long long)v.sum.chunks,
            (unsigned long long)v.sum.samples, v.bad ? "DAMAGED" : "good");
@@ -337,7 +375,8 @@ int ks_cmd_block(int argc, char **argv)
     else if (strcmp(words[0], "verify") == 0)
         err = block_verify(words[1]);
     else if (strcmp(words[0], "export") == 0)
-        err = ks_block_export(words[1], opts[0].value, opts[1].value, stdout);
+        err = (ks_block_is_log(words[1]) ? ks_block_logs_export : ks_block_export)(
+            words[1], opts[0].value, opts[1].value, stdout);
     else if (strcmp(words[0], "repair") == 0)
         err = block_repair(words[1], opts[2].value);
     else

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "engine/offline.h"
+#include "engine/offline_logs.h"
 #include "index/metric_part.h"
 
 struct walk {
@@ -213,11 +213,11 @@ static void page_damage(void *arg, const char *section, struct ks_page_ref ref, 
     problem(arg, "section %s, page at %llu: %s", section, (unsigned long long)ref.offset, what);
 }
 
-static ks_err verify_pages(struct walk *w, bool *ret_metrics)
+static ks_err verify_pages(struct walk *w, enum ks_part_kind *ret_kind)
 {
     struct ks_part *p;
     KS_TRY(ks_part_open(w->vfs, w->path, NULL, &p));
-    *ret_metrics = ks_part_get_kind(p) == KS_PART_METRICS;
+    *ret_kind = ks_part_get_kind(p);
     ks_err err = ks_part_verify(p, page_damage, w);
     ks_part_close(p);
     return err;
@@ -227,11 +227,13 @@ ks_err ks_offline_verify(struct ks_vfs *vfs, const char *path, ks_offline_fn fn,
                          struct ks_offline_counts *ret)
 {
     struct walk w = {.vfs = vfs, .path = path, .fn = fn, .arg = arg};
-    bool metrics = false;
-    ks_err err = verify_pages(&w, &metrics);
+    enum ks_part_kind kind = 0;
+    ks_err err = verify_pages(&w, &kind);
     if (err == KS_ECORRUPT && !w.n.problems) /* not even the table of contents */
         problem(&w, "%s", ks_err_text());
-    else if ((err == KS_OK || err == KS_ECORRUPT) && metrics) {
+    else if ((err == KS_OK || err == KS_ECORRUPT) && kind == KS_PART_LOGS) {
+        err = ksi_offline_verify_log(vfs, path, fn, arg, &w.n);
+    } else if ((err == KS_OK || err == KS_ECORRUPT) && kind == KS_PART_METRICS) {
         err = walk_init(&w);
         if (err == KS_OK)
             err = walk_all(&w);
@@ -250,6 +252,8 @@ ks_err ks_offline_salvage(struct ks_vfs *vfs, const char *from, const char *to,
                           struct ks_offline_counts *ret)
 {
     struct walk w = {.vfs = vfs, .path = from, .fn = fn, .arg = arg, .deleted = deleted};
+    if (ksi_offline_is_log(vfs, from))
+        return ksi_offline_salvage_log(vfs, from, to, deleted, fn, arg, ret);
     ks_err err = walk_init(&w);
     if (is_damage(err)) {
         problem(&w, "%s", ks_err_text());

@@ -12,7 +12,7 @@
 #include "base/labels.h"
 #include "base/mem.h"
 #include "base/time.h"
-#include "engine/offline.h"
+#include "engine/offline_logs.h"
 #include "engine/tombs_file.h"
 #include "index/metric_part.h"
 #include "storage/manifest.h"
@@ -145,6 +145,8 @@ static ks_err day_of(struct repair *p, const char *path, int64_t *ret)
 {
     struct ks_mpart part;
     int64_t min_ms, max_ms;
+    if (ksi_offline_is_log(p->vfs, path))
+        return ksi_offline_log_day(p->vfs, path, ret);
     KS_TRY(ks_mpart_open(p->vfs, path, NULL, &part));
     ks_mdata_time_range(part.data, &min_ms, &max_ms);
     ks_mpart_close(&part);
@@ -386,13 +388,49 @@ static ks_err repair_locked(struct repair *p, uint32_t shards)
     return KS_OK;
 }
 
+/* One store: the data folder itself, or a log store in it. Under the folder's lock. */
+static ks_err repair_store(struct repair *p, uint32_t shards, struct ks_repair_result *sum)
+{
+    ks_err err = repair_locked(p, shards);
+    for (size_t i = 0; i < p->aside_count; i++)
+        ks_free(p->asides[i].path);
+    ks_free(p->asides);
+    ks_manifest_done(&p->old);
+    ks_manifest_done(&p->fresh);
+    sum->parts_good += p->r.parts_good;
+    sum->parts_salvaged += p->r.parts_salvaged;
+    sum->parts_lost += p->r.parts_lost;
+    sum->samples_salvaged += p->r.samples_salvaged;
+    sum->problems += p->r.problems;
+    sum->manifest_rebuilt |= p->r.manifest_rebuilt;
+    return err;
+}
+
+/* Log stores have parts, tombstones and manifest in the same form, with one shard. */
+static ks_err repair_logs(struct repair *p, struct ks_repair_result *sum)
+{
+    struct ks_buf names;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/logs", p->dir);
+    KS_TRY(list(p, path, true, &names));
+    ks_err err = KS_OK;
+    for (size_t at = 0; at < names.len && err == KS_OK; at += strlen(names.ptr + at) + 1) {
+        snprintf(path, sizeof path, "%s/logs/%.64s", p->dir, names.ptr + at);
+        struct repair store = {.vfs = p->vfs, .dir = path, .fn = p->fn, .arg = p->arg};
+        err = repair_store(&store, 1, sum);
+    }
+    ks_buf_done(&names);
+    return err;
+}
+
 ks_err ks_offline_repair(struct ks_vfs *vfs, const char *dir, uint32_t shards, ks_offline_fn fn,
                          void *arg, struct ks_repair_result *ret)
 {
     struct repair p = {.vfs = vfs, .dir = dir, .fn = fn, .arg = arg};
+    struct ks_repair_result sum = {0};
     struct ks_file *lock;
     char path[4096];
-    if (strlen(dir) > 3900)
+    if (strlen(dir) > 3800)
         return ks_fail(KS_EINVAL, "path is too long: %s", dir);
     struct ks_buf probe;
     KS_TRY(list(&p, dir, true, &probe));
@@ -402,13 +440,10 @@ ks_err ks_offline_repair(struct ks_vfs *vfs, const char *dir, uint32_t shards, k
         return ks_fail(KS_ENOTFOUND, "%s is no data folder", dir);
     snprintf(path, sizeof path, "%s/LOCK", dir);
     KS_TRY(vfs->ops->lock(vfs, path, &lock));
-    ks_err err = repair_locked(&p, shards);
+    ks_err err = repair_store(&p, shards, &sum);
+    if (err == KS_OK)
+        err = repair_logs(&p, &sum);
     ks_close(lock);
-    for (size_t i = 0; i < p.aside_count; i++)
-        ks_free(p.asides[i].path);
-    ks_free(p.asides);
-    ks_manifest_done(&p.old);
-    ks_manifest_done(&p.fresh);
-    *ret = p.r;
+    *ret = sum;
     return err;
 }

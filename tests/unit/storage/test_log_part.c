@@ -305,6 +305,21 @@ static void rows_come_back(void **state)
     }
 }
 
+/*
+ * A part as the first version of the format wrote it: every later version reads it. Written once,
+ * with KS_WRITE_GOLDEN=1; tests/support/log_shapes.c gives the same values for ever, or this test
+ * tells.
+ */
+static void the_first_version_is_read(void **state)
+{
+    const char *path = KS_TEST_DIR "/unit/storage/golden/log-part-v1.part";
+    struct model m = make_model(150, LOG_SHAPES, 12, 1);
+    if (getenv("KS_WRITE_GOLDEN"))
+        assert_int_equal(write_model(ks_vfs_posix(), &m, path, true), KS_OK);
+    check_part(ks_vfs_posix(), &m, path, 5);
+    model_free(&m);
+}
+
 /* Reads everything; the first error. */
 static ks_err read_all(struct ks_vfs *vfs, const char *path)
 {
@@ -390,6 +405,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_back),
+        cmocka_unit_test(the_first_version_is_read),
         cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(every_failing_allocation_is_clean),
     };
