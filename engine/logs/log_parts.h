@@ -18,7 +18,6 @@ struct ksi_lpart {
     _Atomic uint32_t refs;
     _Atomic bool doomed;  /* no longer listed: unlink at the last unref */
     _Atomic bool suspect; /* a read found damage: to be examined */
-    _Atomic bool busy;    /* a merge reads it */
     struct ks_vfs *vfs;
     uint64_t id;
     int64_t day;

@@ -3,7 +3,7 @@
  * histogram.
  *
  * Sums carry their rounding error (Neumaier), so that the order of rows and the split between
- * workers do not show in the result.
+ * workers do not show in the result; deviations are kept with twice the digits.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -226,20 +226,59 @@ const struct ksi_lq_agg_ops ksi_lq_agg_rate_sum = {sizeof(struct sum_state), sum
 
 /* ---------------------------------------------------------------- stddev */
 
-/* Sums of the distance from the first value and of its square, both exact: close to it neither is
- * large, so that their difference keeps its digits. */
+/* A number of some 100 bits: the sum of two doubles, the second below the last digit of the first.
+ */
+struct wide {
+    double hi, lo;
+};
+static inline struct wide wide_of_sum(double a, double b)
+{
+    double s = a + b, t = s - a;
+    return (struct wide){s, (a - (s - t)) + (b - t)};
+}
+static inline struct wide wide_of_product(double a, double b)
+{
+    double p = a * b;
+    return (struct wide){p, fma(a, b, -p)};
+}
+static inline struct wide wide_add(struct wide a, struct wide b)
+{
+    if (!isfinite(a.hi + b.hi))
+        return (struct wide){a.hi + b.hi, 0};
+    struct wide s = wide_of_sum(a.hi, b.hi), t = wide_of_sum(a.lo, b.lo);
+    s = wide_of_sum(s.hi, s.lo + t.hi);
+    return wide_of_sum(s.hi, s.lo + t.lo);
+}
+static inline struct wide wide_mul(struct wide a, struct wide b)
+{
+    struct wide p = wide_of_product(a.hi, b.hi);
+    if (!isfinite(p.hi))
+        return (struct wide){p.hi, 0};
+    return wide_of_sum(p.hi, p.lo + (a.hi * b.lo + a.lo * b.hi));
+}
+static struct wide wide_div(struct wide a, double n)
+{
+    double q = a.hi / n;
+    struct wide left = wide_add(a, wide_mul((struct wide){-q, 0}, (struct wide){n, 0}));
+    return isfinite(q) ? wide_of_sum(q, (left.hi + left.lo) / n) : (struct wide){q, 0};
+}
+
+/*
+ * Sums of the distance from some value met, and of its square. Which value it is depends on how
+ * workers split the rows; with twice the digits of a double no rounding reaches those printed.
+ */
 struct stddev_state {
     double from;
-    struct exact sum, squares;
+    struct wide sum, squares;
     uint64_t n;
 };
 static inline void stddev_take(struct stddev_state *s, double v)
 {
     if (s->n++ == 0)
         s->from = v;
-    double d = v - s->from;
-    exact_add(&s->sum, d);
-    exact_add(&s->squares, d * d);
+    struct wide d = wide_of_sum(v, -s->from);
+    s->sum = wide_add(s->sum, d);
+    s->squares = wide_add(s->squares, wide_mul(d, d));
 }
 static ks_err stddev_update(const struct ksi_lq_agg *a, struct ksi_lq_states *st,
                             const struct ksi_lq_update *u)
@@ -256,20 +295,23 @@ static ks_err stddev_merge(const struct ksi_lq_agg *a, struct ksi_lq_states *st,
         return KS_OK;
     if (!d->n)
         d->from = s->from;
-    double shift = s->from - d->from, sum = exact_value(&s->sum), n = (double)s->n;
-    exact_merge(&d->squares, &s->squares);
-    exact_add(&d->squares, 2 * shift * sum);
-    exact_add(&d->squares, shift * shift * n);
-    exact_merge(&d->sum, &s->sum);
-    exact_add(&d->sum, shift * n);
+    /* Of distances from d's value: sum + n·shift, squares + 2·shift·sum + n·shift². */
+    struct wide shift = wide_of_sum(s->from, -d->from), n = {(double)s->n, 0};
+    struct wide moved = wide_mul(shift, n), twice = {2 * s->sum.hi, 2 * s->sum.lo};
+    d->squares = wide_add(d->squares, s->squares);
+    d->squares = wide_add(d->squares, wide_mul(shift, wide_add(twice, moved)));
+    d->sum = wide_add(d->sum, wide_add(s->sum, moved));
     d->n += s->n;
     return KS_OK;
 }
 static ks_err stddev_result(const struct ksi_lq_agg *a, void *state, struct ks_buf *out)
 {
     struct stddev_state *s = state;
-    double n = (double)s->n, sum = exact_value(&s->sum);
-    double var = n > 0 ? (exact_value(&s->squares) - sum * sum / n) / n : NAN;
+    double n = (double)s->n, var = NAN;
+    if (s->n) {
+        struct wide mean = wide_div(s->sum, n), minus = {-s->sum.hi, -s->sum.lo};
+        var = wide_div(wide_add(s->squares, wide_mul(minus, mean)), n).hi;
+    }
     print_number(out, var < 0 ? 0 : sqrt(var));
     return KS_OK;
 }

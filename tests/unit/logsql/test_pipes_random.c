@@ -46,8 +46,7 @@ static const char *const queries[] = {
     "stats count() n, count(a) c, count_empty(a, b) e, count_uniq(a) u, count_uniq(a, b) v",
     "stats by (a) count() n, sum(b) s, avg(b) m, min(c) lo, max(c) hi, sum_len(d) l",
     "stats by (a, b:5) count() n, uniq_values(c) u, median(d) m, quantile(0.9, c) q",
-    "stats by (_time:1m) count() n, count() if (a:foo) f, stddev(a) s, "
-    "histogram(a) h | math round(s, 1) as s",
+    "stats by (_time:1m) count() n, count() if (a:foo) f, stddev(a) s, histogram(a) h",
     "stats by (_time:7s, b) count_uniq_hash(a) n, rate_sum(c) r, max(_time) t, min(_time) u",
     "stats by (d) row_max(i, a, b) x, row_min(i) y, field_max(i, c) z",
     "stats by (c) json_values(a, i) sort by (i desc) limit 3 j",
