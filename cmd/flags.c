@@ -57,6 +57,8 @@ enum { SECRET = 1, IGNORED = 2 };
       "traces kept in memory per tenant; the oldest by first-seen id go")                          \
     F("traces.maxBytes", BYTES, "0", 0,                                                            \
       "memory of traces, all tenants; 0 = an eighth of the allowed memory, at least 64MiB")        \
+    F("traces.retentionPeriod", RETENTION, "0", 0,                                                 \
+      "spans are also kept on disk for so long, at least a day; 0 = only in memory")               \
     F("traces.maxSpansPerTrace", INT, "50000", 0, "further spans of a trace are refused")          \
     F("traces.maxTenants", INT, "10000", 0, "tenants with traces beyond which new ones wait")      \
     F("traces.maxTracesPerSearch", INT, "1000", 0, "largest limit of a search")                    \

@@ -1,6 +1,8 @@
 #include "cmd/logs.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/logs/log_stores.h"
 #include "base/num.h"
@@ -9,6 +11,9 @@
 #include "cmd/tls.h"
 #include "engine/logs/log_store.h"
 #include "query/rule_list.h"
+
+/* A request that is sent again because its answer was lost has its rows once. */
+enum { SPANS_DEDUP_MS = 3600000 };
 
 /* retention[:bytes] */
 static ks_err parse_limits(struct ks_arena *arena, const char *text, struct ks_log_store_opts *ret)
@@ -53,8 +58,8 @@ static ks_err read_rules(const char *store, struct ks_rule_list *list)
         struct ks_slice name = ks_slice(texts[i], 0);
         if (brace && eq && eq < brace)
             name = ks_slice(texts[i], (size_t)(eq - texts[i]));
-        if (name.len && !ks_slice_is(name, store))
-            continue;
+        if (name.len ? !ks_slice_is(name, store) : strcmp(store, KS_STORE_TRACES) == 0)
+            continue; /* a rule of all log stores is none of spans */
         const char *rule = name.len ? eq + 1 : texts[i];
         ks_err err = ks_rule_list_retention(list, rule, INT64_MAX);
         if (err != KS_OK)
@@ -117,11 +122,19 @@ static ks_err make_logs(struct ks_arena *arena, struct ks_logs_opts *opts, size_
     return err;
 }
 
+/* Days of spans kept by an earlier run: their records may still be in the log. */
+static bool has_spans(void)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/logs/" KS_STORE_TRACES, ks_flag_str("storageDataPath"));
+    return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0;
+}
+
 ks_err ks_cmd_logs_new(struct ks_arena *arena, struct ks_logs **ret)
 {
     const char *const *texts;
     size_t n = ks_flag_list("logs.store", &texts);
-    struct ks_log_store_opts *stores = ks_arena_array(arena, n + 1, sizeof *stores);
+    struct ks_log_store_opts *stores = ks_arena_array(arena, n + 2, sizeof *stores);
     if (!stores)
         return ks_arena_err(arena);
     for (size_t i = 0; i <= n; i++) {
@@ -136,11 +149,19 @@ ks_err ks_cmd_logs_new(struct ks_arena *arena, struct ks_logs **ret)
         if (i)
             KS_TRY(parse_store(arena, texts[i - 1], &stores[i]));
     }
+    bool spans = ks_flag_ms("traces.retentionPeriod") > 0 || has_spans();
+    stores[n + 1] = (struct ks_log_store_opts){
+        .name = KS_STORE_TRACES,
+        .retention_ms = ks_flag_ms("traces.retentionPeriod"),
+        .future_retention_ms = ks_flag_ms("logs.futureRetention"),
+        .max_disk_bytes = (uint64_t)ks_flag_int("logs.maxDiskSpaceUsageBytes"),
+        .dedup_window_ms = SPANS_DEDUP_MS,
+    };
     struct ks_logs_opts opts = {
         .memory_bytes = (uint64_t)ks_flag_int("logs.memoryBytes"),
         .flush_interval_ms = ks_flag_ms("logs.flushInterval"),
     };
-    return make_logs(arena, &opts, n + 1, stores, ret);
+    return make_logs(arena, &opts, n + 1 + spans, stores, ret);
 }
 
 /* store[/insert|/select]=addr */

@@ -384,7 +384,8 @@ static int run(sigset_t *signals)
     ks_arena_init(&arena, 16 << 20);
     if (ks_pool_new("work", ks_cpu_count(), 1024, &pool) != KS_OK || ks_app_init(&app) != KS_OK ||
         ks_cmd_logs_new(&arena, &app.logs) != KS_OK ||
-        open_engine(&app, pool, &app.engine) != KS_OK)
+        open_engine(&app, pool, &app.engine) != KS_OK ||
+        ks_trace_store_fill_history(app.traces) != KS_OK)
         status = complain("cannot start");
     else
         status = serve(&app, signals, &arena);

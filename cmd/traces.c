@@ -5,6 +5,7 @@
 
 #include "api/grpc.h"
 #include "api/jaeger/rpc.h"
+#include "api/logs/log_stores.h"
 #include "api/otlp/grpc_methods.h"
 #include "api/span_metrics.h"
 #include "api/trace_pins.h"
@@ -12,6 +13,7 @@
 #include "base/num.h"
 #include "base/time.h"
 #include "cmd/flags.h"
+#include "engine/logs/log_store.h"
 #include "engine/traces/trace_store.h"
 
 /* error, duration>1s, or both joined by "or". */
@@ -73,6 +75,8 @@ ks_err ks_serve_traces_new(struct ks_app *app, uint64_t memory_bytes, struct ks_
     if (strcmp(profile, "1") != 0 && strcmp(profile, "2") != 0)
         return ks_fail(KS_EINVAL, "-jaeger.profile=%s: want 1 (as 1.52) or 2 (as 2.20)", profile);
     app->cfg.jaeger_v1 = profile[0] == '1';
+    if (ks_flag_ms("traces.retentionPeriod") > 0)
+        o.history = ks_logs_store(app->logs, KS_SLICE_LIT(KS_STORE_TRACES));
     KS_TRY(ks_trace_store_new(&o, &app->traces));
     *ret = ks_trace_store_signal(app->traces);
     return KS_OK;

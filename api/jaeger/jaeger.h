@@ -61,7 +61,7 @@ KS_NODISCARD ks_err ks_jaeger_names(struct ks_http_request *req, bool services,
                                     struct ks_slice service, struct ks_operation **ret,
                                     size_t *ret_count);
 /* The same for params whose conditions are all filters, without a request. */
-KS_NODISCARD ks_err ks_trace_names(struct ks_traces *ring, struct ks_tenant tenant,
+KS_NODISCARD ks_err ks_trace_names(struct ks_trace_store *store, struct ks_tenant tenant,
                                    struct ks_trace_params *p, bool services,
                                    struct ks_slice service, struct ks_arena *arena,
                                    struct ks_operation **ret, size_t *ret_count);

@@ -55,9 +55,9 @@ static ks_err judged(struct ks_http_request *req, ks_err err)
     return ks_jaeger_fail(req, ks_err_http_status(err), text);
 }
 
-static struct ks_traces *ring_of(struct ks_http_request *req)
+static struct ks_trace_store *store_of(struct ks_http_request *req)
 {
-    return ks_trace_store_ring(ks_app_of(req)->traces);
+    return ks_app_of(req)->traces;
 }
 
 /* --- names --- */
@@ -117,15 +117,15 @@ static int by_name(const void *a, const void *b)
     return c ? c : (x->kind > y->kind) - (x->kind < y->kind);
 }
 
-ks_err ks_trace_names(struct ks_traces *ring, struct ks_tenant tenant, struct ks_trace_params *p,
-                      bool services, struct ks_slice service, struct ks_arena *arena,
-                      struct ks_operation **ret, size_t *ret_count)
+ks_err ks_trace_names(struct ks_trace_store *store, struct ks_tenant tenant,
+                      struct ks_trace_params *p, bool services, struct ks_slice service,
+                      struct ks_arena *arena, struct ks_operation **ret, size_t *ret_count)
 {
     if (!p->filter_count && !services)
-        return ks_traces_operations(ring, tenant, service, arena, ret, ret_count);
+        return ks_trace_store_operations(store, tenant, service, arena, ret, ret_count);
     if (!p->filter_count) {
         struct ks_slice *list;
-        KS_TRY(ks_traces_services(ring, tenant, arena, &list, ret_count));
+        KS_TRY(ks_trace_store_services(store, tenant, arena, &list, ret_count));
         *ret = ks_arena_array(arena, *ret_count + 1, sizeof **ret);
         if (!*ret)
             return ks_arena_err(arena);
@@ -135,7 +135,7 @@ ks_err ks_trace_names(struct ks_traces *ring, struct ks_tenant tenant, struct ks
     }
     struct names n = {.arena = arena, .services = services};
     p->q.service = service;
-    KS_TRY(ks_traces_heads(ring, tenant, &p->q, note_name, &n));
+    KS_TRY(ks_trace_store_heads(store, tenant, &p->q, note_name, &n));
     if (n.count)
         qsort(n.items, n.count, sizeof *n.items, by_name);
     *ret = n.items;
@@ -151,7 +151,8 @@ ks_err ks_jaeger_names(struct ks_http_request *req, bool services, struct ks_sli
     struct ks_tenant tenant;
     KS_TRY(ks_trace_tenant(req, &tenant));
     KS_TRY(ks_trace_filters(req, &p));
-    return ks_trace_names(ring_of(req), tenant, &p, services, service, &req->arena, ret, ret_count);
+    return ks_trace_names(store_of(req), tenant, &p, services, service, &req->arena, ret,
+                          ret_count);
 }
 
 static ks_err list_names(struct ks_http_request *req, bool services, struct ks_slice service)
@@ -254,7 +255,7 @@ static ks_err put_trace(struct answer *a, struct ks_trace_id id)
     /* Processes are named over all traces with VictoriaTraces, so what they point to stays. */
     if (a->profile != KS_JAEGER_VT)
         ks_arena_reset(&a->arena);
-    KS_TRY(ks_traces_get(ring_of(a->req), a->tenant, id, &a->arena, &spans, &count, &h));
+    KS_TRY(ks_trace_store_get(store_of(a->req), a->tenant, id, &a->arena, &spans, &count, &h));
     KS_TRY(hold(a, h));
     count = ks_trace_filter_spans(a->params, spans, count);
     if (!count)
@@ -286,8 +287,8 @@ static ks_err put_found(struct answer *a)
 {
     struct ks_trace_id *ids;
     size_t count;
-    KS_TRY(
-        ks_traces_search(ring_of(a->req), a->tenant, &a->params->q, &a->req->arena, &ids, &count));
+    KS_TRY(ks_trace_store_search(store_of(a->req), a->tenant, &a->params->q, &a->req->arena, &ids,
+                                 &count));
     begin(a->req);
     ks_buf_byte(&a->req->resp.body, '[');
     for (size_t i = 0; i < count; i++) {
@@ -427,9 +428,9 @@ static ks_err dependencies(struct ks_http_request *req)
     uint64_t max_ns = end_ms < 0                     ? 0
                       : end_ms > INT64_MAX / 1000000 ? UINT64_MAX
                                                      : (uint64_t)end_ms * 1000000;
-    KS_TRY(ks_traces_edges(ring_of(req), tenant, (uint64_t)start_ms * 1000000, max_ns,
-                           p.filter_count ? &p.q : NULL, ks_app_of(req)->cfg.trace_self_edges,
-                           &req->arena, &edges, &count));
+    KS_TRY(ks_traces_edges(ks_trace_store_ring(store_of(req)), tenant, (uint64_t)start_ms * 1000000,
+                           max_ns, p.filter_count ? &p.q : NULL,
+                           ks_app_of(req)->cfg.trace_self_edges, &req->arena, &edges, &count));
     begin(req);
     ks_buf_byte(out, '[');
     for (size_t i = 0; i < count; i++) {

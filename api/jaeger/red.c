@@ -263,7 +263,7 @@ static ks_err metrics(struct ks_http_request *req, struct red *r)
     p.q.by_end = true;
     p.q.min_start_ns = first_ms > 0 ? (uint64_t)first_ms * 1000000 : 0;
     p.q.max_start_ns = (uint64_t)r->end_ms * 1000000 + 999999;
-    KS_TRY(ks_traces_heads(ks_trace_store_ring(ks_app_of(req)->traces), tenant, &p.q, note, r));
+    KS_TRY(ks_trace_store_heads(ks_app_of(req)->traces, tenant, &p.q, note, r));
     req->resp.content_type = "application/json";
     ks_buf_printf(out, "{\"name\":\"%s\",\"type\":\"GAUGE\",\"help\":\"",
                   names[r->what][r->by_operation]);

@@ -20,7 +20,7 @@ enum { TRACE_ARENA_BYTES = 512 << 20, MESSAGE_BYTES = 256 << 20, DEPTH = 100 };
 struct rpc {
     struct ks_grpc_call *call;
     struct ks_app *app;
-    struct ks_traces *ring;
+    struct ks_trace_store *store;
     struct ks_trace_params p;
     enum ks_jaeger_profile profile;
     bool raw;
@@ -32,7 +32,7 @@ struct rpc {
 static ks_err rpc_begin(struct rpc *r, struct ks_grpc_call *call)
 {
     *r = (struct rpc){.call = call, .app = call->app};
-    r->ring = ks_trace_store_ring(r->app->traces);
+    r->store = r->app->traces;
     r->profile = r->app->cfg.jaeger_v1 ? KS_JAEGER_1 : KS_JAEGER_2;
     ks_arena_init(&r->arena, TRACE_ARENA_BYTES);
     ks_buf_init(&r->message, MESSAGE_BYTES);
@@ -225,7 +225,7 @@ static ks_err put_trace(struct rpc *r, struct ks_trace_id id, put_fn put)
     struct ks_traces_hold *hold;
     size_t count;
     ks_arena_reset(&r->arena);
-    KS_TRY(ks_traces_get(r->ring, r->call->tenant, id, &r->arena, &spans, &count, &hold));
+    KS_TRY(ks_trace_store_get(r->store, r->call->tenant, id, &r->arena, &spans, &count, &hold));
     count = ks_trace_filter_spans(&r->p, spans, count);
     ks_err err = count ? put(r, spans, count) : ks_fail(KS_ENOTFOUND, "trace not found");
     ks_traces_release(hold);
@@ -236,7 +236,8 @@ static ks_err put_found(struct rpc *r, put_fn put)
 {
     struct ks_trace_id *ids;
     size_t count;
-    KS_TRY(ks_traces_search(r->ring, r->call->tenant, &r->p.q, &r->call->arena, &ids, &count));
+    KS_TRY(
+        ks_trace_store_search(r->store, r->call->tenant, &r->p.q, &r->call->arena, &ids, &count));
     for (size_t i = 0; i < count; i++) {
         if (atomic_load(&r->call->cancel))
             return ks_fail(KS_ECANCELED, "the client has gone");
@@ -369,7 +370,7 @@ static ks_err get_services(struct rpc *r)
 {
     struct ks_operation *list;
     size_t count;
-    KS_TRY(ks_trace_names(r->ring, r->call->tenant, &r->p, true, ks_slice("", 0), &r->call->arena,
+    KS_TRY(ks_trace_names(r->store, r->call->tenant, &r->p, true, ks_slice("", 0), &r->call->arena,
                           &list, &count));
     for (size_t i = 0; i < count; i++)
         ks_pbw_text(&r->message, 1, list[i].name);
@@ -385,7 +386,7 @@ static ks_err operations(struct rpc *r, bool v2)
     size_t count;
     struct ks_buf *b = &r->message;
     KS_TRY(read_operations(r, &service, &kind));
-    KS_TRY(ks_trace_names(r->ring, r->call->tenant, &r->p, false, service, &r->call->arena, &list,
+    KS_TRY(ks_trace_names(r->store, r->call->tenant, &r->p, false, service, &r->call->arena, &list,
                           &count));
     for (size_t i = 0, kept = 0; i < count; i++) {
         const char *name = ks_span_kind_name(list[i].kind);
@@ -433,7 +434,7 @@ static ks_err get_dependencies(struct rpc *r)
         return ks_fail(KS_EINVAL, "start_time and end_time are required");
     if (end_ns <= start_ns)
         return ks_fail(KS_EINVAL, "end_time must be after start_time");
-    KS_TRY(ks_traces_edges(r->ring, r->call->tenant, start_ns, end_ns,
+    KS_TRY(ks_traces_edges(ks_trace_store_ring(r->store), r->call->tenant, start_ns, end_ns,
                            r->p.filter_count ? &r->p.q : NULL, r->app->cfg.trace_self_edges,
                            &r->call->arena, &edges, &count));
     for (size_t i = 0; i < count; i++) {

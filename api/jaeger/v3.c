@@ -14,9 +14,9 @@
 
 enum { TRACE_ARENA_BYTES = 512 << 20, V3_DEPTH = 100 };
 
-static struct ks_traces *ring_of(struct ks_http_request *req)
+static struct ks_trace_store *store_of(struct ks_http_request *req)
 {
-    return ks_trace_store_ring(ks_app_of(req)->traces);
+    return ks_app_of(req)->traces;
 }
 
 static ks_err fail(struct ks_http_request *req, int status, const char *text)
@@ -216,7 +216,7 @@ static ks_err put_trace(struct reading *r, struct ks_trace_id id, put_fn put)
     struct ks_traces_hold *hold;
     size_t count;
     ks_arena_reset(&r->arena);
-    KS_TRY(ks_traces_get(ring_of(r->req), r->tenant, id, &r->arena, &spans, &count, &hold));
+    KS_TRY(ks_trace_store_get(store_of(r->req), r->tenant, id, &r->arena, &spans, &count, &hold));
     count = ks_trace_filter_spans(r->p, spans, count);
     ks_err err = count ? put(r, spans, count) : KS_OK;
     r->shown += count != 0;
@@ -235,7 +235,8 @@ static ks_err put_found(struct reading *r, put_fn put)
 {
     struct ks_trace_id *ids;
     size_t count;
-    KS_TRY(ks_traces_search(ring_of(r->req), r->tenant, &r->p->q, &r->req->arena, &ids, &count));
+    KS_TRY(
+        ks_trace_store_search(store_of(r->req), r->tenant, &r->p->q, &r->req->arena, &ids, &count));
     for (size_t i = 0; i < count; i++) {
         ks_err err = put_trace(r, ids[i], put);
         if (err != KS_OK && err != KS_ENOTFOUND)

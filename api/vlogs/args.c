@@ -5,6 +5,7 @@
 #include "api/ingest/json_reader.h"
 #include "api/logs/log_stores.h"
 #include "api/vlogs/vlogs.h"
+#include "engine/traces/span_rows.h"
 #include "engine/traces/trace_store.h"
 #include "query/logsql/source_logs.h"
 #include "query/logsql/value.h"
@@ -186,13 +187,13 @@ static ks_err read_hidden(struct ks_vl_ctx *c)
 {
     struct ks_slice v = ks_slice_trim(ks_http_arg(c->req, "hidden_fields_filters")), *names;
     size_t n = 0, cap = 0;
-    if (!v.len || ks_slice_is(v, "null"))
-        return KS_OK;
-    if (v.ptr[0] == '[') {
+    names = NULL;
+    if (!v.len || ks_slice_is(v, "null")) {
+        ;
+    } else if (v.ptr[0] == '[') {
         struct ks_json j = {v.ptr, v.ptr + v.len, &c->req->arena};
         KS_TRY(json_values(&j, &names, &n));
     } else {
-        names = NULL;
         while (v.len) {
             const char *comma = memchr(v.ptr, ',', v.len);
             size_t len = comma ? (size_t)(comma - v.ptr) : v.len;
@@ -205,6 +206,9 @@ static ks_err read_hidden(struct ks_vl_ctx *c)
     c->hidden.items = ks_arena_array(&c->req->arena, n + 1, sizeof *c->hidden.items);
     if (!c->hidden.items)
         return ks_arena_err(&c->req->arena);
+    if (c->spans)
+        c->hidden.items[c->hidden.count++] =
+            (struct ks_lq_field){KS_SLICE_LIT(KS_SPAN_ROW_HIDDEN), true};
     for (size_t i = 0; i < n; i++) {
         bool prefix = names[i].len && names[i].ptr[names[i].len - 1] == '*';
         struct ks_slice name = prefix ? ks_slice(names[i].ptr, names[i].len - 1) : names[i];
@@ -218,7 +222,10 @@ static ks_err choose_source(struct ks_vl_ctx *c)
     if (ks_store_is_traces(c->req)) {
         if (!c->app->traces)
             return ks_fail(KS_EUNSUPPORTED, "this process keeps no traces");
-        c->source = ks_lq_source_traces(ks_trace_store_ring(c->app->traces));
+        c->spans = true;
+        c->store = ks_trace_store_history(c->app->traces);
+        c->source = c->store ? ks_lq_source_logs(c->store)
+                             : ks_lq_source_traces(ks_trace_store_ring(c->app->traces));
         return KS_OK;
     }
     KS_TRY(ks_log_store_of(c->req, &c->store));

@@ -92,7 +92,7 @@ static ks_err start(struct ks_vl_deletes *d, const struct ks_vl_ctx *c, struct k
                     int64_t *ret_id)
 {
     struct task *t = NULL;
-    if (!c->store)
+    if (c->spans)
         return ks_fail(KS_EUNSUPPORTED, "spans cannot be deleted by a filter");
     for (size_t i = 0; i < MAX_TASKS; i++)
         if (d->tasks[i].used && d->tasks[i].over)

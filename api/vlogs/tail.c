@@ -88,10 +88,15 @@ static ks_err collect(struct tail *t, uint64_t from, uint64_t to, int64_t min_ns
     l->count = l->cap = 0;
     if (from >= to)
         return KS_OK;
-    t->arrivals = (struct ks_lq_arrivals){t->c.store, from, to};
-    t->c.source = ks_lq_source_arrivals(&t->arrivals);
-    t->c.min_ns = min_ns;
-    t->c.max_ns = INT64_MAX;
+    if (t->c.store) {
+        t->arrivals = (struct ks_lq_arrivals){t->c.store, from, to};
+        t->c.source = ks_lq_source_arrivals(&t->arrivals);
+        t->c.min_ns = min_ns;
+        t->c.max_ns = INT64_MAX;
+    } else { /* positions are times */
+        t->c.min_ns = (int64_t)from;
+        t->c.max_ns = (int64_t)to - 1;
+    }
     t->c.now_ns = ks_now_ns();
     struct ks_arena keep;
     ks_arena_init(&keep, 64 << 20);
@@ -168,6 +173,33 @@ static ks_err follow(struct tail *t)
     return KS_OK;
 }
 
+/*
+ * The ring does not know in which order spans arrived: they are shown by their times, `offset`
+ * behind the clock, as VictoriaLogs does; one that arrives later than that is not shown.
+ */
+static ks_err follow_ring(struct tail *t)
+{
+    int64_t offset;
+    KS_TRY(ks_vl_arg_duration_ns(t->c.req, "offset", 5000000000, &offset));
+    if (offset < 0)
+        return ks_fail(KS_EINVAL, "offset has to be 0 or more");
+    int64_t from = ks_now_ns() - offset - t->start_offset_ns, to = ks_now_ns() - offset;
+    t->c.req->resp.content_type = "application/x-ndjson";
+    KS_TRY(collect(t, from > 0 ? (uint64_t)from : 0, to > 0 ? (uint64_t)to : 0, 0));
+    KS_TRY(ks_http_stream_begin(t->c.req));
+    KS_TRY(send_lines(t));
+    for (int64_t last = ks_mono_ms(); !over(t); last = ks_mono_ms()) {
+        pause_until(t, last + t->refresh_ms);
+        from = to;
+        to = ks_now_ns() - offset;
+        if (from < 0 || to <= from)
+            continue;
+        KS_TRY(collect(t, (uint64_t)from, (uint64_t)to, 0));
+        KS_TRY(send_lines(t));
+    }
+    return KS_OK;
+}
+
 static ks_err tail(struct ks_http_request *req)
 {
     struct tail t = {0};
@@ -183,7 +215,7 @@ static ks_err tail(struct ks_http_request *req)
     t.lines.sorted = !ks_vl_fixed_columns(t.c.query);
     ks_arena_init(&t.lines.arena, 256 << 20);
     ks_buf_init(&t.lines.text, 256 << 20);
-    ks_err err = follow(&t);
+    ks_err err = t.c.store ? follow(&t) : follow_ring(&t);
     ks_arena_done(&t.lines.arena);
     ks_buf_done(&t.lines.text);
     return err == KS_ECANCELED ? KS_OK : err;

@@ -15,7 +15,8 @@
 struct ks_vl_ctx {
     struct ks_http_request *req;
     struct ks_app *app;
-    struct ks_log_store *store; /* NULL: the spans of the trace store are asked */
+    struct ks_log_store *store; /* NULL: spans in memory */
+    bool spans;                 /* rows are spans, of the ring or of days on disk */
     struct ks_lq_source source;
     int64_t now_ns;         /* what relative times count from: time, else end, else now; less 1 */
     int64_t min_ns, max_ns; /* of start and end, inclusive */

@@ -8,7 +8,9 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/traces/history.h"
 #include "engine/traces/snapshot_priv.h"
+#include "engine/traces/trace_store_priv.h"
 #include "sys/clock.h"
 
 enum { REC_BATCH = KS_REC_TRACES_FIRST, REC_PIN = KS_REC_TRACES_FIRST + 1, PIN_BYTES = 24 };
@@ -28,7 +30,23 @@ struct ks_trace_store {
     uint64_t snap_ring_lsn; /* the ring's last record when it was taken */
     bool snap_valid;
     _Atomic uint64_t snapshots, snapshot_bytes, snapshot_ms, load_ms, replayed, damaged;
+    struct ksi_history *history; /* NULL: none */
 };
+
+struct ksi_history *ksi_trace_store_history(struct ks_trace_store *s)
+{
+    return s->history;
+}
+
+struct ks_engine *ksi_trace_store_engine(struct ks_trace_store *s)
+{
+    return s->engine;
+}
+
+struct ks_log_store *ks_trace_store_history(struct ks_trace_store *s)
+{
+    return s->opts.history;
+}
 
 ks_err ks_trace_store_new(const struct ks_trace_store_opts *opts, struct ks_trace_store **ret)
 {
@@ -37,7 +55,10 @@ ks_err ks_trace_store_new(const struct ks_trace_store_opts *opts, struct ks_trac
         return KS_ENOMEM;
     s->opts = *opts;
     ks_err err = ks_traces_new(&opts->ring, &s->ring);
+    if (err == KS_OK && opts->history)
+        err = ksi_history_new(opts->history, &s->history);
     if (err != KS_OK) {
+        ks_traces_free(s->ring);
         ks_free(s);
         return err;
     }
@@ -53,6 +74,7 @@ void ks_trace_store_free(struct ks_trace_store *s)
     if (!s)
         return;
     ks_traces_free(s->ring);
+    ksi_history_free(s->history);
     ks_batch_done(&s->replay_batch);
     pthread_mutex_destroy(&s->flush_lock);
     ks_free(s);
@@ -84,6 +106,9 @@ ks_err ks_trace_store_write(struct ks_trace_store *s, struct ks_batch *b, struct
                             ks_lsn *lsn, struct ks_traces_result *ret)
 {
     struct log_arg a = {s, scratch, 0, 0};
+    /* First, so that nothing is ever in the ring alone. */
+    if (s->history)
+        KS_TRY(ksi_history_write(s->history, b));
     if (s->opts.no_log || !s->wal)
         return ks_traces_write(s->ring, b, NULL, NULL, ret);
     if (ks_engine_read_only(s->engine))

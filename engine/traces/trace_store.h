@@ -16,9 +16,12 @@
 
 struct ks_trace_store;
 
+struct ks_log_store;
 struct ks_trace_store_opts {
     struct ks_traces_opts ring;
     bool no_log;
+    /* -traces.retentionPeriod: spans are also kept there, for days. NULL: the ring is all. */
+    struct ks_log_store *history;
 };
 
 /* Made before the engine, given to it as a signal, freed after it. */
@@ -27,8 +30,12 @@ KS_NODISCARD ks_err ks_trace_store_new(const struct ks_trace_store_opts *opts,
 struct ks_signal ks_trace_store_signal(struct ks_trace_store *s);
 void ks_trace_store_free(struct ks_trace_store *s);
 
-/* For reading. */
+/* For reading what is in memory alone. */
 struct ks_traces *ks_trace_store_ring(struct ks_trace_store *s);
+/* Rows of all spans there are (span_rows.h), or NULL when no days are kept. */
+struct ks_log_store *ks_trace_store_history(struct ks_trace_store *s);
+/* Once, when the engine is open: what the ring has and the history has not goes there. */
+KS_NODISCARD ks_err ks_trace_store_fill_history(struct ks_trace_store *s);
 
 /*
  * Stores a batch. scratch is for its encoding. *lsn becomes the position to commit, if the log has
@@ -40,6 +47,27 @@ KS_NODISCARD ks_err ks_trace_store_write(struct ks_trace_store *s, struct ks_bat
                                          struct ks_traces_result *ret);
 /* Returns when everything up to lsn is durable by the log's policy; 0 returns at once. */
 KS_NODISCARD ks_err ks_trace_store_commit(struct ks_trace_store *s, ks_lsn lsn);
+
+/* --- reading ring and history as one: as the functions of storage/traces/ring.h --- */
+/* *ret_hold may be NULL. */
+KS_NODISCARD ks_err ks_trace_store_get(struct ks_trace_store *s, struct ks_tenant tenant,
+                                       struct ks_trace_id id, struct ks_arena *arena,
+                                       struct ks_span **ret_spans, size_t *ret_count,
+                                       struct ks_traces_hold **ret_hold);
+/* Traces of the ring first, then older ones, each once. */
+KS_NODISCARD ks_err ks_trace_store_search(struct ks_trace_store *s, struct ks_tenant tenant,
+                                          const struct ks_trace_query *q, struct ks_arena *arena,
+                                          struct ks_trace_id **ret_ids, size_t *ret_count);
+KS_NODISCARD ks_err ks_trace_store_heads(struct ks_trace_store *s, struct ks_tenant tenant,
+                                         const struct ks_trace_query *q, ks_span_head_fn fn,
+                                         void *arg);
+KS_NODISCARD ks_err ks_trace_store_services(struct ks_trace_store *s, struct ks_tenant tenant,
+                                            struct ks_arena *arena, struct ks_slice **ret,
+                                            size_t *ret_count);
+/* Names that are only in the history come with kind 0. */
+KS_NODISCARD ks_err ks_trace_store_operations(struct ks_trace_store *s, struct ks_tenant tenant,
+                                              struct ks_slice service, struct ks_arena *arena,
+                                              struct ks_operation **ret, size_t *ret_count);
 
 /*
  * Pins a trace: it goes to the second ring instead of being evicted. For whoever stores a reference

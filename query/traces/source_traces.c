@@ -526,7 +526,8 @@ static ks_err add_column(struct ks_lq_block *b, struct ks_slice name, size_t *re
 }
 
 /* Neighbouring rows have the same fields at the same places. */
-static ks_err add_cell(void *arg, struct ks_slice name, struct ks_slice value)
+static ks_err add_cell(void *arg, struct ks_slice name, struct ks_slice value,
+                       const struct ks_attr *of)
 {
     struct ks_lq_block *b = arg;
     size_t k = b->field++, column;

@@ -174,7 +174,7 @@ struct out {
 
 static ks_err put(const struct out *o, struct ks_slice name, struct ks_slice value)
 {
-    return value.len ? o->fn(o->arg, name, value) : KS_OK;
+    return value.len ? o->fn(o->arg, name, value, NULL) : KS_OK;
 }
 
 static ks_err put_number(const struct out *o, const char *name, uint64_t v)
@@ -215,7 +215,7 @@ static ks_err put_attrs(const struct out *o, const char *prefix, const struct ks
             if (err == KS_OK)
                 err = attr_text(&a, o->arena, &value);
             if (err == KS_OK)
-                err = put(o, name, value);
+                err = o->fn(o->arg, name, value, &attrs->items[i]);
         }
         ks_err done = leaves_done(&l);
         KS_TRY(err == KS_OK ? done : err);

@@ -15,7 +15,9 @@
 #include "base/arena.h"
 #include "storage/traces/span.h"
 
-typedef ks_err (*ks_span_field_fn)(void *arg, struct ks_slice name, struct ks_slice value);
+/* of: the attribute the field is made of, for a map the whole of it; NULL: the span's own. */
+typedef ks_err (*ks_span_field_fn)(void *arg, struct ks_slice name, struct ks_slice value,
+                                   const struct ks_attr *of);
 
 /*
  * Calls fn with every field that has a value, in VictoriaTraces' order, without _time, _stream and

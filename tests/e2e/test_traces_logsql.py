@@ -180,10 +180,10 @@ def tenants_by_header(s, now):
     assert len(s.json("main", "/store/traces/select/tenant_ids")) == 2
 
 
-def main():
+def run(*flags):
     names = ["traces", "traces/select", "traces/insert"]
     ports = dict(zip(names, free_ports(3)))
-    s = Server(*[f"-logs.listenAddr={n}=127.0.0.1:{p}" for n, p in ports.items()])
+    s = Server(*[f"-logs.listenAddr={n}=127.0.0.1:{p}" for n, p in ports.items()], *flags)
     try:
         now = time.time_ns()
         fill(s, now)
@@ -195,8 +195,43 @@ def main():
             listeners(s, ports)
             nobody_sees_the_other(s, now)
         tenants_by_header(s, now)
+        tail(s)
     finally:
         s.close()
+
+
+def tail(s):
+    """Spans as they come, each once, under the filter."""
+    got, args = [], {"query": "name:tailed", "refresh_interval": "100ms", "offset": "1s", "start_offset": "1ms",
+                     "extra_filters": '"resource_attr:tenant":="a"'}
+    url = f"http://127.0.0.1:{s.ports['main']}{SELECT}/tail?" + urllib.parse.urlencode(args)
+
+    def read():
+        try:
+            with urllib.request.urlopen(url, timeout=20) as r:
+                for line in r:
+                    got.append(json.loads(line)["name"])
+        except OSError:
+            pass
+    threading.Thread(target=read, daemon=True).start()
+    time.sleep(0.5)
+    for i in range(3):
+        now = time.time_ns()
+        for t in "ab":
+            body = request({"service.name": "tail", "tenant": t}, [span(bytes([0x70 + i]) * 16, b"\7" * 8, f"tailed {t}{i}", now - 5, now)])
+            assert s.post(body, "main", "/insert/opentelemetry/v1/traces")[0] == 200
+        time.sleep(0.3)
+    for _ in range(100):
+        if len(got) >= 3:
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+    assert got == ["tailed a0", "tailed a1", "tailed a2"], got
+
+
+def main():
+    run()
+    run("-traces.retentionPeriod=2d")
     print("ok")
 
 

@@ -171,7 +171,8 @@ struct collected {
 };
 
 /* Each field asked for by name is what the list says, when no later one has its name. */
-static ks_err same_by_name(void *arg, struct ks_slice name, struct ks_slice value)
+static ks_err same_by_name(void *arg, struct ks_slice name, struct ks_slice value,
+                           const struct ks_attr *of)
 {
     struct collected *c = arg;
     struct ks_slice got;
