@@ -1,6 +1,7 @@
 /* Where Jaeger's query API is reached. */
 #include "api/jaeger/jaeger.h"
 #include "api/otlp/traces_zipkin.h"
+#include "api/tempo/tempo.h"
 
 #define GET ((1u << KS_GET) | (1u << KS_HEAD))
 
@@ -37,6 +38,15 @@ static struct ks_route routes[] = {
        "traces: error rates of services, from the spans"),
     VT("jaeger/api/metrics/minstep", ks_jaeger_minstep, "traces: the smallest step of these"),
     VT("jaeger/api/dependencies", ks_jaeger_dependencies, "traces: calls between services"),
+    VT("tempo/api/echo", ks_tempo_echo, "traces: Tempo's echo"),
+    VT("tempo/api/search", ks_tempo_search,
+       "traces: Tempo's search by TraceQL (spanset filters) or tags"),
+    VT("tempo/api/traces/*", ks_tempo_trace, "traces: one trace as Tempo has it"),
+    VT("tempo/api/v2/traces/*", ks_tempo_trace_v2, "traces: the same in Tempo's v2 envelope"),
+    VT("tempo/api/search/tags", ks_tempo_tags, "traces: names of tags"),
+    VT("tempo/api/v2/search/tags", ks_tempo_tags_v2, "traces: names of tags by scope"),
+    VT("tempo/api/search/tag/*", ks_tempo_values, "traces: values of a tag (tag/<name>/values)"),
+    VT("tempo/api/v2/search/tag/*", ks_tempo_values_v2, "traces: values of a tag with their types"),
 };
 const struct ks_route_table ks_routes_jaeger = {routes, sizeof routes / sizeof *routes};
 

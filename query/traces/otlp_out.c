@@ -124,13 +124,20 @@ static void value_json(const struct ks_attr *top, struct ks_buf *out)
 
 struct object {
     struct ks_buf *out;
-    bool any;
+    bool any, proto_json; /* proto_json: ids in base64, enumerations by name */
 };
 
 static struct object open(struct ks_buf *out)
 {
     ks_buf_byte(out, '{');
-    return (struct object){out, false};
+    return (struct object){out, false, false};
+}
+
+static struct object open_as(struct ks_buf *out, bool proto_json)
+{
+    struct object o = open(out);
+    o.proto_json = proto_json;
+    return o;
 }
 
 static void key(struct object *o, const char *name)
@@ -171,7 +178,13 @@ static void span_id_member(struct object *o, const char *name, uint64_t id)
         return;
     key(o, name);
     ks_buf_byte(o->out, '"');
-    ks_jaeger_span_id(o->out, id);
+    if (o->proto_json) {
+        char be[8];
+        ks_put_be64(be, id);
+        ks_base64(o->out, ks_slice(be, sizeof be));
+    } else {
+        ks_jaeger_span_id(o->out, id);
+    }
     ks_buf_byte(o->out, '"');
 }
 
@@ -179,8 +192,27 @@ static void trace_id_member(struct object *o, struct ks_trace_id id)
 {
     key(o, "traceId");
     ks_buf_byte(o->out, '"');
-    ks_jaeger_trace_id(o->out, id, false);
+    if (o->proto_json) {
+        char be[16];
+        ks_put_be64(be, id.hi);
+        ks_put_be64(be + 8, id.lo);
+        ks_base64(o->out, ks_slice(be, sizeof be));
+    } else {
+        ks_jaeger_trace_id(o->out, id, false);
+    }
     ks_buf_byte(o->out, '"');
+}
+
+/* The name of an enumeration's value where names are wanted and there is one; 0 is left out. */
+static void enum_member(struct object *o, const char *name, uint32_t v, const char *const *names,
+                        uint32_t count)
+{
+    if (!o->proto_json || v >= count) {
+        number_member(o, name, v);
+    } else if (v) {
+        key(o, name);
+        ks_go_json_str(o->out, ks_slice_str(names[v]));
+    }
 }
 
 static void attributes_member(struct object *o, const struct ks_attrs *attrs)
@@ -223,7 +255,7 @@ static void links_member(struct object *o, const struct ks_span *s)
     for (uint32_t i = 0; i < s->link_count; i++) {
         const struct ks_span_link *l = &s->links[i];
         ks_buf_byte(o->out, i ? ',' : '[');
-        struct object e = open(o->out);
+        struct object e = open_as(o->out, o->proto_json);
         trace_id_member(&e, l->trace_id);
         span_id_member(&e, "spanId", l->span_id);
         text_member(&e, "traceState", l->state);
@@ -236,25 +268,29 @@ static void links_member(struct object *o, const struct ks_span *s)
     number_member(o, "droppedLinksCount", s->dropped_links);
 }
 
-static void span_json(const struct ks_span *s, struct ks_buf *out)
+static void span_json(const struct ks_span *s, bool proto_json, struct ks_buf *out)
 {
-    struct object o = open(out);
+    static const char *const kinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL",
+                                        "SPAN_KIND_SERVER",      "SPAN_KIND_CLIENT",
+                                        "SPAN_KIND_PRODUCER",    "SPAN_KIND_CONSUMER"};
+    static const char *const codes[] = {"STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"};
+    struct object o = open_as(out, proto_json);
     trace_id_member(&o, s->trace_id);
     span_id_member(&o, "spanId", s->span_id);
     text_member(&o, "traceState", s->state);
     span_id_member(&o, "parentSpanId", s->parent_id);
     number_member(&o, "flags", s->flags);
     text_member(&o, "name", s->name);
-    number_member(&o, "kind", s->kind);
+    enum_member(&o, "kind", s->kind, kinds, 6);
     time_member(&o, "startTimeUnixNano", s->start_ns);
     time_member(&o, "endTimeUnixNano", s->end_ns);
     attributes_member(&o, &s->attrs);
     events_member(&o, s);
     links_member(&o, s);
     key(&o, "status");
-    struct object st = open(out);
+    struct object st = open_as(out, proto_json);
     text_member(&st, "message", s->status_message);
-    number_member(&st, "code", s->status);
+    enum_member(&st, "code", s->status, codes, 3);
     ks_buf_str(out, "}}");
 }
 
@@ -278,8 +314,8 @@ static void close_text(struct ks_buf *out, const char *bracket, struct ks_slice 
     ks_buf_byte(out, '}');
 }
 
-ks_err ks_otlp_out_json(const struct ks_span *spans, size_t count, struct ks_arena *arena,
-                        bool *first, struct ks_buf *out)
+static ks_err all_json(const struct ks_span *spans, size_t count, bool proto_json,
+                       struct ks_arena *arena, bool *first, struct ks_buf *out)
 {
     struct order *o;
     KS_TRY(group(spans, count, arena, &o));
@@ -304,13 +340,25 @@ ks_err ks_otlp_out_json(const struct ks_span *spans, size_t count, struct ks_are
         }
         if (new_scope)
             scope_json(s->scope, out);
-        span_json(s, out);
+        span_json(s, proto_json, out);
     }
     if (count) {
         close_text(out, "]", spans[o[count - 1].at].scope->schema_url);
         close_text(out, "]", spans[o[count - 1].at].resource->schema_url);
     }
     return ks_buf_status(out);
+}
+
+ks_err ks_otlp_out_json(const struct ks_span *spans, size_t count, struct ks_arena *arena,
+                        bool *first, struct ks_buf *out)
+{
+    return all_json(spans, count, false, arena, first, out);
+}
+
+ks_err ks_otlp_out_proto_json(const struct ks_span *spans, size_t count, struct ks_arena *arena,
+                              bool *first, struct ks_buf *out)
+{
+    return all_json(spans, count, true, arena, first, out);
 }
 
 /* --- protobuf --- */

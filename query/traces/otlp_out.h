@@ -10,6 +10,9 @@
  */
 KS_NODISCARD ks_err ks_otlp_out_json(const struct ks_span *spans, size_t count,
                                      struct ks_arena *arena, bool *first, struct ks_buf *out);
+/* The same by protobuf's own mapping, as Tempo answers: ids in base64, enumerations by name. */
+KS_NODISCARD ks_err ks_otlp_out_proto_json(const struct ks_span *spans, size_t count,
+                                           struct ks_arena *arena, bool *first, struct ks_buf *out);
 /* Appends TracesData's resource_spans fields. */
 KS_NODISCARD ks_err ks_otlp_out_proto(const struct ks_span *spans, size_t count,
                                       struct ks_arena *arena, struct ks_buf *out);
