@@ -283,7 +283,7 @@ static ks_err kept_names(struct ksi_tempo *t, struct values *v, bool *ret_done)
         KS_TRY(add(&v->it, ks_slice_str(i ? ks_span_kind_name(i) : "unspecified"), V_KEYWORD));
     if (!services)
         return KS_OK;
-    KS_TRY(ks_trace_names(t->ring, t->tenant, &t->p, true, ks_slice("", 0), &t->req->arena, &list,
+    KS_TRY(ks_trace_names(t->store, t->tenant, &t->p, true, ks_slice("", 0), &t->req->arena, &list,
                           &count));
     for (size_t i = 0; i < count; i++)
         if (list[i].name.len)

@@ -17,7 +17,7 @@ enum { TRACE_ARENA_BYTES = 512 << 20, LIMIT = 20, SPANS_PER_SET = 3, SPANS_PER_S
 static ks_err begin(struct ksi_tempo *t, struct ks_http_request *req)
 {
     t->req = req;
-    t->ring = ks_trace_store_ring(ks_app_of(req)->traces);
+    t->store = ks_app_of(req)->traces;
     t->exact = true;
     t->q.cmp_count = 0;
     ks_arena_init(&t->arena, TRACE_ARENA_BYTES);
@@ -122,7 +122,7 @@ static ks_err look_at(struct ksi_tempo *t, struct ks_trace_id id, ksi_tempo_fn f
     struct ksi_tempo_hit h = {.id = id, .summary = &summary};
     *ret_hit = false;
     ks_arena_reset(&t->arena);
-    ks_err err = ks_traces_get(t->ring, t->tenant, id, &t->arena, &h.spans, &h.count, &hold);
+    ks_err err = ks_trace_store_get(t->store, t->tenant, id, &t->arena, &h.spans, &h.count, &hold);
     if (err != KS_OK)
         return err == KS_ENOTFOUND ? KS_OK : err; /* evicted meanwhile */
     h.count = ks_trace_filter_spans(&t->p, h.spans, h.count);
@@ -140,7 +140,7 @@ static ks_err look_at(struct ksi_tempo *t, struct ks_trace_id id, ksi_tempo_fn f
 }
 
 /*
- * The ring gives candidates, newest first; where the query asks more than the ring can look for,
+ * The store gives candidates, newest first; where the query asks more than it can look for,
  * more and more of them until there are enough. Traces that came meanwhile push those seen back.
  */
 ks_err ksi_tempo_each(struct ksi_tempo *t, size_t limit, ksi_tempo_fn fn, void *arg)
@@ -151,7 +151,7 @@ ks_err ksi_tempo_each(struct ksi_tempo *t, size_t limit, ksi_tempo_fn fn, void *
         struct ks_trace_id *ids;
         size_t count, from = 0;
         t->p.q.limit = ask;
-        KS_TRY(ks_traces_search(t->ring, t->tenant, &t->p.q, &t->req->arena, &ids, &count));
+        KS_TRY(ks_trace_store_search(t->store, t->tenant, &t->p.q, &t->req->arena, &ids, &count));
         if (seen_count) /* behind the last one seen */
             for (size_t i = 0; i < count; i++)
                 if (ks_trace_id_eq(ids[i], seen[seen_count - 1]))
@@ -281,7 +281,7 @@ static ks_err one_trace(struct ksi_tempo *t, bool v2)
     size_t count;
     if (!ks_jaeger_parse_trace_id(t->req->param, &id))
         return ks_fail(KS_EINVAL, "trace IDs can only contain up to 32 hex characters");
-    KS_TRY(ks_traces_get(t->ring, t->tenant, id, &t->arena, &spans, &count, &hold));
+    KS_TRY(ks_trace_store_get(t->store, t->tenant, id, &t->arena, &spans, &count, &hold));
     count = ks_trace_filter_spans(&t->p, spans, count);
     struct ks_slice accept = ks_http_header(t->req, "Accept");
     bool protobuf = ks_slice_has_prefix(accept, KS_SLICE_LIT("application/protobuf"));

@@ -8,7 +8,7 @@
 /* A request at work. */
 struct ksi_tempo {
     struct ks_http_request *req;
-    struct ks_traces *ring;
+    struct ks_trace_store *store;
     struct ks_tenant tenant;
     struct ks_trace_params p; /* access filters, then what the query lets the ring find */
     struct ks_traceql q;
