@@ -126,19 +126,22 @@ ks_err ksi_jaeger_model(enum ks_jaeger_profile profile, bool raw, const struct k
 
 enum { NEAR = 1024 }; /* processes looked at: a trace of more has some of them twice */
 
-static bool resources_equal(const struct ks_resource *a, const struct ks_resource *b)
+bool ksi_same_attrs(const struct ks_attrs *a, const struct ks_attrs *b)
 {
-    if (a == b)
-        return true;
-    if (a->attrs.count != b->attrs.count)
+    if (a->count != b->count)
         return false;
-    for (uint32_t i = 0; i < a->attrs.count; i++) {
-        const struct ks_attr *x = &a->attrs.items[i], *y = &b->attrs.items[i];
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct ks_attr *x = &a->items[i], *y = &b->items[i];
         if (x->type != y->type || !ks_slice_eq(x->key, y->key) || !ks_slice_eq(x->text, y->text) ||
             x->number != y->number || x->real != y->real)
             return false;
     }
     return true;
+}
+
+static bool resources_equal(const struct ks_resource *a, const struct ks_resource *b)
+{
+    return a == b || ksi_same_attrs(&a->attrs, &b->attrs);
 }
 
 size_t ksi_process_number(struct ks_jaeger_processes *p, const struct ks_resource *r,

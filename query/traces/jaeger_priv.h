@@ -37,6 +37,8 @@ KS_NODISCARD ks_err ksi_jaeger_adjust(struct ksi_jaeger_trace *t, enum ks_jaeger
 /* A list's attributes by key. */
 KS_NODISCARD ks_err ksi_sorted_attrs(const struct ks_attrs *a, struct ks_arena *arena,
                                      struct ks_attrs *ret);
+/* Equal, in the same order. */
+bool ksi_same_attrs(const struct ks_attrs *a, const struct ks_attrs *b);
 ks_err ksi_vt_trace(const struct ksi_jaeger_trace *t, struct ks_jaeger_processes *p,
                     struct ks_arena *arena, struct ks_buf *out);
 /* The number of a process, from 1; a new one is added. 0: no memory. */

@@ -4,7 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/num.h"
-#include "query/traces/jaeger.h"
+#include "query/traces/jaeger_priv.h"
 #include "storage/traces/any_value.h"
 
 enum { NEAR = 512 }; /* how far back the same resource is looked for: beyond it just stands twice */
@@ -25,6 +25,19 @@ static int by_group(const void *a, const void *b)
     return (x->at > y->at) - (x->at < y->at);
 }
 
+/* Spans read from disk have a copy each. */
+static bool same_resource(const struct ks_resource *a, const struct ks_resource *b)
+{
+    return a == b ||
+           (ks_slice_eq(a->schema_url, b->schema_url) && ksi_same_attrs(&a->attrs, &b->attrs));
+}
+static bool same_scope(const struct ks_scope *a, const struct ks_scope *b)
+{
+    return a == b ||
+           (ks_slice_eq(a->name, b->name) && ks_slice_eq(a->version, b->version) &&
+            ks_slice_eq(a->schema_url, b->schema_url) && ksi_same_attrs(&a->attrs, &b->attrs));
+}
+
 static ks_err group(const struct ks_span *spans, size_t count, struct ks_arena *arena,
                     struct order **ret)
 {
@@ -35,9 +48,9 @@ static ks_err group(const struct ks_span *spans, size_t count, struct ks_arena *
         o[i] = (struct order){i, i, i};
         /* Distinct ones are few and near: spans come in runs of a process. */
         for (size_t k = i; k-- > 0 && i - k <= NEAR;)
-            if (spans[k].resource == spans[i].resource) {
+            if (same_resource(spans[k].resource, spans[i].resource)) {
                 o[i].resource = o[k].resource;
-                if (spans[k].scope == spans[i].scope) {
+                if (same_scope(spans[k].scope, spans[i].scope)) {
                     o[i].scope = o[k].scope;
                     break;
                 }

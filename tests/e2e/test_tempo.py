@@ -165,6 +165,22 @@ def access(s):
     assert s.get("main", f"{BASE}/search?extra_filters=bogus")[0] == 400
 
 
+def history():
+    """What the ring has evicted is found on disk, each trace once and in order."""
+    s = Server("-traces.maxTraces=50", "-traces.retentionPeriod=7d")
+    try:
+        now = time.time_ns()
+        fill(s, now)
+        assert [x["traceID"] for x in search(s, q='{ name = "query" } && { status = error }')] == [TID.hex()]
+        assert len(s.json("main", f"{BASE}/traces/{TID.hex()}")["batches"]) == 2
+        assert len(search(s, q="{ .i < 7 }", limit=50)) == 7
+        ids = [x["traceID"] for x in search(s, q="{}", limit=1000)]
+        assert len(ids) == len(set(ids)) == 601, (len(ids), len(set(ids)))
+        assert s.json("main", BASE + "/search/tag/service.name/values")["tagValues"] == ["many", "pg", "shop"]
+    finally:
+        s.close()
+
+
 def main():
     s = Server()
     try:
@@ -177,6 +193,7 @@ def main():
         access(s)
     finally:
         s.close()
+    history()
     print("tempo: all as expected")
 
 
