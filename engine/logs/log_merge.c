@@ -1,7 +1,7 @@
 /*
- * Merging parts of one day: L0 as flushed → L1 when there are enough of them → one part when the
- * day is closed. Rows that were deleted or have expired by a rule are left behind. What is merged
- * is read and written block by block; publishing replaces the sources at once.
+ * Merging parts of one day: L0 as flushed → L1 when there are enough of them → few parts, or one,
+ * when the day is closed. Rows that were deleted or have expired by a rule are left behind. What is
+ * merged is read and written block by block; publishing replaces the sources at once.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +20,8 @@ enum {
     CLOSED_AFTER_MS = 3600000, /* late rows have come by then */
     REWRITE_PERMILLE = 250,    /* of the rows must be gone for a part to be written anew */
     TOP_LEVEL = 2,
+    BALANCE = 4,             /* a part may be so many times as large as those merged into it */
+    SMALL_BYTES = 256 << 10, /* not worth sparing */
 };
 #define MERGED_BYTES_MAX (8ull << 30)
 
@@ -268,6 +270,44 @@ static bool take(struct merge *m, const struct ksi_lpart_list *l, int64_t day, u
     return m->count >= least || (m->count && least == 1);
 }
 
+static int by_bytes(const void *a, const void *b)
+{
+    const struct source *x = a, *y = b;
+    return (x->view.part->bytes > y->view.part->bytes) -
+           (x->view.part->bytes < y->view.part->bytes);
+}
+
+/*
+ * Parts of a closed day: the most of the smallest whose largest is not much larger than the others
+ * together. So late rows that trickle in do not write the whole day anew each time.
+ */
+static bool take_balanced(struct merge *m, const struct ksi_lpart_list *l, int64_t day)
+{
+    struct source all[256];
+    uint64_t bytes = 0;
+    size_t n = 0, best = 0;
+    for (size_t i = 0; i < l->count && n < 256; i++) {
+        struct ksi_lpart *p = l->views[i].part;
+        if (p->day == day && p->bytes < MERGED_BYTES_MAX / 2)
+            all[n++] = (struct source){.view = l->views[i]};
+    }
+    qsort(all, n, sizeof *all, by_bytes);
+    for (size_t i = 0; i < n && i < SOURCES_MAX; i++) {
+        uint64_t largest = all[i].view.part->bytes;
+        if (bytes + largest > MERGED_BYTES_MAX)
+            break;
+        if (i && (bytes * BALANCE >= largest || bytes + largest <= SMALL_BYTES))
+            best = i + 1;
+        bytes += largest;
+    }
+    if (!best)
+        return false;
+    qsort(all, best, sizeof *all, by_id);
+    memcpy(m->src, all, best * sizeof *all);
+    m->count = best;
+    return true;
+}
+
 static bool is_closed(int64_t day, int64_t now_ms)
 {
     return now_ms > (day + 1) * KS_MS_DAY + CLOSED_AFTER_MS;
@@ -292,7 +332,7 @@ static bool pick(struct merge *m, const struct ksi_lpart_list *l)
                 return true;
             }
         }
-        if (closed && take(m, l, day, TOP_LEVEL, 2)) {
+        if (closed && take_balanced(m, l, day)) {
             m->level = TOP_LEVEL;
             return true;
         }

@@ -18,6 +18,7 @@
 #include "engine/logs/log_store.h"
 #include "log_rows.h"
 #include "sys/clock.h"
+#include "sys/rand.h"
 #include "sys/vfs.h"
 
 #define T0     1790000000000ll /* ms; within the retention of a frozen clock */
@@ -422,6 +423,39 @@ static void old_days_leave(void **state)
     expect(f, NULL, now);
 }
 
+/* Late rows of a day that is over, a few with each flush: what is merged stays in proportion. */
+static void late_rows_do_not_rewrite_the_day(void **state)
+{
+    struct fixture *f = *state;
+    struct ks_tenant t = {0, 0};
+    enum { ROWS = 60000, LATE = 40 };
+    static char text[ROWS][48];
+    uint64_t rng = 3;
+    for (size_t i = 0; i < ROWS; i++) {
+        snprintf(text[i], sizeof text[i], "_msg=%016llx%016llx",
+                 (unsigned long long)ks_rng_next(&rng), (unsigned long long)ks_rng_next(&rng));
+        log_row(&f->b, t, "a=b", NS(-2 * 86400000ll) + (int64_t)i, text[i]);
+        if (i % 1000 == 999)
+            put(f);
+    }
+    assert_int_equal(ks_log_store_merge(f->s, ""), KS_OK);
+    uint64_t before = stats(f).merged_rows_total;
+    for (int i = 0; i < LATE; i++) {
+        log_row(&f->b, t, "a=b", NS(-2 * 86400000ll) + i, text[i]);
+        put(f);
+        assert_int_equal(ks_log_store_flush(f->s), KS_OK);
+        for (int k = 0; k < 3; k++)
+            assert_int_equal(ks_engine_tick(f->e), KS_OK);
+    }
+    struct ks_log_store_stats st = stats(f);
+    if (st.merged_rows_total - before >= ROWS)
+        fail_msg("%llu rows merged, data %llu parts %llu",
+                 (unsigned long long)(st.merged_rows_total - before),
+                 (unsigned long long)st.data_bytes, (unsigned long long)st.part_count);
+    assert_true(st.part_count < 8);
+    assert_int_equal(st.part_rows, ROWS + LATE);
+}
+
 static void rules_shorten_the_life_of_streams(void **state)
 {
     struct fixture *f = *state;
@@ -524,6 +558,7 @@ int main(void)
         TEST(deleted_rows_are_hidden_then_gone),
         TEST(merged_parts_say_the_same),
         TEST(old_days_leave),
+        TEST(late_rows_do_not_rewrite_the_day),
         TEST(rules_shorten_the_life_of_streams),
         TEST(snapshots_open_as_stores),
         TEST(damaged_parts_are_set_aside),
