@@ -144,6 +144,13 @@ def reads(now):
             ("/v3/trace-summaries", {"query.service_name": "bank", "query.start_time_min": "2020-01-01T00:00:00Z", "query.start_time_max": "2099-01-01T00:00:00Z"}),
             *[("/metrics/" + m, {"service": ["shop", "bank"], "groupByOperation": "true", "quantile": "0.5", "spanKind": ["server", "client"],
                                  "endTs": now // 10 ** 6 + 10000}) for m in ("latencies", "calls", "errors")]]]
+    tempo = "/select/tempo/api"
+    r += [(tempo + p, a) for p, a in [
+        ("/search", {"q": "{}"}), ("/search", {"q": '{resource.service.name="bank"}'}), ("/search", {"q": '{name="secret-b-root"}'}),
+        ("/search", {"q": '{resource.service.name="shop"}'}), ("/traces/" + TID_AB.hex(), {}), ("/traces/" + TID_B.hex(), {}),
+        ("/v2/traces/" + TID_AB.hex(), {}), ("/search/tags", {}), ("/v2/search/tags", {}), ("/search/tag/service.name/values", {}),
+        ("/search/tag/name/values", {}), ("/v2/search/tag/resource.service.name/values", {}), ("/v2/search/tag/name/values", {}),
+        ("/v2/search/tag/span.who/values", {})]]
     return [(x[0], x[1], x[2] if len(x) > 2 else "main") for x in r]
 
 
