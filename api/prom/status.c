@@ -341,8 +341,8 @@ static ks_err compile(struct ks_http_request *req, const struct ks_select_opts *
 }
 
 /*
- * query is read as a selector; of any other expression nothing is known to match, and the answer is
- * empty, as VictoriaMetrics' is.
+ * Of all series that some selector of the expression matches, as Prometheus has it: a dashboard
+ * sends its panel's query. What cannot be parsed has none, as VictoriaMetrics never has.
  */
 ks_err ks_prom_exemplars(struct ks_http_request *req)
 {
@@ -355,8 +355,10 @@ ks_err ks_prom_exemplars(struct ks_http_request *req)
     struct ks_selector *parsed;
     size_t parsed_count;
     struct ks_slice query = ks_http_arg(req, "query");
+    enum ks_dialect dialect = ctx.app->cfg.strict_dialect ? KS_PROMQL_STRICT : KS_METRICSQL;
     if (query.len &&
-        ks_promql_parse_selector(query, &req->arena, &parsed, &parsed_count) == KS_OK) {
+        ks_promql_selectors(query, dialect, &req->arena, &parsed, &parsed_count) == KS_OK &&
+        parsed_count) {
         KS_TRY(ks_prom_and_filters(&ctx, parsed, parsed_count, &sel));
         ks_err err = compile(req, &sel, &q.compiled, &n);
         if (err == KS_OK)

@@ -120,6 +120,10 @@ KS_NODISCARD ks_err ks_promql_exec(struct ks_engine *engine, const struct ks_pro
 /* One selector text like {a="b"} or foo{a="b" or c="d"} → AND-lists (match[], extra_filters). */
 KS_NODISCARD ks_err ks_promql_parse_selector(struct ks_slice text, struct ks_arena *arena,
                                              struct ks_selector **ret, size_t *ret_count);
+/* The AND-lists of all selectors of any expression, at most 1000 of them. */
+KS_NODISCARD ks_err ks_promql_selectors(struct ks_slice text, enum ks_dialect dialect,
+                                        struct ks_arena *arena, struct ks_selector **ret,
+                                        size_t *ret_count);
 /* Canonical and pretty text; the AST as Prometheus' parse_query JSON. */
 KS_NODISCARD ks_err ks_promql_format(struct ks_slice query, enum ks_dialect dialect, bool pretty,
                                      struct ks_buf *out);

@@ -85,6 +85,10 @@ def otlp_exemplars(s):
     got = [(r, v) for r, v, _ in exemplars_of(s, "sizes_bucket")]
     assert got == [("1.000e+00...1.189e+00", 1.1), ("5.946e-01...7.071e-01", 0.65)] and {r for r, _ in got} <= ranges, (got, ranges)
     assert [v for _, v, _ in exemplars_of(s, "sizes_count")] == [50], "a value in no bucket"
+    # A panel's whole query, as Grafana sends it.
+    panel = 'histogram_quantile(0.9, sum(rate(latency_bucket{le!="10"}[5m])) by (le)) / 2 > bool 0 or increase(requests[1m])'
+    assert [v for _, v, _ in exemplars_of(s, panel)] == [1.5, 2, 3, 99, 0.5], exemplars_of(s, panel)
+    assert exemplars_of(s, "1 + time()") == [] and exemplars_of(s, "sum(nothing)") == [] and exemplars_of(s, "sum(") == []
     # JSON writes ids in hex.
     doc = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "js", "gauge": {"dataPoints": [{"timeUnixNano": str(now), "asInt": "3", "exemplars": [
         {"timeUnixNano": str(now), "asInt": "3", "traceId": tid.hex(), "spanId": "07" * 8, "filteredAttributes": [{"key": "k", "value": {"stringValue": "v"}}]}]}]}}]}]}]}
