@@ -272,10 +272,45 @@ static ks_err choose_rows(struct ksi_lq_worker *w, uint64_t *bits)
     return KS_OK;
 }
 
+static bool any_text(void *arg, struct ks_slice v)
+{
+    return v.len > 0;
+}
+
+/* Tells the first stage how many rows have each field; no column is read for it. */
+static ks_err count_names(struct ksi_lq_worker *w, const uint64_t *bits)
+{
+    static const char *const always[] = {"_time", "_stream", "_stream_id"};
+    const struct ks_log_pred pred = {.match = any_text, .not_empty = true};
+    struct ks_lq_stage *first = w->run->stages[0];
+    size_t words = KS_ROW_WORDS(w->view.row_count), count;
+    uint64_t *has = ks_arena_array(&w->arena, words, sizeof *has);
+    const struct ks_slice *names;
+    if (!has)
+        return ks_arena_err(&w->arena);
+    if (w->run->x.source->narrow)
+        KS_TRY(w->run->x.source->narrow(w->block, bits));
+    KS_TRY(w->run->x.source->names(w->block, &names, &count));
+    for (size_t i = 0; i < 3; i++)
+        if (!hidden(w->run, ks_slice_str(always[i])))
+            KS_TRY(first->ops->count_name(first, w->number, ks_slice_str(always[i]),
+                                          count_bits(bits, w->view.row_count)));
+    for (size_t i = 0; i < count; i++) {
+        memcpy(has, bits, words * sizeof *has);
+        KS_TRY(view_filter(&w->view, names[i], &pred, has));
+        uint64_t rows = count_bits(has, w->view.row_count);
+        if (rows)
+            KS_TRY(first->ops->count_name(first, w->number, names[i], rows));
+    }
+    return KS_OK;
+}
+
 static ks_err push_rows(struct ksi_lq_worker *w, uint64_t *bits)
 {
     struct ksi_lq_run *run = w->run;
     struct ks_lq_rows rows;
+    if (run->stages[0]->ops->count_name)
+        return count_names(w, bits);
     if (run->newest_early) {
         const int64_t *times;
         KS_TRY(run->x.source->times(w->block, &times));

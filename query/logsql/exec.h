@@ -91,13 +91,15 @@ struct ks_lq_stage_ops {
      * be NULL. wants: false when it has no use for that column any more. choose_by: the columns by
      * which it can tell rows it will never hand on; choose: clears their bits (rows: of those
      * columns alone). time_bar: rows older (oldest: newer) than *ret_ns are of no use to that
-     * worker.
+     * worker. count_name: instead of rows it takes, per block and field, how many rows have it.
      */
     bool (*wants)(struct ks_lq_stage *s, unsigned worker, struct ks_slice name);
     bool (*choose_by)(struct ks_lq_stage *s, struct ks_arena *arena, struct ks_lq_names *ret);
     ks_err (*choose)(struct ks_lq_stage *s, unsigned worker, const struct ks_lq_rows *rows,
                      uint64_t *bits);
     bool (*time_bar)(struct ks_lq_stage *s, unsigned worker, bool *ret_oldest, int64_t *ret_ns);
+    ks_err (*count_name)(struct ks_lq_stage *s, unsigned worker, struct ks_slice name,
+                         uint64_t rows);
 };
 
 /* The head of every stage: embed it first. */

@@ -18,7 +18,10 @@ struct hints {
     size_t count, cap;
     struct ks_slice literal, *literals; /* the longest; all of two bytes and more */
     size_t literal_count, literal_cap;
+    const struct ks_slice *any; /* one of these, each of two bytes and more */
+    size_t any_count;
 };
+enum { ANY_MAX = 32 };
 
 /* Tokens of a text that stands whole in the value. open_left: a word may go on before it. */
 static ks_err add_text(struct hints *h, struct ks_slice s, bool open_left, bool open_right)
@@ -96,12 +99,24 @@ static bool is_plain(struct ks_slice re)
     return re.len > 0;
 }
 
-/* Runs of plain characters outside of groups, that no quantifier makes optional. */
+/* Forms the walks below do not know: flags, names, \Q…\E, [[:alpha:]]. */
+static bool is_odd(struct ks_slice re)
+{
+    for (size_t i = 0; i + 1 < re.len; i++) {
+        if (re.ptr[i] == '\\' && re.ptr[i + 1] == 'Q')
+            return true;
+        if (re.ptr[i] == '[' && re.ptr[i + 1] == ':')
+            return true;
+        if (re.ptr[i] == '(' && re.ptr[i + 1] == '?' && (i + 2 >= re.len || re.ptr[i + 2] != ':'))
+            return true;
+    }
+    return false;
+}
+
+/* Runs of plain characters outside of groups, that no quantifier makes optional. No | outside of
+ * groups. */
 static ks_err regexp_hints(struct hints *h, struct ks_slice re)
 {
-    if (!re.len || memchr(re.ptr, '|', re.len) || memmem(re.ptr, re.len, "(?", 2) ||
-        memmem(re.ptr, re.len, "\\Q", 2))
-        return KS_OK;
     struct scan s = {h, ks_arena_alloc(h->arena, re.len), 0};
     size_t depth = 0;
     if (!s.run)
@@ -141,6 +156,47 @@ static ks_err regexp_hints(struct hints *h, struct ks_slice re)
         i++;
     }
     return end_run(&s);
+}
+
+/* Behind the alternative that begins at re[i]: at a | outside of groups, or the end. */
+static size_t alternative_end(struct ks_slice re, size_t i)
+{
+    size_t depth = 0;
+    while (i < re.len && (re.ptr[i] != '|' || depth)) {
+        if (re.ptr[i] == '[') {
+            i = skip_class(re, i);
+            continue;
+        }
+        if (re.ptr[i] == '\\')
+            i++;
+        else if (re.ptr[i] == '(')
+            depth++;
+        else if (re.ptr[i] == ')' && depth)
+            depth--;
+        i++;
+    }
+    return i < re.len ? i : re.len;
+}
+
+/* a|b: the longest text of each alternative; nothing when one has none. */
+static ks_err any_of_hints(struct hints *h, struct ks_slice re)
+{
+    size_t count = 0, cap = 0;
+    struct ks_slice *any = NULL;
+    for (size_t i = 0; i <= re.len;) {
+        size_t end = alternative_end(re, i);
+        struct hints one = {.arena = h->arena};
+        if (end > i)
+            KS_TRY(regexp_hints(&one, ks_slice(re.ptr + i, end - i)));
+        if (one.literal.len < 2 || count == ANY_MAX)
+            return KS_OK;
+        KS_TRY(ks_arena_grow(h->arena, (void **)&any, &cap, count + 1, sizeof *any));
+        any[count++] = one.literal;
+        i = end + 1;
+    }
+    h->any = any;
+    h->any_count = count;
+    return KS_OK;
 }
 
 /* --- patterns --- */
@@ -197,14 +253,29 @@ static ks_err value_hints(struct hints *h, const struct ks_lq_filter *f)
     return KS_OK;
 }
 
+/* One of the values stands whole in each text that matches. */
+static ks_err any_value_hints(struct hints *h, const struct ks_lq_filter *f)
+{
+    if (f->values.count > ANY_MAX)
+        return KS_OK;
+    for (size_t i = 0; i < f->values.count; i++)
+        if (f->values.items[i].len < 2)
+            return KS_OK;
+    h->any = f->values.items;
+    h->any_count = f->values.count;
+    return KS_OK;
+}
+
 static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
 {
     const struct ks_lq_filter *f = l->f;
     switch (f->kind) {
     case KS_LQ_F_PHRASE:
+        l->pred.only_empty = f->text.len == 0;
         l->pred.phrase = true; /* the literal is the whole phrase */
         return add_text(h, f->text, false, false);
     case KS_LQ_F_PREFIX:
+        l->pred.not_empty = f->text.len == 0;
         l->pred.prefix = true;
         return add_text(h, f->text, false, true);
     case KS_LQ_F_EXACT_PREFIX:
@@ -213,6 +284,7 @@ static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
         l->pred.substring = true;
         return add_text(h, f->text, true, true);
     case KS_LQ_F_EXACT:
+        l->pred.only_empty = f->text.len == 0;
         l->pred.exact = &f->text;
         l->pred.exact_count = 1;
         return add_text(h, f->text, false, false);
@@ -225,7 +297,7 @@ static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
             l->pred.exact = f->values.items;
             l->pred.exact_count = f->values.count;
         }
-        return f->values.count == 1 ? value_hints(h, f) : KS_OK;
+        return f->values.count == 1 ? value_hints(h, f) : any_value_hints(h, f);
     case KS_LQ_F_RANGE:
         l->pred.has_range = true;
         l->pred.range_min = f->min;
@@ -236,6 +308,10 @@ static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
             l->pred.substring = true;
             return add_text(h, f->text, true, true);
         }
+        if (!f->text.len || is_odd(f->text))
+            return KS_OK;
+        if (alternative_end(f->text, 0) < f->text.len)
+            return any_of_hints(h, f->text);
         return regexp_hints(h, f->text);
     default:
         return KS_OK;
@@ -251,6 +327,8 @@ ks_err ksi_lq_hints(struct ksi_lq_leaf *l, struct ks_arena *arena)
     l->pred.literal = h.literal;
     l->pred.literals = h.literals;
     l->pred.literal_count = h.literal_count;
+    l->pred.any = h.any;
+    l->pred.any_count = h.any_count;
     if (!h.literal_count && h.literal.len) { /* of one byte each */
         l->pred.literals = &l->pred.literal;
         l->pred.literal_count = 1;

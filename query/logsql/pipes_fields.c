@@ -161,31 +161,37 @@ static uint64_t rows_with_value(const struct ksi_lq_texts *t, uint32_t rows)
     return n;
 }
 
-static ks_err names_push(struct ks_lq_stage *stage, unsigned worker, const struct ks_lq_rows *rows)
+static ks_err add_name(struct ks_lq_stage *stage, unsigned worker, struct ks_slice name,
+                       uint64_t rows)
 {
     struct describe *d = (struct describe *)stage;
     struct worker *w = &d->workers[worker];
     const struct ks_slice filter = d->pipe->u.map.arg;
+    struct field *f;
+    if (d->pipe->u.map.has_arg && filter.len &&
+        (name.len < filter.len || !memmem(name.ptr, name.len, filter.ptr, filter.len)))
+        return KS_OK;
+    KS_TRY(field_of(w, name, &f));
+    f->hits += rows;
+    return describe_charge(d, w);
+}
+
+static ks_err names_push(struct ks_lq_stage *stage, unsigned worker, const struct ks_lq_rows *rows)
+{
+    struct worker *w = &((struct describe *)stage)->workers[worker];
     ks_arena_reset(&w->scratch);
     for (uint32_t k = 0; k < rows->col_count; k++) {
         const struct ks_lq_col *col = &rows->cols[k];
         struct ksi_lq_texts t;
-        struct field *f;
         uint64_t hits = rows->row_count;
-        if (d->pipe->u.map.has_arg && filter.len &&
-            (col->name.len < filter.len ||
-             !memmem(col->name.ptr, col->name.len, filter.ptr, filter.len)))
-            continue;
         if (col->kind != KS_LQ_TIMES) {
             KS_TRY(ksi_lq_texts(col, rows->row_count, &w->scratch, &t));
             hits = rows_with_value(&t, rows->row_count);
         }
-        if (!hits)
-            continue;
-        KS_TRY(field_of(w, col->name, &f));
-        f->hits += hits;
+        if (hits)
+            KS_TRY(add_name(stage, worker, col->name, hits));
     }
-    return describe_charge(d, w);
+    return KS_OK;
 }
 
 static ks_err names_finish(struct ks_lq_stage *stage)
@@ -214,8 +220,11 @@ static ks_err names_finish(struct ks_lq_stage *stage)
     ks_free(t.values[0]);
     return err;
 }
-static const struct ks_lq_stage_ops names_ops = {
-    .name = "field_names", .push = names_push, .finish = names_finish, .free = describe_free};
+static const struct ks_lq_stage_ops names_ops = {.count_name = add_name,
+                                                 .name = "field_names",
+                                                 .push = names_push,
+                                                 .finish = names_finish,
+                                                 .free = describe_free};
 
 ks_err ksi_lq_make_field_names(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                                struct ks_lq_stage *next, struct ks_lq_stage **ret)

@@ -10,7 +10,7 @@
 #include "storage/logs/block_read_priv.h"
 #include "storage/logs/token.h"
 
-enum { EXACT_NUMBERS = 64 };
+enum { EXACT_NUMBERS = 64, EXACT_BLOOM = 256 };
 
 /* --- tokens --- */
 
@@ -22,25 +22,45 @@ static bool all_digits(struct ks_slice s)
     return true;
 }
 
+static bool may_have(const struct ksi_column *c, struct ks_slice bloom, struct ks_slice token)
+{
+    return (c->dir->bloom_without_numbers && all_digits(token)) ||
+           ks_bloom_may_have(bloom, ks_token_hash(token));
+}
+
+/* Whether the value may be there: all its tokens are. */
+static bool may_have_value(const struct ksi_column *c, struct ks_slice bloom, struct ks_slice value)
+{
+    struct ks_slice token;
+    size_t at = 0;
+    while (ks_token_next(value, &at, &token))
+        if (!may_have(c, bloom, token))
+            return false;
+    return true;
+}
+
 /* Whether the filter of the column rules the predicate out. */
 static ks_err ruled_out(struct ks_lblock *b, const struct ksi_column *c,
                         const struct ks_log_pred *pred, bool *ret)
 {
     struct ks_slice bloom;
+    bool values = pred->exact && pred->exact_count <= EXACT_BLOOM;
     *ret = false;
-    if (!c->dir->bloom_len || !pred->token_count)
+    if (!c->dir->bloom_len || (!pred->token_count && !values))
         return KS_OK;
     KS_TRY(ksi_lblock_bloom(b, &bloom));
     if (c->dir->bloom_at > bloom.len || c->dir->bloom_len > bloom.len - c->dir->bloom_at)
         return ks_fail(KS_ECORRUPT, "%s: log block %zu: filter out of range",
                        ks_part_path(b->part->file), b->index);
     bloom = ks_slice(bloom.ptr + c->dir->bloom_at, c->dir->bloom_len);
-    for (size_t i = 0; i < pred->token_count && !*ret; i++) {
-        struct ks_slice t = pred->tokens[i];
-        if (c->dir->bloom_without_numbers && all_digits(t))
-            continue;
-        *ret = !ks_bloom_may_have(bloom, ks_token_hash(t));
-    }
+    for (size_t i = 0; i < pred->token_count && !*ret; i++)
+        *ret = !may_have(c, bloom, pred->tokens[i]);
+    if (*ret || !values)
+        return KS_OK;
+    for (size_t i = 0; i < pred->exact_count; i++)
+        if (may_have_value(c, bloom, pred->exact[i]))
+            return KS_OK;
+    *ret = true;
     return KS_OK;
 }
 
@@ -233,6 +253,17 @@ static bool none_set(const uint64_t *bits, uint32_t rows)
     return !any;
 }
 
+/* Whether a row has the column is all that is asked: stored values are never empty. */
+static ks_err filter_presence(struct ks_lblock *b, struct ksi_column *c, bool has, uint64_t *bits)
+{
+    const uint64_t *present;
+    KS_TRY(ksi_column_parse(b, c));
+    KS_TRY(ksi_column_present(b, c, &present));
+    for (size_t w = 0; w < KS_ROW_WORDS(b->rows); w++)
+        bits[w] &= !present ? (has ? ~0ull : 0) : has ? present[w] : ~present[w];
+    return KS_OK;
+}
+
 ks_err ks_lblock_filter(struct ks_lblock *b, struct ks_slice name, const struct ks_log_pred *pred,
                         uint64_t *bits)
 {
@@ -247,6 +278,8 @@ ks_err ks_lblock_filter(struct ks_lblock *b, struct ks_slice name, const struct 
     }
     if (none_set(bits, b->rows))
         return KS_OK;
+    if (pred->not_empty || pred->only_empty)
+        return filter_presence(b, c, pred->not_empty, bits);
     KS_TRY(ruled_out(b, c, pred, &out));
     if (out && !pred->match_empty) {
         memset(bits, 0, KS_ROW_WORDS(b->rows) * 8);

@@ -22,6 +22,8 @@ static bool may_be_in_variable(struct ks_slice token)
     return true;
 }
 
+enum { ANY_MAX = 32 };
+
 enum verdict {
     NONE,
     ALL,
@@ -161,15 +163,42 @@ static ks_err narrow(struct filter *f, uint32_t id)
     return KS_OK;
 }
 
+/* Rows that hold one of some texts. */
+static ks_err narrow_any(struct filter *f, uint32_t id)
+{
+    const struct ks_log_pred *p = f->pred;
+    size_t words = KS_ROW_WORDS(f->n->templates->items[id].rows);
+    uint64_t *one = ks_arena_array(&f->b->arena, words + 1, sizeof *one);
+    uint64_t *sum = ks_arena_zalloc(&f->b->arena, (words + 1) * sizeof *sum), any = 0;
+    if (!one || !sum)
+        return ks_arena_err(&f->b->arena);
+    for (size_t i = 0; i < p->any_count; i++) {
+        enum ksi_found found;
+        for (size_t w = 0; w < words; w++)
+            one[w] = f->masks[id][w] & ~sum[w];
+        KS_TRY(ksi_search_template(f->n, id, p->any[i], &f->b->pages, &f->b->arena, one, &found));
+        if (found == KSI_FOUND_ALL || found == KSI_FOUND_UNKNOWN)
+            return KS_OK; /* each row of it is to be asked */
+        for (size_t w = 0; found == KSI_FOUND_SOME && w < words; w++)
+            sum[w] |= one[w];
+    }
+    for (size_t w = 0; w < words; w++)
+        any |= sum[w];
+    f->verdicts[id] = any ? ASK_SOME : NONE;
+    f->masks[id] = sum;
+    return KS_OK;
+}
+
 static ks_err narrow_all(struct filter *f)
 {
-    if (!f->pred->literal_count)
+    bool any = f->pred->any_count > 0 && f->pred->any_count <= ANY_MAX;
+    if (!f->pred->literal_count && !any)
         return KS_OK;
     KS_TRY(ksi_template_children(f->n, &f->b->arena));
     KS_TRY(make_masks(f));
     for (uint32_t id = 0; id <= f->n->templates->count; id++)
         if (f->verdicts[id] == ASK)
-            KS_TRY(narrow(f, id));
+            KS_TRY(f->pred->literal_count ? narrow(f, id) : narrow_any(f, id));
     return KS_OK;
 }
 

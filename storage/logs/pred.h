@@ -18,6 +18,8 @@ struct ks_log_pred {
     ks_text_fn match;
     void *arg;
     bool match_empty; /* the answer for "", which absent fields have */
+    /* It matches every text but "" / nothing but "": presence tells. */
+    bool not_empty, only_empty;
     /*
      * Tokens that every matching value contains whole. A token is a maximal run of ASCII letters,
      * digits and '_'; bytes above 127 separate (storage/logs/token.h), so that hints are sound for
@@ -29,6 +31,9 @@ struct ks_log_pred {
     /* All texts known to stand in every matching value, in any order; `literal` is among them. */
     const struct ks_slice *literals;
     size_t literal_count;
+    /* Every matching value contains one of these; NULL: not known. */
+    const struct ks_slice *any;
+    size_t any_count;
     /*
      * What the literal says beyond that, so that a template can answer for all its rows. substring:
      * a value matches if and only if it contains the literal (which is the only one then). phrase:
