@@ -16,6 +16,7 @@ start() {
   until curl -fs -o /dev/null "http://127.0.0.1:$port/select/jaeger/api/services"; do sleep 0.01; done
 }
 metric() { curl -fs "http://127.0.0.1:$port/metrics" | sed -n "s/^$1 //p"; }
+cpu_s() { awk '{print ($14 + $15) / 100}' "/proc/$pid/stat"; }
 metric_ms() { metric "kofstore_traces_$1" | awk '{print $1 * 1000}'; }
 start
 "$build/bench/bench_load" traces --port="$port" --pid="$pid" "$@"
@@ -27,11 +28,11 @@ wait $pid 2>/dev/null || true
 t0=$(date +%s%N)
 start
 t1=$(date +%s%N)
-echo "{\"stage\":\"restart after kill -9\",\"ms\":$(((t1 - t0) / 1000000)),\"load_s\":$(metric kofstore_traces_load_duration_seconds),\"records\":$(metric kofstore_traces_replayed_records_total),\"spans\":$(metric kofstore_traces_spans)}"
+echo "{\"stage\":\"restart after kill -9\",\"ms\":$(((t1 - t0) / 1000000)),\"cpu_s\":$(cpu_s),\"load_s\":$(metric kofstore_traces_load_duration_seconds),\"records\":$(metric kofstore_traces_replayed_records_total),\"spans\":$(metric kofstore_traces_spans)}"
 curl -fs -X POST "http://127.0.0.1:$port/internal/force_flush" >/dev/null || true
 kill $pid
 wait $pid 2>/dev/null || true
 t0=$(date +%s%N)
 start
 t1=$(date +%s%N)
-echo "{\"stage\":\"restart after a clean stop\",\"ms\":$(((t1 - t0) / 1000000)),\"load_s\":$(metric kofstore_traces_load_duration_seconds),\"file_bytes\":$(stat -c %s "$data/traces/ring.snap")}"
+echo "{\"stage\":\"restart after a clean stop\",\"ms\":$(((t1 - t0) / 1000000)),\"cpu_s\":$(cpu_s),\"load_s\":$(metric kofstore_traces_load_duration_seconds),\"file_bytes\":$(stat -c %s "$data/traces/ring.snap")}"

@@ -6,14 +6,18 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "engine/traces/snapshot_priv.h"
+#include "sys/pool.h"
 
-static const char MAGIC[8] = "KSTRSNP\1";
+static const char MAGIC[8] = "KSTRSNP\2";
 
 enum {
     HEADER_BYTES = 32,     /* magic, u64 needs, u64 reserved, u64 hash */
     BLOCK_HEAD_BYTES = 16, /* u32 raw length, u32 stored length, u64 hash of the stored bytes */
     BLOCK_BYTES = 1 << 20, /* a block is written when it has grown to this */
-    BLOCK_MAX = 16 << 20,
+    BLOCK_MAX = 256 << 20,
+    LOAD_THREADS = 4,
+    ZSTD_LEVEL = -1, /* ids are most of it: more effort finds little */
+    /* 1, 2 and 4 are of version 1; 16 and on: enum ks_trimage. */
     ITEM_GENERATION = 1,
     ITEM_BATCH = 2,
     ITEM_END = 3,
@@ -24,7 +28,7 @@ enum {
 struct writer {
     struct ks_file *file;
     uint64_t off;
-    struct ks_buf raw, item, packed;
+    struct ks_buf raw, packed;
     ZSTD_CCtx *zstd;
 };
 
@@ -38,7 +42,7 @@ static ks_err write_block(struct writer *w)
     if (!ks_buf_reserve(&w->packed, BLOCK_HEAD_BYTES + bound))
         return ks_buf_status(&w->packed);
     size_t n = ZSTD_compressCCtx(w->zstd, w->packed.ptr + BLOCK_HEAD_BYTES, bound, w->raw.ptr,
-                                 w->raw.len, 1);
+                                 w->raw.len, ZSTD_LEVEL);
     if (ZSTD_isError(n))
         return ks_fail(KS_EINTERNAL, "zstd: %s", ZSTD_getErrorName(n));
     ks_put_le32(w->packed.ptr, (uint32_t)w->raw.len);
@@ -50,57 +54,30 @@ static ks_err write_block(struct writer *w)
     return KS_OK;
 }
 
-static ks_err put_item(struct writer *w, uint8_t type)
+static ks_err put_item(struct writer *w, uint8_t type, struct ks_slice payload)
 {
-    KS_TRY(ks_buf_status(&w->item));
     ks_buf_byte(&w->raw, type);
-    ks_buf_lp(&w->raw, ks_buf_view(&w->item));
-    ks_buf_reset(&w->item);
-    return w->raw.len >= BLOCK_BYTES ? write_block(w) : ks_buf_status(&w->raw);
+    ks_buf_lp(&w->raw, payload);
+    KS_TRY(ks_buf_status(&w->raw));
+    return w->raw.len >= BLOCK_BYTES ? write_block(w) : KS_OK;
 }
 
-static ks_err on_generation(void *arg, struct ks_tenant tenant, bool kept, uint64_t first_seq,
-                            uint64_t lsn, uint64_t base_ns)
+static ks_err on_item(void *arg, enum ks_trimage type, struct ks_slice payload)
 {
-    struct writer *w = arg;
-    ks_buf_u32(&w->item, tenant.account);
-    ks_buf_u32(&w->item, tenant.project);
-    ks_buf_byte(&w->item, kept);
-    ks_buf_u64(&w->item, first_seq);
-    ks_buf_u64(&w->item, lsn);
-    ks_buf_u64(&w->item, base_ns);
-    return put_item(w, ITEM_GENERATION);
-}
-
-static ks_err on_batch(void *arg, struct ks_batch *b)
-{
-    struct writer *w = arg;
-    size_t seqs_at;
-    KS_TRY(ks_batch_encode(b, &w->item, &seqs_at));
-    return put_item(w, ITEM_BATCH);
-}
-
-static ks_err on_pin(void *arg, struct ks_tenant tenant, struct ks_trace_id id)
-{
-    struct writer *w = arg;
-    ks_buf_u32(&w->item, tenant.account);
-    ks_buf_u32(&w->item, tenant.project);
-    ks_buf_u64(&w->item, id.hi);
-    ks_buf_u64(&w->item, id.lo);
-    return put_item(w, ITEM_PIN);
+    return put_item(arg, (uint8_t)type, payload);
 }
 
 static ks_err write_all(struct writer *w, struct ks_traces *ring, uint64_t needs)
 {
     char header[HEADER_BYTES] = {0};
-    struct ks_traces_dump d = {w, on_generation, on_batch, on_pin};
+    struct ks_traces_dump d = {w, on_item};
     memcpy(header, MAGIC, sizeof MAGIC);
     ks_put_le64(header + 8, needs);
     ks_put_le64(header + 24, ks_hash64(header, 24));
     KS_TRY(ks_write_at(w->file, 0, header, sizeof header));
     w->off = sizeof header;
     KS_TRY(ks_traces_dump(ring, &d));
-    KS_TRY(put_item(w, ITEM_END));
+    KS_TRY(put_item(w, ITEM_END, ks_slice("", 0)));
     KS_TRY(write_block(w));
     return ks_sync(w->file);
 }
@@ -114,13 +91,11 @@ ks_err ksi_trsnap_write(struct ks_vfs *vfs, const char *dir, struct ks_traces *r
     snprintf(tmp, sizeof tmp, "%s/ring.snap.tmp", dir);
     KS_TRY(ks_open(vfs, tmp, KS_OPEN_WRITE | KS_OPEN_CREATE | KS_OPEN_TRUNC, &w.file));
     ks_buf_init(&w.raw, BLOCK_MAX);
-    ks_buf_init(&w.item, BLOCK_MAX);
     ks_buf_init(&w.packed, 2 * (size_t)BLOCK_MAX);
     w.zstd = ZSTD_createCCtx();
     ks_err err = w.zstd ? write_all(&w, ring, needs) : KS_ENOMEM;
     ks_close(w.file);
     ks_buf_done(&w.raw);
-    ks_buf_done(&w.item);
     ks_buf_done(&w.packed);
     ZSTD_freeCCtx(w.zstd);
     if (err == KS_OK)
@@ -162,8 +137,29 @@ static ks_err load_pin(struct ks_slice payload, struct ks_traces *ring)
     return KS_OK;
 }
 
-ks_err ksi_trsnap_items(struct ks_slice bytes, struct ks_traces *ring, struct ks_batch *batch,
-                        bool *ret_end)
+/* What items are read into. */
+struct sink {
+    struct ks_traces *ring;
+    struct ks_traces_loader *images;
+    struct ks_batch batch;
+};
+
+static ks_err take_item(struct sink *s, uint8_t type, struct ks_slice payload)
+{
+    if (type == ITEM_GENERATION)
+        return load_generation(payload, s->ring);
+    if (type == ITEM_PIN)
+        return load_pin(payload, s->ring);
+    if (type == ITEM_BATCH) {
+        KS_TRY(ks_batch_decode(payload, &s->batch));
+        return ks_traces_load_batch(s->ring, &s->batch);
+    }
+    if (type >= KS_TRIMAGE_HEAD && type <= KS_TRIMAGE_SLOTS)
+        return ks_traces_loader_item(s->images, (enum ks_trimage)type, payload);
+    return ks_fail(KS_ECORRUPT, "an item has the unknown type %u", type);
+}
+
+static ks_err take_items(struct sink *s, struct ks_slice bytes, bool *ret_end)
 {
     struct ks_reader r = ks_reader(bytes);
     while (r.p < r.end && !*ret_end) {
@@ -171,30 +167,47 @@ ks_err ksi_trsnap_items(struct ks_slice bytes, struct ks_traces *ring, struct ks
         struct ks_slice payload = ks_read_lp(&r);
         if (r.bad)
             return ks_fail(KS_ECORRUPT, "an item is cut off");
-        if (type == ITEM_GENERATION) {
-            KS_TRY(load_generation(payload, ring));
-        } else if (type == ITEM_BATCH) {
-            KS_TRY(ks_batch_decode(payload, batch));
-            KS_TRY(ks_traces_load_batch(ring, batch));
-        } else if (type == ITEM_PIN) {
-            KS_TRY(load_pin(payload, ring));
-        } else if (type == ITEM_END) {
+        if (type == ITEM_END)
             *ret_end = true;
-        } else {
-            return ks_fail(KS_ECORRUPT, "an item has the unknown type %u", type);
-        }
+        else
+            KS_TRY(take_item(s, type, payload));
     }
     return r.p == r.end ? KS_OK : ks_fail(KS_ECORRUPT, "bytes follow the end");
+}
+
+static ks_err sink_init(struct sink *s, struct ks_traces *ring, unsigned threads)
+{
+    *s = (struct sink){.ring = ring};
+    ks_batch_init(&s->batch);
+    return ks_traces_loader_new(ring, threads, &s->images);
+}
+
+static void sink_done(struct sink *s)
+{
+    ks_traces_loader_free(s->images);
+    ks_batch_done(&s->batch);
+}
+
+ks_err ksi_trsnap_items(struct ks_slice bytes, struct ks_traces *ring, bool *ret_end)
+{
+    struct sink s;
+    ks_err err = sink_init(&s, ring, 0);
+    if (err == KS_OK)
+        err = take_items(&s, bytes, ret_end);
+    if (err == KS_OK)
+        err = ks_traces_loader_finish(s.images);
+    sink_done(&s);
+    return err;
 }
 
 struct loader {
     struct ks_file *file;
     uint64_t off, size;
     struct ks_buf stored, raw;
-    struct ks_batch batch;
+    struct sink sink;
 };
 
-static ks_err load_block(struct loader *l, struct ks_traces *ring, bool *end)
+static ks_err load_block(struct loader *l, bool *end)
 {
     char head[BLOCK_HEAD_BYTES];
     if (l->size - l->off < sizeof head)
@@ -215,10 +228,10 @@ static ks_err load_block(struct loader *l, struct ks_traces *ring, bool *end)
         return ks_fail(KS_ECORRUPT, "block at byte %llu does not unpack",
                        (unsigned long long)l->off);
     l->off += sizeof head + stored;
-    return ksi_trsnap_items(ks_slice(l->raw.ptr, raw), ring, &l->batch, end);
+    return take_items(&l->sink, ks_slice(l->raw.ptr, raw), end);
 }
 
-static ks_err load_all(struct loader *l, struct ks_traces *ring, uint64_t *ret_needs)
+static ks_err load_all(struct loader *l, uint64_t *ret_needs)
 {
     char header[HEADER_BYTES];
     bool end = false;
@@ -228,14 +241,16 @@ static ks_err load_all(struct loader *l, struct ks_traces *ring, uint64_t *ret_n
     KS_TRY(ks_read_exact(l->file, 0, header, sizeof header));
     if (memcmp(header, MAGIC, 7) != 0 || ks_hash64(header, 24) != ks_le64(header + 24))
         return ks_fail(KS_ECORRUPT, "the header is damaged");
-    if (header[7] != MAGIC[7])
+    if (header[7] != 1 && header[7] != MAGIC[7])
         return ks_fail(KS_EUNSUPPORTED, "version %u of the file is not known to this build",
                        (unsigned char)header[7]);
     *ret_needs = ks_le64(header + 8);
     l->off = sizeof header;
     while (!end)
-        KS_TRY(load_block(l, ring, &end));
-    return l->off == l->size ? KS_OK : ks_fail(KS_ECORRUPT, "bytes follow the end");
+        KS_TRY(load_block(l, &end));
+    if (l->off != l->size)
+        return ks_fail(KS_ECORRUPT, "bytes follow the end");
+    return ks_traces_loader_finish(l->sink.images);
 }
 
 ks_err ksi_trsnap_load(struct ks_vfs *vfs, const char *path, struct ks_traces *ring,
@@ -245,12 +260,14 @@ ks_err ksi_trsnap_load(struct ks_vfs *vfs, const char *path, struct ks_traces *r
     KS_TRY(ks_open(vfs, path, KS_OPEN_READ, &l.file));
     ks_buf_init(&l.stored, KS_BUF_UNLIMITED);
     ks_buf_init(&l.raw, KS_BUF_UNLIMITED);
-    ks_batch_init(&l.batch);
     *ret_needs = 0;
-    ks_err err = load_all(&l, ring, ret_needs);
+    unsigned cpus = ks_cpu_count();
+    ks_err err = sink_init(&l.sink, ring, cpus < LOAD_THREADS ? cpus : LOAD_THREADS);
+    if (err == KS_OK)
+        err = load_all(&l, ret_needs);
+    sink_done(&l.sink);
     ks_close(l.file);
     ks_buf_done(&l.stored);
     ks_buf_done(&l.raw);
-    ks_batch_done(&l.batch);
     return err == KS_OK ? KS_OK : ks_fail_context(err, "%s", path);
 }

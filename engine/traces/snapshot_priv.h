@@ -15,7 +15,6 @@ KS_NODISCARD ks_err ksi_trsnap_load(struct ks_vfs *vfs, const char *path, struct
                                     uint64_t *ret_needs);
 
 /* The content between header and end as hostile bytes; for load and the fuzzer. */
-KS_NODISCARD ks_err ksi_trsnap_items(struct ks_slice bytes, struct ks_traces *ring,
-                                     struct ks_batch *batch, bool *ret_end);
+KS_NODISCARD ks_err ksi_trsnap_items(struct ks_slice bytes, struct ks_traces *ring, bool *ret_end);
 
 #endif

@@ -14,7 +14,11 @@
 #include "sys/clock.h"
 
 enum { REC_BATCH = KS_REC_TRACES_FIRST, REC_PIN = KS_REC_TRACES_FIRST + 1, PIN_BYTES = 24 };
-enum { CUT_BYTES = 24 }; /* ring.cut: u64 needs of the snapshot, u64 needs now, u64 hash */
+/* After so much log of spans a snapshot is due: what a start has to replay stays within a second.
+ */
+enum { FLUSH_LOG_BYTES = 160 << 20 };
+enum { SETTLED_PER_TICK = 16 }; /* generations: about so many milliseconds in each second */
+enum { CUT_BYTES = 24 };        /* ring.cut: u64 needs of the snapshot, u64 needs now, u64 hash */
 
 struct ks_trace_store {
     struct ks_trace_store_opts opts;
@@ -29,6 +33,7 @@ struct ks_trace_store {
     uint64_t snap_needs;    /* as the snapshot's header says */
     uint64_t snap_ring_lsn; /* the ring's last record when it was taken */
     bool snap_valid;
+    _Atomic uint64_t logged_bytes; /* since the snapshot */
     _Atomic uint64_t snapshots, snapshot_bytes, snapshot_ms, load_ms, replayed, damaged;
     struct ksi_history *history; /* NULL: none */
 };
@@ -99,6 +104,7 @@ static ks_err append(void *arg, struct ks_batch *b, uint64_t *ret_lsn)
     ks_batch_patch(b, a->encoded, a->seqs_at);
     KS_TRY(ks_wal_append(a->s->wal, REC_BATCH, 0, ks_buf_view(a->encoded), &a->lsn));
     *ret_lsn = a->lsn;
+    atomic_fetch_add_explicit(&a->s->logged_bytes, a->encoded->len, memory_order_relaxed);
     return KS_OK;
 }
 
@@ -227,6 +233,7 @@ static ks_err replay(void *self, const struct ks_wal_record *rec)
     if (s->opts.no_log || (needs != KS_LSN_NONE && rec->lsn < needs))
         return KS_OK;
     atomic_fetch_add(&s->replayed, 1);
+    atomic_fetch_add_explicit(&s->logged_bytes, rec->payload.len, memory_order_relaxed);
     if (rec->type == REC_PIN)
         return replay_pin(s, rec->payload);
     if (rec->type != REC_BATCH)
@@ -257,7 +264,9 @@ static ks_err flush_locked(struct ks_trace_store *s)
     uint64_t needs = ks_wal_next_lsn(s->wal), ring_lsn = ks_traces_lsn(s->ring);
     if (s->snap_valid && ring_lsn == s->snap_ring_lsn)
         return needs == atomic_load(&s->needs) ? KS_OK : move_cut(s, vfs, needs);
+    uint64_t logged = atomic_load(&s->logged_bytes);
     KS_TRY(ksi_trsnap_write(vfs, s->dir, s->ring, needs, &bytes));
+    atomic_fetch_sub(&s->logged_bytes, logged);
     s->snap_valid = true;
     s->snap_needs = needs;
     s->snap_ring_lsn = ring_lsn;
@@ -277,6 +286,16 @@ static ks_err flush(void *self)
     ks_err err = flush_locked(s);
     pthread_mutex_unlock(&s->flush_lock);
     return err;
+}
+
+static ks_err tick(void *self)
+{
+    struct ks_trace_store *s = self;
+    KS_TRY(ks_traces_settle(s->ring, SETTLED_PER_TICK));
+    if (s->opts.no_log || atomic_load(&s->logged_bytes) < FLUSH_LOG_BYTES ||
+        ks_engine_read_only(s->engine))
+        return KS_OK;
+    return flush(s);
 }
 
 static ks_err start(void *self)
@@ -327,6 +346,7 @@ struct ks_signal ks_trace_store_signal(struct ks_trace_store *s)
                               .start = start,
                               .needs = needs,
                               .flush = flush,
+                              .tick = tick,
                               .snapshot = snapshot};
 }
 

@@ -1,7 +1,8 @@
 /*
  * Calls between services: edges from a span's parent, found by span id within the trace, summed per
- * generation and trace minute. A generation's sums are kept until it changes, so that a question
- * costs the work of the newest generations only.
+ * generation and trace minute. A generation's sums are kept until it changes, and made ahead of any
+ * question once it is no longer the newest (ks_traces_settle): a question costs the work of the
+ * newest generations only.
  */
 #include <stdlib.h>
 
@@ -92,39 +93,52 @@ struct walk {
     size_t slot_cap;
 };
 
+enum { FEW_SPANS = 24 }; /* so many are looked through faster than a table is filled */
+
+/* The number + 1 of the span with this id, 0: none. A table of mask + 1 places, or a short list. */
+static uint32_t walk_find(const struct walk *w, uint64_t id, size_t mask, size_t *ret_at)
+{
+    if (!mask) {
+        for (uint32_t i = 0; i < w->count; i++)
+            if (w->spans[i].span_id == id)
+                return i + 1;
+        return 0;
+    }
+    size_t at = ks_mix64(id) & mask;
+    while (w->slots[at] && w->spans[w->slots[at] - 1].span_id != id)
+        at = (at + 1) & mask;
+    *ret_at = at;
+    return w->slots[at];
+}
+
 static ks_err trace_edges(const struct ksi_gen *g, const struct ksi_slot *slot,
                           struct ksi_filter *filter, struct walk *w, struct tally *t)
 {
-    size_t n = 16;
+    size_t n = 64, mask = 0, at = 0;
+    uint64_t minute = slot->min_start_ns / MINUTE_NS;
     w->count = 0;
     KS_TRY(ks_array_reserve((void **)&w->spans, &w->cap, slot->spans, sizeof *w->spans));
-    while (n < (size_t)slot->spans * 2)
-        n *= 2;
-    KS_TRY(ks_array_reserve((void **)&w->slots, &w->slot_cap, n, sizeof *w->slots));
-    memset(w->slots, 0, n * sizeof *w->slots);
-    for (uint32_t pos = slot->tail; pos != KSI_NONE;) {
-        struct ksi_record r;
-        ksi_record_read(g, pos, &r);
-        bool fits = !filter || ksi_filter_fits(filter, pos);
-        pos = r.prev;
-        if (!fits)
-            continue;
-        size_t at = ks_mix64(r.span_id) & (n - 1);
-        while (w->slots[at] && w->spans[w->slots[at] - 1].span_id != r.span_id)
-            at = (at + 1) & (n - 1);
-        if (w->slots[at])
-            continue; /* sent twice */
-        w->spans[w->count] = (struct span_ref){r.span_id, r.parent_id, r.resource};
-        w->slots[at] = (uint32_t)++w->count;
+    if (slot->spans > FEW_SPANS) {
+        while (n < (size_t)slot->spans * 2)
+            n *= 2;
+        KS_TRY(ks_array_reserve((void **)&w->slots, &w->slot_cap, n, sizeof *w->slots));
+        memset(w->slots, 0, n * sizeof *w->slots);
+        mask = n - 1;
+    }
+    for (uint32_t pos = slot->tail, prev; pos != KSI_NONE; pos = prev) {
+        struct span_ref *s = &w->spans[w->count];
+        prev = ksi_record_call(g, pos, &s->span_id, &s->parent_id, &s->resource);
+        if ((filter && !ksi_filter_fits(filter, pos)) || walk_find(w, s->span_id, mask, &at))
+            continue; /* the latter: sent twice */
+        w->count++;
+        if (mask)
+            w->slots[at] = (uint32_t)w->count;
     }
     for (size_t i = 0; i < w->count; i++) {
         uint64_t parent = w->spans[i].parent_id;
-        size_t at = ks_mix64(parent) & (n - 1);
-        while (parent && w->slots[at] && w->spans[w->slots[at] - 1].span_id != parent)
-            at = (at + 1) & (n - 1);
-        if (parent && w->slots[at])
-            KS_TRY(tally_add(t, w->spans[w->slots[at] - 1].resource, w->spans[i].resource,
-                             slot->min_start_ns / MINUTE_NS, 1));
+        uint32_t k = parent ? walk_find(w, parent, mask, &at) : 0;
+        if (k)
+            KS_TRY(tally_add(t, w->spans[k - 1].resource, w->spans[i].resource, minute, 1));
     }
     return KS_OK;
 }
@@ -156,16 +170,26 @@ static ks_err by_service(const struct ksi_gen *g, const struct tally *from, stru
     return err;
 }
 
-static ks_err compute(const struct ksi_gen *g, uint64_t first_live, struct ksi_filter *filter,
+/* Under the read lock, which is given up now and then. */
+static ks_err compute(struct ksi_gen *g, uint64_t first_live, struct ksi_filter *filter,
                       struct ksi_edges **ret)
 {
     struct tally resources = {0}, services = {0};
     struct walk w = {0};
     ks_err err = KS_OK;
     size_t low = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
-    for (size_t i = low; i < g->slot_count && err == KS_OK; i++)
-        if (g->slots[i].spans)
-            err = trace_edges(g, &g->slots[i], filter, &w, &resources);
+    uint64_t spans = g->spans; /* what comes while the lock is given up is for the next time */
+    size_t walked = 0;
+    for (size_t i = low; i < g->slot_count && err == KS_OK; i++) {
+        if (!g->slots[i].spans)
+            continue;
+        walked += g->slots[i].spans;
+        err = trace_edges(g, &g->slots[i], filter, &w, &resources);
+        if (walked < KSI_SPANS_PER_LOCK)
+            continue;
+        walked = 0;
+        ksi_gen_relock(g);
+    }
     if (err == KS_OK)
         err = by_service(g, &resources, &services);
     if (err == KS_OK) {
@@ -173,7 +197,7 @@ static ks_err compute(const struct ksi_gen *g, uint64_t first_live, struct ksi_f
         err = *ret ? KS_OK : KS_ENOMEM;
     }
     if (err == KS_OK) {
-        **ret = (struct ksi_edges){g->spans, first_live, services.count};
+        **ret = (struct ksi_edges){spans, first_live, services.count};
         if (services.count)
             memcpy((*ret)->items, services.items, services.count * sizeof(struct edge));
     }
@@ -273,16 +297,64 @@ static ks_err filtered(struct ksi_gen *g, uint64_t first_live, const struct ques
     return err;
 }
 
+static bool is_settled(const struct ksi_gen *g, uint64_t first_live)
+{
+    return g->edges && g->edges->spans == g->spans && g->edges->first_live == first_live;
+}
+
+static ks_err settle(struct ksi_gen *g, uint64_t first_live)
+{
+    struct ksi_edges *fresh = NULL;
+    KS_TRY(compute(g, first_live, NULL, &fresh));
+    ks_free(g->edges);
+    g->edges = fresh;
+    return KS_OK;
+}
+
 static ks_err kept(struct ksi_gen *g, uint64_t first_live, const struct question *q, struct sum *s,
                    struct ks_arena *arena)
 {
-    if (!g->edges || g->edges->spans != g->spans || g->edges->first_live != first_live) {
-        struct ksi_edges *fresh = NULL;
-        KS_TRY(compute(g, first_live, NULL, &fresh));
-        ks_free(g->edges);
-        g->edges = fresh;
-    }
+    if (!is_settled(g, first_live))
+        KS_TRY(settle(g, first_live));
     return add_edges(g, g->edges, q, s, arena);
+}
+
+/* --- ahead of questions --- */
+static ks_err settle_tenant(struct ks_traces *t, struct ks_tenant tenant, size_t *left)
+{
+    struct ksi_view v;
+    KS_TRY(ksi_view_take(t, tenant, &v));
+    ks_err err = KS_OK;
+    for (size_t i = 1; i < v.count && *left && err == KS_OK; i++) { /* not the newest */
+        struct ksi_gen *g = v.gens[i];
+        uint64_t first = v.first_live[i] > g->first_seq ? v.first_live[i] : g->first_seq;
+        pthread_mutex_lock(&g->edges_lock);
+        pthread_rwlock_rdlock(&g->lock);
+        if (!is_settled(g, first)) {
+            err = settle(g, first);
+            --*left;
+        }
+        pthread_rwlock_unlock(&g->lock);
+        pthread_mutex_unlock(&g->edges_lock);
+    }
+    ksi_view_release(&v);
+    return err;
+}
+
+ks_err ks_traces_settle(struct ks_traces *t, size_t max)
+{
+    size_t left = max;
+    for (size_t i = 0;; i++) {
+        pthread_mutex_lock(&t->lock);
+        bool more = i < t->tenant_count && left && t->settled_spans != t->stats.spans_total;
+        struct ks_tenant id = more ? t->tenants[i]->id : (struct ks_tenant){0};
+        if (!more && left && i == t->tenant_count)
+            t->settled_spans = t->stats.spans_total;
+        pthread_mutex_unlock(&t->lock);
+        if (!more)
+            return KS_OK;
+        KS_TRY(settle_tenant(t, id, &left));
+    }
 }
 
 static ks_err add_gen(struct ksi_gen *g, uint64_t first_live, const struct question *q,

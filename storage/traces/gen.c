@@ -9,6 +9,7 @@ enum {
     DICT_MOVED = 4,
     BLOOM_FIRST_BYTES = 1 << 10,
     BLOOM_MAX_BYTES = 64 << 10,
+    BLOOM_HINT_BYTES = 1 << 20,
     BLOOM_BITS = 12
 };
 
@@ -51,6 +52,7 @@ static void chunks_free(struct ksi_pool *pool, struct ksi_chunks *c)
         if (!ksi_pool_free(pool, c->ptr[i]))
             ks_free(c->ptr[i]);
     ks_free(c->ptr);
+    ks_free(c->len);
 }
 
 void ksi_gen_unref(struct ksi_gen *g)
@@ -125,14 +127,30 @@ static char *chunk_new(struct ksi_gen *g, struct ksi_chunks *c, size_t size)
         (void)ks_fail(KS_ELIMIT, "a generation of the trace ring is full");
         return NULL;
     }
-    if (ksi_gen_reserve(g, (void **)&c->ptr, &c->cap, c->count + 1, sizeof *c->ptr) != KS_OK)
+    if (ksi_gen_reserve(g, (void **)&c->ptr, &c->cap, c->count + 1, sizeof *c->ptr) != KS_OK ||
+        ksi_gen_reserve(g, (void **)&c->len, &c->len_cap, c->count + 1, sizeof *c->len) != KS_OK)
         return NULL;
     char *p = size == KSI_CHUNK_BYTES ? ksi_pool_alloc(g->pool) : ks_alloc(size);
     if (p) {
+        c->len[c->count] = (uint32_t)size;
         c->ptr[c->count++] = p;
         count_bytes(g, size);
     }
     return p;
+}
+
+ks_err ksi_chunk_load(struct ksi_gen *g, struct ksi_chunks *c, struct ks_slice bytes, bool pooled)
+{
+    if (bytes.len > UINT32_MAX)
+        return ks_fail(KS_ECORRUPT, "a chunk of %zu bytes", bytes.len);
+    pooled &= bytes.len <= KSI_CHUNK_BYTES;
+    char *p = chunk_new(g, c, pooled ? KSI_CHUNK_BYTES : bytes.len ? bytes.len : 1);
+    if (!p)
+        return KS_ENOMEM;
+    if (bytes.len)
+        memcpy(p, bytes.ptr, bytes.len);
+    c->len[c->count - 1] = (uint32_t)bytes.len;
+    return KS_OK;
 }
 
 char *ksi_chunks_alloc(struct ksi_gen *g, struct ksi_chunks *c, size_t n, uint32_t *ret_pos)
@@ -152,6 +170,8 @@ char *ksi_chunks_alloc(struct ksi_gen *g, struct ksi_chunks *c, size_t n, uint32
         return NULL;
     *ret_pos = (uint32_t)(c->count - 1) << KSI_CHUNK_BITS;
     if (!own) {
+        if (c->size)
+            c->len[c->cur] = c->used;
         c->cur = (uint32_t)(c->count - 1);
         c->size = (uint32_t)next;
         c->used = (uint32_t)n;
@@ -236,6 +256,21 @@ static ks_err dict_grow(struct ksi_gen *g)
     return KS_OK;
 }
 
+ks_err ksi_dict_index(struct ksi_gen *g, const uint64_t *hashes)
+{
+    size_t slots = TABLE_MIN;
+    while (slots * 3 < (g->dict_count + 1) * 4)
+        slots *= 2;
+    g->dict_table = ks_zalloc_array(slots, sizeof *g->dict_table);
+    if (!g->dict_table)
+        return KS_ENOMEM;
+    g->dict_mask = slots - 1;
+    count_bytes(g, slots * sizeof *g->dict_table);
+    for (size_t i = 0; i < g->dict_count; i++)
+        dict_insert(g->dict_table, g->dict_mask, hashes[i], (uint32_t)i);
+    return KS_OK;
+}
+
 uint32_t ksi_dict_put(struct ksi_gen *g, struct ks_slice s, uint64_t hash)
 {
     uint32_t at = ksi_dict_find(g, s, hash), pos;
@@ -281,6 +316,14 @@ static bool layer_has(const struct ksi_bloom *b, uint64_t hash)
     return true;
 }
 
+size_t ksi_bloom_count(const struct ksi_gen *g)
+{
+    size_t n = 0;
+    for (unsigned i = 0; i < g->bloom_count; i++)
+        n += g->bloom[i].count;
+    return n;
+}
+
 bool ksi_bloom_has(const struct ksi_gen *g, uint64_t hash)
 {
     for (unsigned i = g->bloom_count; i-- > 0;)
@@ -294,6 +337,8 @@ static bool bloom_layer(struct ksi_gen *g)
     if (g->bloom_count == KSI_BLOOM_LAYERS)
         return true; /* the last one fills up: it only says yes too often */
     size_t bytes = BLOOM_FIRST_BYTES;
+    while (!g->bloom_count && bytes * 8 < g->bloom_hint * BLOOM_BITS && bytes < BLOOM_HINT_BYTES)
+        bytes *= 2;
     for (unsigned i = 0; i < g->bloom_count && bytes < BLOOM_MAX_BYTES; i++)
         bytes *= 4;
     uint64_t *bits = ks_zalloc(bytes);

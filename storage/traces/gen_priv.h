@@ -45,7 +45,8 @@ enum {
 
 struct ksi_chunks {
     char **ptr;
-    size_t count, cap;
+    uint32_t *len; /* bytes in use of all but the one being filled */
+    size_t count, cap, len_cap;
     uint32_t cur, used, size; /* the chunk being filled; size 0: none yet */
 };
 
@@ -122,6 +123,7 @@ struct ksi_gen {
     /* Of names and other texts without a key, and of key and value of every attribute. */
     struct ksi_bloom bloom[KSI_BLOOM_LAYERS];
     unsigned bloom_count;
+    size_t bloom_hint;      /* about how many there will be: the generation before had so many */
     struct ksi_gen_op *ops; /* open addressing by hash */
     size_t ops_count, ops_mask;
     bool has_bytes; /* some value is of type BYTES: what it is searched by is not in bloom */
@@ -161,11 +163,22 @@ static inline const uint8_t *ksi_chunks_at(const struct ksi_chunks *c, uint32_t 
     return (const uint8_t *)c->ptr[pos >> KSI_CHUNK_BITS] + (pos & (KSI_CHUNK_BYTES - 1));
 }
 
+static inline uint32_t ksi_chunk_len(const struct ksi_chunks *c, size_t i)
+{
+    return c->size && i == c->cur ? c->used : c->len[i];
+}
+/* A chunk as it was in another process, full from now on. */
+KS_NODISCARD ks_err ksi_chunk_load(struct ksi_gen *g, struct ksi_chunks *c, struct ks_slice bytes,
+                                   bool pooled);
+/* The table of a dictionary whose texts are there; hashes: of each. */
+KS_NODISCARD ks_err ksi_dict_index(struct ksi_gen *g, const uint64_t *hashes);
+
 uint32_t ksi_dict_find(const struct ksi_gen *g, struct ks_slice s, uint64_t hash);
 uint32_t ksi_dict_put(struct ksi_gen *g, struct ks_slice s, uint64_t hash);
 struct ks_slice ksi_dict_text(const struct ksi_gen *g, uint32_t number);
 
 bool ksi_bloom_has(const struct ksi_gen *g, uint64_t hash);
+size_t ksi_bloom_count(const struct ksi_gen *g);
 /* True when it was there already. */
 bool ksi_bloom_add(struct ksi_gen *g, uint64_t hash);
 static inline uint64_t ksi_int_hash(uint64_t v)
@@ -198,6 +211,13 @@ static inline bool ksi_table_roomy(const struct ksi_table *t)
 {
     return t->slots && (t->count + 1) * 4 <= (t->mask + 1) * 3;
 }
+static inline void ksi_table_put(struct ksi_table *t, uint64_t hash, uint32_t number)
+{
+    size_t i = hash & t->mask;
+    while (t->slots[i])
+        i = (i + 1) & t->mask;
+    t->slots[i] = number + 1;
+}
 /* Array growth that the generation's bytes follow. */
 KS_NODISCARD ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap, size_t need,
                                     size_t elem);
@@ -222,6 +242,9 @@ KS_NODISCARD ks_err ksi_mapping_begin(struct ksi_mapping *m, const struct ks_bat
 /* Appends span i of the batch to the slot. Under the write lock. */
 KS_NODISCARD ks_err ksi_gen_append(struct ksi_gen *g, struct ksi_mapping *m,
                                    const struct ks_batch *b, size_t i, struct ksi_slot *slot);
+/* What the slot remembers of a span. */
+void ksi_slot_note(const struct ksi_gen *g, struct ksi_slot *slot, uint32_t resource,
+                   uint64_t start_ns, uint64_t end_ns, uint32_t status);
 /* The batch's resource in the generation. */
 KS_NODISCARD ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m,
                                      const struct ks_batch *b, uint32_t resource, uint32_t *ret);
@@ -239,8 +262,9 @@ void ksi_put_text(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batc
                   uint32_t string);
 void ksi_put_value(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b, uint32_t key,
                    uint32_t string);
-KS_NODISCARD ks_err ksi_pattern_add(struct ksi_gen *g, struct ks_slice text, uint64_t hash,
-                                    uint32_t *ret);
+/* A pattern whose text is at pos already; it must be valid. */
+KS_NODISCARD ks_err ksi_pattern_load(struct ksi_gen *g, uint32_t pos, uint32_t len);
+bool ksi_pattern_valid(struct ks_slice text);
 struct ks_slice ksi_unpack_value(const struct ksi_gen *g, uint32_t number, const uint8_t **p,
                                  char scratch[KSI_UNPACKED_MAX]);
 /* A value's text, in the arena when it was packed. */
@@ -257,6 +281,9 @@ struct ksi_record {
     const uint8_t *rest; /* behind end - start */
 };
 void ksi_record_read(const struct ksi_gen *g, uint32_t pos, struct ksi_record *ret);
+/* What edges need of a record; returns the position of the span before. */
+uint32_t ksi_record_call(const struct ksi_gen *g, uint32_t pos, uint64_t *ret_span,
+                         uint64_t *ret_parent, uint32_t *ret_resource);
 /* A span in full. resources and scopes are decoded once per memo. */
 struct ksi_view_memo {
     const struct ks_resource **resources;

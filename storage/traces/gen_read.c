@@ -34,6 +34,26 @@ void ksi_record_read(const struct ksi_gen *g, uint32_t pos, struct ksi_record *r
     ret->rest = p;
 }
 
+uint32_t ksi_record_call(const struct ksi_gen *g, uint32_t pos, uint64_t *ret_span,
+                         uint64_t *ret_parent, uint32_t *ret_resource)
+{
+    const uint8_t *p = ksi_chunks_at(&g->recs, pos);
+    int64_t back = ksi_zigzag(&p);
+    uint8_t bits1 = *p++, bits2 = *p++;
+    if ((bits1 & 7) == 7)
+        (void)ksi_varint(&p);
+    if ((bits1 >> 3 & 3) == 3)
+        (void)ksi_varint(&p);
+    if ((bits2 >> 3 & 7) == 7)
+        (void)ksi_varint(&p);
+    *ret_resource = (uint32_t)ksi_varint(&p);
+    (void)ksi_varint(&p);
+    ksi_skip_ref(g, &p);
+    *ret_span = ks_le64(p);
+    *ret_parent = bits2 & 4 ? ks_le64(p + 8) : 0;
+    return back ? (uint32_t)((int64_t)pos - back) : KSI_NONE;
+}
+
 static ks_err read_value(const struct ksi_gen *g, const uint8_t **p, uint32_t key,
                          struct ks_arena *arena, struct ks_attr *ret)
 {

@@ -105,15 +105,27 @@ void ksi_put_text(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batc
 /* --- packing --- */
 enum { IS_DIGIT = 1, IS_LOWER = 2, IS_UPPER = 4, IS_OTHER = 8, IS_MARK = 16 };
 
+/* Of the first 128 characters; the others are no letters here. */
+#define D IS_DIGIT
+#define L IS_LOWER
+#define U IS_UPPER
+#define O IS_OTHER
+#define M IS_MARK
+static const uint8_t classes[256] = {
+    M, M, M, M, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, D, D, D, D, D, D, D, D, D, D, 0, 0, 0, 0, 0, 0,
+    0, U, U, U, U, U, U, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, 0, 0, 0, 0, 0,
+    0, L, L, L, L, L, L, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, 0, 0, 0, 0, 0,
+};
+#undef D
+#undef L
+#undef U
+#undef O
+#undef M
+
 static inline unsigned class_of(uint8_t c)
 {
-    if (c >= '0' && c <= '9')
-        return IS_DIGIT;
-    if (c >= 'a' && c <= 'z')
-        return c <= 'f' ? IS_LOWER : IS_OTHER;
-    if (c >= 'A' && c <= 'Z')
-        return c <= 'F' ? IS_UPPER : IS_OTHER;
-    return c <= MARK_LAST ? IS_MARK : 0;
+    return classes[c];
 }
 
 struct packing {
@@ -125,7 +137,9 @@ struct packing {
 
 static void add_literal(struct packing *k, const uint8_t *p, size_t n)
 {
-    memcpy(k->pattern + k->pattern_len, p, n);
+    uint8_t *to = k->pattern + k->pattern_len;
+    for (size_t i = 0; i < n; i++) /* words: shorter than a call */
+        to[i] = p[i];
     k->pattern_len += n;
 }
 
@@ -204,34 +218,53 @@ static void pattern_measure(struct ksi_pattern *p, const uint8_t *at, const uint
     }
 }
 
-static void patterns_put(struct ksi_table *t, uint64_t hash, uint32_t number)
+bool ksi_pattern_valid(struct ks_slice text)
 {
-    size_t i = hash & t->mask;
-    while (t->slots[i])
-        i = (i + 1) & t->mask;
-    t->slots[i] = number + 1;
+    const uint8_t *at = (const uint8_t *)text.ptr, *end = at + text.len;
+    size_t most = 0;
+    while (at < end && most <= KSI_UNPACKED_MAX) {
+        uint8_t c = *at++;
+        bool nibbles = c == MARK_LOWER || c == MARK_UPPER;
+        if (!c || (nibbles && at == end))
+            return false;
+        most += nibbles ? *at++ : c == MARK_DECIMAL ? 20 : 1;
+    }
+    return most <= KSI_UNPACKED_MAX;
 }
 
-ks_err ksi_pattern_add(struct ksi_gen *g, struct ks_slice text, uint64_t hash, uint32_t *ret)
+static uint64_t pattern_hash(struct ks_slice text)
+{
+    return ksi_text_hash(text) ^ 0x5bd1e995;
+}
+
+ks_err ksi_pattern_load(struct ksi_gen *g, uint32_t pos, uint32_t len)
 {
     struct ksi_table *t = &g->pattern_table;
     if (!ksi_table_roomy(t)) {
         KS_TRY(ksi_table_grow(g, t));
         for (uint32_t i = 0; i < g->patterns_count; i++)
-            patterns_put(t, g->patterns[i].hash, i);
+            ksi_table_put(t, g->patterns[i].hash, i);
     }
     KS_TRY(ksi_gen_reserve(g, (void **)&g->patterns, &g->patterns_cap, g->patterns_count + 1,
                            sizeof *g->patterns));
-    struct ksi_pattern p = {.len = (uint32_t)text.len, .hash = hash};
-    char *to = ksi_chunks_alloc(g, &g->text, text.len, &p.pos);
+    const uint8_t *text = ksi_chunks_at(&g->text, pos);
+    struct ksi_pattern p = {.pos = pos, .len = len, .hash = pattern_hash(ks_slice(text, len))};
+    pattern_measure(&p, text, text + len);
+    ksi_table_put(t, p.hash, (uint32_t)g->patterns_count);
+    t->count++;
+    g->patterns[g->patterns_count++] = p;
+    return KS_OK;
+}
+
+static ks_err pattern_add(struct ksi_gen *g, struct ks_slice text, uint32_t *ret)
+{
+    uint32_t pos;
+    char *to = ksi_chunks_alloc(g, &g->text, text.len, &pos);
     if (!to)
         return KS_ENOMEM;
     memcpy(to, text.ptr, text.len);
-    pattern_measure(&p, (const uint8_t *)to, (const uint8_t *)to + text.len);
-    *ret = (uint32_t)g->patterns_count;
-    g->patterns[g->patterns_count++] = p;
-    patterns_put(t, hash, *ret);
-    t->count++;
+    KS_TRY(ksi_pattern_load(g, pos, (uint32_t)text.len));
+    *ret = (uint32_t)g->patterns_count - 1;
     return KS_OK;
 }
 
@@ -240,7 +273,7 @@ static bool pattern_of(struct ksi_gen *g, struct ksi_mapping *m, const struct pa
                        uint32_t *ret)
 {
     struct ks_slice text = ks_slice(k->pattern, k->pattern_len);
-    uint64_t hash = ksi_text_hash(text) ^ 0x5bd1e995;
+    uint64_t hash = pattern_hash(text);
     const struct ksi_table *t = &g->pattern_table;
     for (size_t i = hash & t->mask; t->slots && t->slots[i]; i = (i + 1) & t->mask) {
         const struct ksi_pattern *p = &g->patterns[t->slots[i] - 1];
@@ -251,7 +284,7 @@ static bool pattern_of(struct ksi_gen *g, struct ksi_mapping *m, const struct pa
         }
     }
     return ksi_note(g, m, hash) && g->patterns_count < PATTERNS_MAX &&
-           ksi_pattern_add(g, text, hash, ret) == KS_OK;
+           pattern_add(g, text, ret) == KS_OK;
 }
 
 void ksi_put_value(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b, uint32_t key,

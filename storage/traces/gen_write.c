@@ -40,14 +40,6 @@ ks_err ksi_mapping_begin(struct ksi_mapping *m, const struct ks_batch *b)
 }
 
 /* --- shapes --- */
-static void table_put(struct ksi_table *t, uint64_t hash, uint32_t number)
-{
-    size_t i = hash & t->mask;
-    while (t->slots[i])
-        i = (i + 1) & t->mask;
-    t->slots[i] = number + 1;
-}
-
 static ks_err shape_add(struct ksi_gen *g, uint32_t first, uint32_t count, uint32_t *ret)
 {
     struct ksi_table *t = &g->shape_table;
@@ -55,7 +47,7 @@ static ks_err shape_add(struct ksi_gen *g, uint32_t first, uint32_t count, uint3
     if (!ksi_table_roomy(t)) {
         KS_TRY(ksi_table_grow(g, t));
         for (uint32_t i = 0; i < g->shapes_count; i++)
-            table_put(t, g->shapes[i].hash, i);
+            ksi_table_put(t, g->shapes[i].hash, i);
     }
     size_t i = hash & t->mask;
     for (; t->slots[i]; i = (i + 1) & t->mask) {
@@ -155,7 +147,7 @@ static ks_err process(struct ksi_gen *g, struct ksi_mapping *m, struct ksi_table
     if (!ksi_table_roomy(t)) {
         KS_TRY(ksi_table_grow(g, t));
         for (uint32_t i = 0; i < *count; i++)
-            table_put(t, (*list)[i].hash, i);
+            ksi_table_put(t, (*list)[i].hash, i);
     }
     size_t i = hash & t->mask;
     for (; t->slots[i]; i = (i + 1) & t->mask) {
@@ -316,20 +308,19 @@ static ks_err pack(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_bat
     return ks_buf_status(out);
 }
 
-static void note_in_slot(const struct ksi_gen *g, struct ksi_slot *slot, uint32_t resource,
-                         const struct ks_batch_span *s)
+void ksi_slot_note(const struct ksi_gen *g, struct ksi_slot *slot, uint32_t resource,
+                   uint64_t start_ns, uint64_t end_ns, uint32_t status)
 {
-    uint64_t end = s->end_ns > s->start_ns ? s->end_ns : s->start_ns;
-    if (s->start_ns < slot->min_start_ns)
-        slot->min_start_ns = s->start_ns;
+    uint64_t end = end_ns > start_ns ? end_ns : start_ns;
+    if (start_ns < slot->min_start_ns)
+        slot->min_start_ns = start_ns;
     if (end > slot->max_end_ns)
         slot->max_end_ns = end;
-    if (end - s->start_ns > slot->max_duration_ns)
-        slot->max_duration_ns = end - s->start_ns;
+    if (end - start_ns > slot->max_duration_ns)
+        slot->max_duration_ns = end - start_ns;
     slot->services |= ksi_service_bit(g->resources[resource].service_hash);
-    if (s->status == KS_STATUS_ERROR)
+    if (status == KS_STATUS_ERROR)
         slot->flags |= KSI_SLOT_ERROR;
-    slot->spans++;
 }
 
 ks_err ksi_gen_append(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_batch *b, size_t i,
@@ -352,6 +343,7 @@ ks_err ksi_gen_append(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_
         g->recs.used -= (uint32_t)(6 - n);
     slot->tail = pos;
     g->spans++;
-    note_in_slot(g, slot, m->resources[s->resource] - 1, s);
+    slot->spans++;
+    ksi_slot_note(g, slot, m->resources[s->resource] - 1, s->start_ns, s->end_ns, s->status);
     return KS_OK;
 }

@@ -175,6 +175,8 @@ ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_
     struct ksi_gen *g = ksi_gen_new(t->pool, first_seq, base_ns, r->slot_max);
     if (!g)
         return KS_ENOMEM;
+    if (r->gen_count)
+        g->bloom_hint = ksi_bloom_count(r->gens[r->gen_count - 1]);
     r->gens[r->gen_count++] = g;
     t->stats.generations++;
     ksi_follow_bytes(t, tn, g);
@@ -213,40 +215,51 @@ ks_err ksi_ring_add(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring 
 }
 
 /* --- storing --- */
-/* Whether the operation was seen by the generation already; else notes it. */
-static void note_op(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen *g,
-                    const struct ks_batch *b, const struct ks_batch_span *s)
+static bool ops_grow(struct ksi_gen *g)
 {
-    const struct ks_batch_resource *r = &b->resources[s->resource];
-    struct ks_slice service = r->service ? ks_batch_text(b, r->service - 1) : ks_slice("", 0);
-    uint64_t sh = r->service ? b->strings[r->service - 1].hash : ksi_text_hash(service);
-    uint64_t nh = b->strings[s->name].hash, hash = ks_mix64(sh + 31 * nh + s->kind) | 1;
-    if (!g->ops || (g->ops_count + 1) * 2 > g->ops_mask + 1) {
-        size_t slots = g->ops ? (g->ops_mask + 1) * 2 : INDEX_MIN;
-        struct ksi_gen_op *fresh = ks_zalloc_array(slots, sizeof *fresh);
-        if (!fresh)
-            return;
-        for (size_t i = 0; g->ops && i <= g->ops_mask; i++)
-            if (g->ops[i].hash) {
-                size_t k = g->ops[i].hash & (slots - 1);
-                while (fresh[k].hash)
-                    k = (k + 1) & (slots - 1);
-                fresh[k] = g->ops[i];
-            }
-        atomic_fetch_add(&g->bytes, (slots - (g->ops ? g->ops_mask + 1 : 0)) * sizeof *fresh);
-        ks_free(g->ops);
-        g->ops = fresh;
-        g->ops_mask = slots - 1;
-    }
+    size_t slots = g->ops ? (g->ops_mask + 1) * 2 : INDEX_MIN;
+    struct ksi_gen_op *fresh = ks_zalloc_array(slots, sizeof *fresh);
+    if (!fresh)
+        return false;
+    for (size_t i = 0; g->ops && i <= g->ops_mask; i++)
+        if (g->ops[i].hash) {
+            size_t k = g->ops[i].hash & (slots - 1);
+            while (fresh[k].hash)
+                k = (k + 1) & (slots - 1);
+            fresh[k] = g->ops[i];
+        }
+    atomic_fetch_add(&g->bytes, (slots - (g->ops ? g->ops_mask + 1 : 0)) * sizeof *fresh);
+    ks_free(g->ops);
+    g->ops = fresh;
+    g->ops_mask = slots - 1;
+    return true;
+}
+
+bool ksi_note_op(struct ksi_tenant *tn, struct ksi_gen *g, const struct ksi_op_key *k, size_t max)
+{
+    uint64_t hash = ks_mix64(k->service_hash + 31 * k->name_hash + k->kind) | 1;
+    if ((!g->ops || (g->ops_count + 1) * 2 > g->ops_mask + 1) && !ops_grow(g))
+        return true;
     size_t i = hash & g->ops_mask;
     for (; g->ops[i].hash; i = (i + 1) & g->ops_mask)
         if (g->ops[i].hash == hash)
-            return;
-    struct ksi_op *op = ksi_names_add(&tn->names, service, sh, ks_batch_text(b, s->name), nh,
-                                      s->kind, t->opts.max_names);
-    t->names_refused += !op;
+            return true;
+    struct ksi_op *op =
+        ksi_names_add(&tn->names, k->service, k->service_hash, k->name, k->name_hash, k->kind, max);
     g->ops[i] = (struct ksi_gen_op){hash, op};
     g->ops_count++;
+    return op != NULL;
+}
+
+static bool note_op(const struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen *g,
+                    const struct ks_batch *b, const struct ks_batch_span *s)
+{
+    const struct ks_batch_resource *r = &b->resources[s->resource];
+    struct ksi_op_key k = {
+        .name = ks_batch_text(b, s->name), .name_hash = b->strings[s->name].hash, .kind = s->kind};
+    k.service = r->service ? ks_batch_text(b, r->service - 1) : ks_slice("", 0);
+    k.service_hash = r->service ? b->strings[r->service - 1].hash : ksi_text_hash(k.service);
+    return ksi_note_op(tn, g, &k, t->opts.max_names);
 }
 
 /* Spans of the batch that belong to this generation. */
@@ -266,7 +279,7 @@ static ks_err store_in(struct ks_traces *t, struct ksi_tenant *tn, struct ks_bat
             continue;
         }
         KS_TRY(ksi_gen_append(g, m, b, i, slot));
-        note_op(t, tn, g, b, &b->spans[i]);
+        t->names_refused += !note_op(t, tn, g, b, &b->spans[i]);
         ret->stored++;
         ret->late += p->late;
     }

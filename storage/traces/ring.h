@@ -191,6 +191,10 @@ KS_NODISCARD ks_err ks_traces_edges(struct ks_traces *t, struct ks_tenant tenant
                                     struct ks_arena *arena, struct ks_edge **ret,
                                     size_t *ret_count);
 
+/* Makes the calls of up to max generations that are not the newest, ahead of ks_traces_edges. Some
+ * milliseconds; for a background thread, now and then. */
+KS_NODISCARD ks_err ks_traces_settle(struct ks_traces *t, size_t max);
+
 typedef void (*ks_traces_tenant_fn)(void *arg, struct ks_tenant tenant);
 void ks_traces_tenants(struct ks_traces *t, ks_traces_tenant_fn fn, void *arg);
 
@@ -219,20 +223,35 @@ void ks_traces_get_stats(struct ks_traces *t, struct ks_traces_stats *ret);
 
 /* --- snapshots: engine/traces --- */
 /*
- * Hands every live generation to fn, oldest first, main rings before second ones, as batches whose
- * traces carry their numbers; lsn: log records up to it are in the generation whole. begin_lsn: see
- * needs_lsn. Between generations writers go on.
+ * Every live generation as a run of items (docs/format/trace-snapshot.md), oldest first, main rings
+ * before second ones. Writers go on; the payload is valid during the call.
  */
+enum ks_trimage {
+    KS_TRIMAGE_HEAD = 16,
+    KS_TRIMAGE_TEXT,
+    KS_TRIMAGE_RECORDS,
+    KS_TRIMAGE_TABLE,
+    KS_TRIMAGE_SLOTS,
+};
 struct ks_traces_dump {
     void *arg;
-    ks_err (*generation)(void *arg, struct ks_tenant tenant, bool kept, uint64_t first_seq,
-                         uint64_t lsn, uint64_t base_ns);
-    ks_err (*batch)(void *arg, struct ks_batch *b);
-    /* After the generation's batches, for each trace that is pinned; called under its lock. */
-    ks_err (*pin)(void *arg, struct ks_tenant tenant, struct ks_trace_id id);
+    ks_err (*item)(void *arg, enum ks_trimage type, struct ks_slice payload);
 };
 KS_NODISCARD ks_err ks_traces_dump(struct ks_traces *t, const struct ks_traces_dump *d);
-/* The other way, on an empty store: generation by generation in the order of the dump. */
+
+/*
+ * The other way, into an empty store: items in the order of the dump, hostile bytes
+ * (KS_ECORRUPT), then finish. threads: 0: the caller's own. One thread calls these.
+ */
+struct ks_traces_loader;
+KS_NODISCARD ks_err ks_traces_loader_new(struct ks_traces *t, unsigned threads,
+                                         struct ks_traces_loader **ret);
+KS_NODISCARD ks_err ks_traces_loader_item(struct ks_traces_loader *l, enum ks_trimage type,
+                                          struct ks_slice payload);
+KS_NODISCARD ks_err ks_traces_loader_finish(struct ks_traces_loader *l);
+void ks_traces_loader_free(struct ks_traces_loader *l);
+
+/* Snapshots of version 1: a generation, then the batches of its spans with their numbers. */
 KS_NODISCARD ks_err ks_traces_load_generation(struct ks_traces *t, struct ks_tenant tenant,
                                               bool kept, uint64_t first_seq, uint64_t lsn,
                                               uint64_t base_ns);

@@ -1,21 +1,6 @@
-/* Replay of the log, and snapshots out and in. See ring.h. */
+/* Replay of the log, and snapshots of version 1, which were batches. Later ones: image_load.c. */
 #include "base/mem.h"
 #include "storage/traces/ring_priv.h"
-
-enum { DUMP_ARENA_BYTES = 64 << 20 };
-
-static void enter(struct ks_traces *t)
-{
-    pthread_mutex_lock(&t->writer);
-    pthread_mutex_lock(&t->lock);
-}
-
-static void leave(struct ks_traces *t)
-{
-    pthread_mutex_unlock(&t->lock);
-    pthread_mutex_unlock(&t->writer);
-    ksi_reap_some(t);
-}
 
 /* --- replay --- */
 /* Room for the number in the newest generation, with nameless slots before it. */
@@ -113,9 +98,9 @@ static ks_err replay(struct ks_traces *t, struct ks_batch *b, uint64_t lsn)
 
 ks_err ks_traces_replay(struct ks_traces *t, struct ks_batch *b, uint64_t lsn)
 {
-    enter(t);
+    ksi_writer_enter(t);
     ks_err err = replay(t, b, lsn);
-    leave(t);
+    ksi_writer_leave(t);
     return err;
 }
 
@@ -145,11 +130,11 @@ ks_err ks_traces_load_generation(struct ks_traces *t, struct ks_tenant tenant, b
                                  uint64_t first_seq, uint64_t lsn, uint64_t base_ns)
 {
     struct ksi_tenant *tn;
-    enter(t);
+    ksi_writer_enter(t);
     ks_err err = ksi_tenant_get(t, tenant, &tn);
     if (err == KS_OK)
         err = load_generation(t, tn, kept, first_seq, lsn, base_ns);
-    leave(t);
+    ksi_writer_leave(t);
     return err;
 }
 
@@ -188,173 +173,8 @@ static ks_err load_batch(struct ks_traces *t, struct ks_batch *b, bool kept)
 ks_err ks_traces_load_batch(struct ks_traces *t, struct ks_batch *b)
 {
     /* The dump marks batches of second rings by evicted_to. */
-    enter(t);
+    ksi_writer_enter(t);
     ks_err err = load_batch(t, b, b->evicted_to == KSI_SEQ_KEPT);
-    leave(t);
-    return err;
-}
-
-/* --- dumping --- */
-struct dump {
-    const struct ks_traces_dump *d;
-    struct ks_batch batch;
-    struct ks_batch_memo memo;
-    struct ks_arena arena;
-    struct ks_tenant tenant;
-    bool kept;
-    uint32_t *pos; /* of the slot at hand: next…count are still to be dumped */
-    size_t next, count;
-};
-
-static void dump_reset(struct dump *d)
-{
-    ks_batch_reset(&d->batch, d->tenant);
-    d->batch.evicted_to = d->kept ? KSI_SEQ_KEPT : 0;
-    d->memo = (struct ks_batch_memo){0};
-}
-
-static ks_err dump_flush(struct dump *d)
-{
-    KS_TRY(d->batch.err);
-    return d->batch.spans_count ? d->d->batch(d->d->arg, &d->batch) : KS_OK;
-}
-
-/* The positions of a slot's spans, in the order they came. */
-static ks_err list_spans(struct dump *d, const struct ksi_gen *g, size_t at)
-{
-    const struct ksi_slot *slot = &g->slots[at];
-    uint32_t n = slot->spans;
-    d->next = d->count = n;
-    d->pos = ks_arena_array(&d->arena, n ? n : 1, sizeof *d->pos);
-    if (!d->pos)
-        return ks_arena_err(&d->arena);
-    for (uint32_t p = slot->tail; p != KSI_NONE && n;) {
-        struct ksi_record r;
-        ksi_record_read(g, p, &r);
-        d->pos[--n] = p;
-        p = r.prev;
-    }
-    d->next = n;
-    return KS_OK;
-}
-
-static ks_err dump_span(struct dump *d, const struct ksi_gen *g, size_t at,
-                        struct ksi_view_memo *memo)
-{
-    struct ksi_record r;
-    struct ks_span span;
-    ksi_record_read(g, d->pos[d->next], &r);
-    KS_TRY(ksi_span_view(g, &g->slots[at], &r, memo, &d->arena, &span));
-    ks_batch_copy_span(&d->batch, &span, &d->memo);
-    KS_TRY(d->batch.err);
-    d->batch.traces[d->batch.spans[d->batch.spans_count - 1].trace].seq = g->first_seq + at;
-    d->next++;
-    return KS_OK;
-}
-
-/*
- * Fills the batch from slot *at on, under the lock. Spans that come to slots dumped already while
- * the lock is given up are replayed from the log, as is what later slots get meanwhile: those are
- * there twice then, which readers do not see.
- */
-static ks_err fill(struct dump *d, const struct ksi_gen *g, size_t *at)
-{
-    struct ksi_view_memo memo;
-    ks_arena_reset(&d->arena);
-    KS_TRY(ksi_view_memo_init(&memo, g, &d->arena));
-    size_t from = d->next;
-    if (*at < g->slot_count) {
-        KS_TRY(list_spans(d, g, *at));
-        d->next = from > d->next ? from : d->next;
-    }
-    while (*at < g->slot_count && !ks_batch_full(&d->batch)) {
-        if (d->next < d->count) {
-            KS_TRY(dump_span(d, g, *at, &memo));
-            continue;
-        }
-        d->next = d->count = 0;
-        if (++*at < g->slot_count)
-            KS_TRY(list_spans(d, g, *at));
-    }
-    return KS_OK;
-}
-
-static ks_err dump_pins(struct dump *d, struct ksi_gen *g)
-{
-    ks_err err = KS_OK;
-    pthread_rwlock_rdlock(&g->lock);
-    for (size_t i = 0; i < g->slot_count && err == KS_OK; i++)
-        if (g->slots[i].flags & KSI_SLOT_PINNED)
-            err = d->d->pin(d->d->arg, d->tenant, g->slots[i].id);
-    pthread_rwlock_unlock(&g->lock);
-    return err;
-}
-
-static ks_err dump_gen(struct dump *d, struct ksi_gen *g, uint64_t first_live, uint64_t lsn)
-{
-    size_t at = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
-    pthread_rwlock_rdlock(&g->lock);
-    lsn = g->lsn > lsn ? g->lsn : lsn;
-    pthread_rwlock_unlock(&g->lock);
-    KS_TRY(d->d->generation(d->d->arg, d->tenant, d->kept, g->first_seq, lsn, g->base_ns));
-    d->next = d->count = 0;
-    for (bool more = true; more;) {
-        dump_reset(d);
-        pthread_rwlock_rdlock(&g->lock);
-        ks_err err = fill(d, g, &at);
-        more = at < g->slot_count;
-        pthread_rwlock_unlock(&g->lock);
-        KS_TRY(err);
-        KS_TRY(dump_flush(d));
-    }
-    return d->d->pin ? dump_pins(d, g) : KS_OK;
-}
-
-struct tenant_list {
-    struct ks_tenant *items;
-    size_t count, cap;
-    ks_err err;
-};
-
-static void add_tenant(void *arg, struct ks_tenant id)
-{
-    struct tenant_list *l = arg;
-    if (l->err == KS_OK)
-        l->err = ks_array_reserve((void **)&l->items, &l->cap, l->count + 1, sizeof *l->items);
-    if (l->err == KS_OK)
-        l->items[l->count++] = id;
-}
-
-/* One ring of a tenant, oldest generation first. */
-static ks_err dump_ring(struct ks_traces *t, struct dump *d, uint64_t lsn)
-{
-    struct ksi_view v;
-    KS_TRY(ksi_view_take(t, d->tenant, &v));
-    ks_err err = KS_OK;
-    for (size_t i = v.count; i-- > 0 && err == KS_OK;)
-        if (v.is_kept[i] == d->kept)
-            err = dump_gen(d, v.gens[i], v.first_live[i], lsn);
-    ksi_view_release(&v);
-    return err;
-}
-
-ks_err ks_traces_dump(struct ks_traces *t, const struct ks_traces_dump *cb)
-{
-    struct dump d = {.d = cb};
-    struct tenant_list list = {0};
-    uint64_t lsn = ks_traces_lsn(t);
-    ks_batch_init(&d.batch);
-    ks_arena_init(&d.arena, DUMP_ARENA_BYTES);
-    ks_traces_tenants(t, add_tenant, &list);
-    ks_err err = list.err;
-    for (unsigned kept = 0; kept < 2; kept++)
-        for (size_t i = 0; i < list.count && err == KS_OK; i++) {
-            d.tenant = list.items[i];
-            d.kept = kept != 0;
-            err = dump_ring(t, &d, lsn);
-        }
-    ks_batch_done(&d.batch);
-    ks_arena_done(&d.arena);
-    ks_free(list.items);
+    ksi_writer_leave(t);
     return err;
 }

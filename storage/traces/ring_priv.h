@@ -34,6 +34,15 @@ void ksi_names_done(struct ksi_names *n);
 /* One more generation has seen the operation; NULL: over max or no memory. */
 struct ksi_op *ksi_names_add(struct ksi_names *n, struct ks_slice service, uint64_t service_hash,
                              struct ks_slice name, uint64_t name_hash, uint32_t kind, size_t max);
+/* Counts the operation for the generation, if it is new there. False: over max. */
+struct ksi_op_key {
+    struct ks_slice service;
+    uint64_t service_hash;
+    struct ks_slice name;
+    uint64_t name_hash;
+    uint32_t kind;
+};
+bool ksi_note_op(struct ksi_tenant *tn, struct ksi_gen *g, const struct ksi_op_key *k, size_t max);
 void ksi_names_drop(struct ksi_names *n, struct ksi_op *op);
 
 /* --- rings --- */
@@ -98,6 +107,7 @@ struct ks_traces {
     struct ks_arena kept_arena;
     struct ks_traces_stats stats;
     uint64_t names_refused;           /* the writer's */
+    uint64_t settled_spans;           /* spans_total when all edges were made last */
     struct ksi_gen *dead, *dead_tail; /* dropped, not yet freed */
 };
 
@@ -139,6 +149,19 @@ void ksi_follow_bytes(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen
 void ksi_gen_drop_names(struct ksi_tenant *tn, struct ksi_gen *g);
 void ksi_reap(struct ks_traces *t, size_t max);
 void ksi_reap_some(struct ks_traces *t);
+
+/* For whoever changes anything but by a write; leaving frees some of what is gone. */
+static inline void ksi_writer_enter(struct ks_traces *t)
+{
+    pthread_mutex_lock(&t->writer);
+    pthread_mutex_lock(&t->lock);
+}
+static inline void ksi_writer_leave(struct ks_traces *t)
+{
+    pthread_mutex_unlock(&t->lock);
+    pthread_mutex_unlock(&t->writer);
+    ksi_reap_some(t);
+}
 
 /* A query in a generation under its lock: search.c. NULL in *ret: nothing there can fit. */
 struct ksi_filter;

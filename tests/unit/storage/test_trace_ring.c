@@ -316,54 +316,45 @@ static struct ks_traces *replayed(struct world *w)
     return ring;
 }
 
-/* A dump is bytes again at once; batches are kept encoded. */
+/* A dump is loaded at once; payloads are copied, as a file would. */
 struct dumped {
     struct world *w;
-    struct ks_traces *to;
+    struct ks_traces_loader *to;
     bool writes; /* the ring goes on while it is dumped */
-    uint64_t needs;
 };
 
-static ks_err dump_generation(void *arg, struct ks_tenant tenant, bool kept, uint64_t first_seq,
-                              uint64_t lsn, uint64_t base_ns)
+static ks_err dump_item(void *arg, enum ks_trimage type, struct ks_slice payload)
 {
     struct dumped *d = arg;
-    if (d->writes)
+    if (d->writes && type == KS_TRIMAGE_HEAD)
         write_some(d->w);
-    return ks_traces_load_generation(d->to, tenant, kept, first_seq, lsn, base_ns);
-}
-
-static ks_err dump_batch(void *arg, struct ks_batch *b)
-{
-    struct dumped *d = arg;
-    struct ks_buf bytes;
-    struct ks_batch again;
-    size_t at;
-    ks_buf_init(&bytes, KS_BUF_UNLIMITED);
-    ks_batch_init(&again);
-    assert_int_equal(ks_batch_encode(b, &bytes, &at), KS_OK);
-    assert_int_equal(ks_batch_decode(ks_buf_view(&bytes), &again), KS_OK);
-    ks_err err = ks_traces_load_batch(d->to, &again);
-    ks_batch_done(&again);
-    ks_buf_done(&bytes);
+    char *copy = ks_memdup(payload.ptr, payload.len);
+    ks_err err = ks_traces_loader_item(d->to, type, ks_slice(copy, payload.len));
+    ks_free(copy);
     return err;
 }
 
 static struct ks_traces *through_snapshot(struct world *w, bool writes)
 {
-    struct dumped d = {.w = w, .writes = writes, .needs = ks_traces_lsn(w->ring) + 1};
-    struct ks_traces_dump cb = {&d, dump_generation, dump_batch, NULL};
+    static unsigned threads;
+    struct dumped d = {.w = w, .writes = writes};
+    struct ks_traces_dump cb = {&d, dump_item};
+    struct ks_traces *to;
     struct ks_batch b;
-    assert_int_equal(ks_traces_new(&w->opts, &d.to), KS_OK);
+    uint64_t needs = ks_traces_lsn(w->ring) + 1;
+    assert_int_equal(ks_traces_new(&w->opts, &to), KS_OK);
+    assert_int_equal(ks_traces_loader_new(to, threads++ % 3, &d.to), KS_OK);
     assert_int_equal(ks_traces_dump(w->ring, &cb), KS_OK);
+    assert_int_equal(ks_traces_loader_finish(d.to), KS_OK);
+    ks_traces_loader_free(d.to);
     ks_batch_init(&b);
     for (size_t i = 0; i < w->log.count; i++)
-        if (w->log.items[i].lsn >= d.needs) {
+        if (w->log.items[i].lsn >= needs) {
             assert_int_equal(ks_batch_decode(ks_buf_view(&w->log.items[i].bytes), &b), KS_OK);
-            assert_int_equal(ks_traces_replay(d.to, &b, w->log.items[i].lsn), KS_OK);
+            assert_int_equal(ks_traces_replay(to, &b, w->log.items[i].lsn), KS_OK);
         }
     ks_batch_done(&b);
-    return d.to;
+    return to;
 }
 
 static void world_init(struct world *w, uint64_t seed, uint32_t max_traces)
