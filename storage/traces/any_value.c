@@ -181,7 +181,7 @@ static void escape(struct ks_buf *out, unsigned char c)
 
 void ks_go_json_str(struct ks_buf *out, struct ks_slice s)
 {
-    const unsigned char *p = (const unsigned char *)s.ptr, *end = p + s.len;
+    const unsigned char *p = (const unsigned char *)s.ptr, *end = s.len ? p + s.len : p;
     ks_buf_byte(out, '"');
     while (s.len && p < end) {
         const unsigned char *run = p;

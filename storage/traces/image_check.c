@@ -101,7 +101,7 @@ static ks_err check_patterns(struct check *c, struct ks_reader *r)
     for (uint64_t i = 0; i < c->h->patterns; i++) {
         uint32_t pos = ks_read_u32(r), len = ks_read_u32(r);
         struct ks_slice s = bytes_at(&g->text, pos);
-        if (r->bad || len > s.len || !ksi_pattern_valid(ks_slice(s.ptr, len)))
+        if (r->bad || !len || len > s.len || !ksi_pattern_valid(ks_slice(s.ptr, len)))
             return damaged("a pattern");
         KS_TRY(ksi_pattern_load(g, pos, len));
     }
