@@ -44,8 +44,8 @@ struct ks_engine_opts {
     unsigned shards;        /* 0 = by cores */
     struct ks_pool *pool;   /* merges and flushes in parallel; NULL: the caller's thread does it */
     int64_t snapshots_max_age_ms; /* older snapshots go; 0 = they stay */
-    bool no_background;     /* tests: nothing runs by itself, call ks_engine_tick */
-    uint32_t max_series;    /* 0 = by memory */
+    bool no_background;           /* tests: nothing runs by itself, call ks_engine_tick */
+    uint32_t max_series;          /* 0 = by memory */
     const struct ks_signal
         *signals; /* logs, traces: engine/signal.h; copied, their self borrowed */
     size_t signal_count;
@@ -94,7 +94,8 @@ struct ks_select_opts {
     size_t selector_count;
     int64_t min_ms, max_ms;  /* inclusive */
     struct ks_read_ctx *ctx; /* may be NULL */
-    bool no_counts; /* label names and values: whether one occurs is enough, row_count is 1 */
+    bool no_counts; /* label names and values: whether one occurs is enough, row_count is 1. A
+                       select: which series there are is all that is asked, none has chunks */
 };
 
 /* With all tenants asked for: takes the filters on vm_account_id and vm_project_id out of the
@@ -144,9 +145,16 @@ struct ks_samples {
     int64_t *times;
     double *values;
     size_t count, cap;
+    size_t uncounted; /* read, and not yet in the query's samples_read: counted in lots */
     struct ks_times_memo memo;
 };
 void ks_samples_done(struct ks_samples *s);
+/* Counts what is left, for who wants to know samples_read. */
+static inline void ks_samples_settle(struct ks_samples *s, struct ks_read_ctx *ctx)
+{
+    atomic_fetch_add(&ctx->samples_read, s->uncounted);
+    s->uncounted = 0;
+}
 /*
  * The samples of series i in [min_ms, max_ms] (within the select's range), ascending and unique in
  * time: of several at one time the larger value wins, a stale marker loses (VictoriaMetrics' rule);
@@ -172,9 +180,11 @@ KS_NODISCARD ks_err ks_series_read_histograms(struct ks_series_set *s, size_t i,
 
 /* One chunk of a series as the planner sees it. */
 struct ks_chunk_view {
-    const struct ks_chunk_meta *meta;
+    int64_t min_ms, max_ms;
+    uint32_t sample_count;
     bool overlaps; /* shares time with another chunk of the series, or aggregates may not stand for
                       its samples: decode */
+    const struct ks_chunk_agg *agg; /* set unless overlaps */
 };
 /* Chunks of series i in order of min_ms; agg of a chunk that does not overlap may stand for its
  * samples. */

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "engine/head_hist.h"
+#include "engine/head_marks.h"
 #include "engine/head_priv.h"
 
 enum { FIRST_FP_SLOTS = 1024, DEFAULT_WINDOW = 4 };
@@ -75,33 +76,56 @@ uint64_t ksi_phase_key(struct ks_tenant tenant, struct ks_slice label_bytes)
 
 /* --- series and slabs --- */
 
-static size_t slab_bytes(size_t cap)
+size_t ksi_slab_bytes(size_t cap)
 {
-    return sizeof(struct ksi_slab) + cap;
+    return sizeof(struct ksi_slab) + cap + ksi_marks_bytes(cap);
 }
 
 static struct ksi_slab *slab_new(struct ksi_shard *s, size_t cap)
 {
-    struct ksi_slab *b = ks_alloc(slab_bytes(cap));
+    struct ksi_slab *b = ks_alloc(ksi_slab_bytes(cap));
     if (b) {
         *b = (struct ksi_slab){.cap = (uint16_t)cap};
-        s->bytes += slab_bytes(cap);
+        s->bytes += ksi_slab_bytes(cap);
     }
     return b;
 }
 
-/* The next class up: total sizes 48, 64, 96, 128, 192, 256, … */
+/* Data of a slab of so many bytes. */
+static size_t cap_of_class(size_t total)
+{
+    size_t cap = total - sizeof(struct ksi_slab);
+    if (cap <= KSI_UNMARKED_CAP)
+        return cap;
+    size_t few = cap - (size_t)KSI_FEW_MARKS * KSI_MARK_BYTES;
+    return few <= KSI_FEW_MARKS_CAP ? few : cap - (size_t)KSI_MARKS_MAX * KSI_MARK_BYTES;
+}
+
+/* The next class up: total sizes 48, 64, 96, 192, 256, 384, 512, … */
 size_t ksi_slab_next_cap(size_t cap)
 {
-    size_t total = slab_bytes(cap), size = 32;
-    for (;;) {
+    for (size_t size = 32;; size *= 2) {
         size_t half = size + size / 2;
-        if (half > total && half >= 48)
-            return half - sizeof(struct ksi_slab);
-        size *= 2;
-        if (size > total)
-            return size - sizeof(struct ksi_slab);
+        if (size > 48 && cap_of_class(size) > cap)
+            return cap_of_class(size);
+        if (cap_of_class(half) > cap)
+            return cap_of_class(half);
     }
+}
+
+ks_err ksi_slab_resize(struct ksi_shard *s, struct ksi_series *x, size_t cap)
+{
+    uint8_t marks[KSI_MARKS_MAX * KSI_MARK_BYTES];
+    size_t old = x->slab->cap;
+    memcpy(marks, x->slab->data + old, ksi_marks_bytes(old));
+    struct ksi_slab *b = ks_realloc(x->slab, ksi_slab_bytes(cap));
+    if (!b)
+        return KS_ENOMEM;
+    s->bytes += ksi_slab_bytes(cap) - ksi_slab_bytes(old);
+    b->cap = (uint16_t)cap;
+    x->slab = b;
+    ksi_marks_moved(b, old, marks);
+    return KS_OK;
 }
 
 ks_err ksi_series_new_at(struct ksi_shard *s, uint32_t local, uint64_t phase_key)
@@ -168,7 +192,7 @@ void ksi_series_drop(struct ksi_shard *s, uint32_t local)
     ksi_side_free(s, x);
     ksi_hist_drop(s, local);
     s->samples -= x->g.count;
-    s->bytes -= slab_bytes(x->slab->cap);
+    s->bytes -= ksi_slab_bytes(x->slab->cap);
     ks_free(x->slab);
     memset(x, 0, sizeof *x);
     if (local < s->ident_cap)
@@ -312,14 +336,10 @@ static ks_err load_open(struct ksi_shard *s, struct ksi_series *x, struct ks_rea
     size_t cap = x->slab->cap;
     while (cap < n)
         cap = ksi_slab_next_cap(cap);
-    struct ksi_slab *b = ks_realloc(x->slab, slab_bytes(cap));
-    if (!b)
-        return KS_ENOMEM;
-    s->bytes += cap - b->cap;
-    b->cap = (uint16_t)cap;
-    memcpy(b->data, data.ptr, n);
-    x->slab = b;
+    KS_TRY(ksi_slab_resize(s, x, cap));
+    memcpy(x->slab->data, data.ptr, n);
     x->g = g;
+    ksi_marks_make(x);
     s->samples += g.count;
     return KS_OK;
 }

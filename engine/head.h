@@ -58,7 +58,8 @@ struct ksi_sealed {
 };
 void ksi_sealed_unref(struct ksi_sealed *c);
 
-/* Storage of an open chunk; sizes grow by classes. */
+/* Storage of an open chunk; sizes grow by classes. Behind the data of larger ones lie marks
+ * (engine/head_marks.h). */
 struct ksi_slab {
     uint16_t cap;   /* of data */
     uint8_t window; /* index of the chunk window */

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/time.h"
+#include "engine/head_marks.h"
 #include "engine/head_priv.h"
 
 enum { SIDE_MAX = KSI_CHUNK_SAMPLES, FIRST_SIDE = 8 };
@@ -156,16 +157,12 @@ ks_err ksi_seal_side(struct ksi_shard *s, uint32_t local)
     return KS_OK;
 }
 
-/* Gives the room of a chunk just sealed back. */
+/* Gives the room of a chunk just sealed back, if that can be done. */
 static void slab_shrink(struct ksi_shard *s, struct ksi_series *x)
 {
     size_t cap = ksi_slab_next_cap(0);
-    struct ksi_slab *b = x->slab->cap > cap ? ks_realloc(x->slab, sizeof *b + cap) : NULL;
-    if (!b)
-        return;
-    s->bytes -= b->cap - cap;
-    b->cap = (uint16_t)cap;
-    x->slab = b;
+    if (x->slab->cap > cap)
+        (void)!ksi_slab_resize(s, x, cap);
 }
 
 ks_err ksi_seal(struct ksi_shard *s, uint32_t local)
@@ -200,18 +197,6 @@ ks_err ksi_side_add(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bi
     return KS_OK;
 }
 
-static ks_err slab_grow(struct ksi_shard *s, struct ksi_series *x)
-{
-    size_t cap = ksi_slab_next_cap(x->slab->cap);
-    struct ksi_slab *b = ks_realloc(x->slab, sizeof *b + cap);
-    if (!b)
-        return KS_ENOMEM;
-    s->bytes += cap - b->cap;
-    b->cap = (uint16_t)cap;
-    x->slab = b;
-    return KS_OK;
-}
-
 ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits,
                   enum ksi_append *ret)
 {
@@ -227,7 +212,9 @@ ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits
             KS_TRY(seal_open(s, local));
     }
     while (!ks_gorilla_append(&x->g, x->slab->data, x->slab->cap, ts, bits))
-        KS_TRY(slab_grow(s, x));
+        KS_TRY(ksi_slab_resize(s, x, ksi_slab_next_cap(x->slab->cap)));
+    if (x->g.count >= x->g.mark_due && !x->g.run)
+        ksi_marks_note(x);
     s->samples++;
     return KS_OK;
 }

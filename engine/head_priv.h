@@ -13,6 +13,9 @@ static inline size_t ksi_sealed_bytes(const struct ksi_sealed *c)
 void ksi_tcol_unref(struct ksi_tcol *t);
 void ksi_side_free(struct ksi_shard *s, struct ksi_series *x);
 size_t ksi_slab_next_cap(size_t cap);
+size_t ksi_slab_bytes(size_t cap);
+/* The series' slab with this cap, its bytes and marks kept. */
+KS_NODISCARD ks_err ksi_slab_resize(struct ksi_shard *s, struct ksi_series *x, size_t cap);
 /* Whether a chunk boundary lies between two times of a series. */
 bool ksi_chunk_boundary(uint8_t window, uint8_t phase, int64_t earlier, int64_t later);
 /* The window for a series with so many samples in span_ms. */

@@ -45,10 +45,24 @@ static bool ascends(const int64_t *t, size_t n)
     return !falls;
 }
 
-/* Appends the samples of a chunk, at least those of the range. */
-static ks_err decode(const struct set_chunk *c, const struct range *want, struct ks_samples *out)
+/* Those of the range, in order of arrival. */
+static size_t late_of(const struct set_chunk *c, const struct range *want, int64_t *ts, double *v)
 {
-    uint32_t n = c->meta->sample_count;
+    size_t n = 0;
+    for (uint32_t i = 0; i < c->sample_count; i++) {
+        const struct ksi_sample *x = &c->u.late[i];
+        ts[n] = x->ts;
+        v[n] = ks_f64_from_bits(x->bits);
+        n += x->ts >= want->min_ms && x->ts <= want->max_ms;
+    }
+    return n;
+}
+
+/* Appends the samples of a chunk, at least those of the range. */
+static ks_err decode_some(const struct set_chunk *c, const struct range *want,
+                          struct ks_samples *out)
+{
+    uint32_t n = c->sample_count;
     KS_TRY(reserve(out, n));
     int64_t *ts = out->times + out->count;
     double *v = out->values + out->count;
@@ -65,14 +79,11 @@ static ks_err decode(const struct set_chunk *c, const struct range *want, struct
         break;
     }
     case SET_OPEN:
-        n = (uint32_t)ks_gorilla_decode_range(c->u.open, (const uint8_t *)(c->u.open + 1),
+        n = (uint32_t)ks_gorilla_decode_range(&c->u.open->g, &c->u.open->from, c->u.open->bytes,
                                               want->min_ms, want->max_ms, ts, v);
         break;
     case SET_LATE:
-        for (uint32_t i = 0; i < n; i++) {
-            ts[i] = c->u.late[i].ts;
-            v[i] = ks_f64_from_bits(c->u.late[i].bits);
-        }
+        n = (uint32_t)late_of(c, want, ts, v);
         break;
     case SET_OPEN_HISTOGRAMS:
     case SET_LATE_HISTOGRAMS:
@@ -99,6 +110,27 @@ static void trim(struct ks_samples *s, size_t first, const struct range *want)
     s->count = first + n;
 }
 
+ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err)
+{
+    for (size_t i = 0; c->source == SET_PART && i < s->parts->count; i++)
+        if (s->parts->views[i].part->p.data == c->u.data)
+            ksi_part_suspect(s->parts->views[i].part, err);
+    return err;
+}
+
+/* Appends the samples of a chunk that are of the range. */
+static ks_err decode(const struct ks_series_set *s, const struct set_chunk *c,
+                     const struct range *want, struct ks_samples *out)
+{
+    size_t before = out->count;
+    ks_err err = decode_some(c, want, out);
+    if (err != KS_OK)
+        return ksi_set_blame(s, c, err);
+    if (c->source <= SET_SEALED && (c->min_ms < want->min_ms || c->max_ms > want->max_ms))
+        trim(out, before, want);
+    return KS_OK;
+}
+
 static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
 {
     size_t from = ks_samples_lower_bound(s->times, s->count, min_ms);
@@ -109,14 +141,6 @@ static void cut(struct ks_samples *s, int64_t min_ms, int64_t max_ms)
         memmove(s->values, s->values + from, (to - from) * sizeof *s->values);
     }
     s->count = to > from ? to - from : 0;
-}
-
-ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err)
-{
-    for (size_t i = 0; c->source == SET_PART && i < s->parts->count; i++)
-        if (s->parts->views[i].part->p.data == c->u.data)
-            ksi_part_suspect(s->parts->views[i].part, err);
-    return err;
 }
 
 ks_err ksi_set_count_samples(const struct ks_series_set *s, size_t count)
@@ -135,47 +159,89 @@ ks_err ksi_set_count_samples(const struct ks_series_set *s, size_t count)
     return KS_OK;
 }
 
+/* Threads that count in one place at every series would wait for each other's cache lines. */
+static ks_err count_read(const struct ks_series_set *s, struct ks_samples *out)
+{
+    enum { AT_ONCE = 8192, SHARE = 256 };
+    uint64_t max = s->ctx ? s->ctx->max_samples : 0;
+    out->uncounted += out->count;
+    if (!s->ctx || (out->uncounted < AT_ONCE && (!max || out->uncounted < max / SHARE)))
+        return KS_OK;
+    size_t count = out->uncounted;
+    out->uncounted = 0;
+    return ksi_set_count_samples(s, count);
+}
+
+static bool of_range(const struct set_chunk *c, const struct range *r)
+{
+    return c->max_ms >= r->min_ms && c->min_ms <= r->max_ms && c->kind == KS_CHUNK_F64;
+}
+
+/* Samples to be put among those of other chunks: what came late, there or sealed since. */
+static bool put_in_later(const struct set_chunk *c)
+{
+    enum { FEW = 8 };
+    return c->source == SET_LATE ||
+           (c->source <= SET_SEALED && c->overlaps && c->sample_count <= FEW);
+}
+
+/* The numbers of the chunks in the range, those to be put in later behind the others, which are
+ * *ret_sorted when they ascend. */
+static ks_err decode_all(struct ks_series_set *s, const struct set_series *x,
+                         const struct range *judge, const struct range *want,
+                         struct ks_samples *out, size_t *ret_sorted)
+{
+    const struct set_chunk *c = s->chunks + x->first_chunk;
+    bool in_order = true, late = false;
+    for (uint32_t k = 0; k < x->chunk_count; k++) {
+        if (!of_range(&c[k], judge))
+            continue;
+        if (put_in_later(&c[k])) {
+            late = true;
+            continue;
+        }
+        size_t before = out->count;
+        KS_TRY(decode(s, &c[k], want, out));
+        before -= before > 0;
+        size_t look = out->count - before; /* of the head's own chunk only the joint */
+        in_order = in_order &&
+                   ascends(out->times + before, c[k].source == SET_OPEN && look > 2 ? 2 : look);
+    }
+    *ret_sorted = in_order ? out->count : 0;
+    for (uint32_t k = 0; k < x->chunk_count && late; k++)
+        if (of_range(&c[k], judge) && put_in_later(&c[k]))
+            KS_TRY(decode(s, &c[k], want, out));
+    return KS_OK;
+}
+
 ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms,
                       struct ks_samples *out)
 {
+    enum { CHECK_EVERY = 16 };
     const struct set_series *x = &s->series[i];
-    const struct set_chunk *c = s->chunks + x->first_chunk;
-    int64_t decode_to_ms = max_ms, keep_from_ms = INT64_MIN;
-    bool in_order = true;
+    struct range judge = {min_ms, max_ms}, want = judge;
+    int64_t keep_from_ms = INT64_MIN;
+    size_t sorted;
     out->count = 0;
     if (s->e->rules) {
         int64_t widest_ms = ks_rules_widest_ms(s->e->rules);
-        decode_to_ms = max_ms < INT64_MAX - widest_ms ? max_ms + widest_ms : INT64_MAX;
-        keep_from_ms = ks_verdict_keep_from(&x->verdict, s->now_ms);
+        judge.max_ms = max_ms < INT64_MAX - widest_ms ? max_ms + widest_ms : INT64_MAX;
+        keep_from_ms = ks_verdict_keep_from(&s->verdicts[i], s->now_ms);
     }
-    /* Where samples are thinned, one outside of the range may decide about one inside. */
-    struct range want = {min_ms, max_ms};
+    /* Where samples are thinned, one outside of the range may decide about one inside: chunks are
+     * read whole. */
     if (s->e->rules || s->dedup_ms > 1)
         want = (struct range){INT64_MIN, INT64_MAX};
-    KS_TRY(ks_read_ctx_check(s->ctx));
-    for (uint32_t k = 0; k < x->chunk_count; k++) {
-        /* With dedup a sample outside may decide about one inside: whole slots are read. */
-        if (c[k].meta->max_ms < min_ms || c[k].meta->min_ms > decode_to_ms ||
-            c[k].meta->kind != KS_CHUNK_F64)
-            continue;
-        size_t before = out->count;
-        ks_err err = decode(&c[k], &want, out);
-        if (err != KS_OK)
-            return ksi_set_blame(s, &c[k], err);
-        if (c[k].source != SET_OPEN && c[k].source != SET_LATE)
-            trim(out, before, &want);
-        before -= before > 0;
-        in_order =
-            in_order && c[k].source != SET_LATE &&
-            ascends(out->times + before,
-                    c[k].source == SET_OPEN && out->count - before > 1 ? 2 : out->count - before);
-    }
-    if (!in_order)
-        KS_TRY(ks_samples_fold(out->times, out->values, &out->count));
+    if (i % CHECK_EVERY == 0)
+        KS_TRY(ks_read_ctx_check(s->ctx));
+    KS_TRY(decode_all(s, x, &judge, &want, out, &sorted));
+    if (sorted < out->count)
+        KS_TRY(ks_samples_insert(out->times, out->values, sorted, &out->count));
     if (s->dedup_ms > 1)
         out->count = ks_samples_dedup(out->times, out->values, out->count, s->dedup_ms);
     if (s->e->rules)
-        out->count = ks_verdict_thin(&x->verdict, s->now_ms, out->times, out->values, out->count);
+        out->count =
+            ks_verdict_thin(&s->verdicts[i], s->now_ms, out->times, out->values, out->count);
     cut(out, min_ms > keep_from_ms ? min_ms : keep_from_ms, max_ms);
-    return ksi_set_count_samples(s, out->count);
+    return count_read(s, out);
 }

@@ -11,14 +11,14 @@ bool ks_series_has_histograms(const struct ks_series_set *s, size_t i)
     const struct set_series *x = &s->series[i];
     bool any = false;
     for (uint32_t k = 0; k < x->chunk_count && s->histograms && !any; k++)
-        any = s->chunks[x->first_chunk + k].meta->kind == KS_CHUNK_HISTOGRAM;
+        any = s->chunks[x->first_chunk + k].kind == KS_CHUNK_HISTOGRAM;
     return any;
 }
 
 static ks_err decode(const struct set_chunk *c, struct ks_arena *arena, int64_t *ts,
                      struct ks_histogram *h)
 {
-    uint32_t n = c->meta->sample_count;
+    uint32_t n = c->sample_count;
     switch ((enum set_source)c->source) {
     case SET_PART:
         return ks_mdata_decode_histograms(c->u.data, ksi_set_ref(c), NULL, arena, ts, h);
@@ -41,22 +41,22 @@ static ks_err decode(const struct set_chunk *c, struct ks_arena *arena, int64_t 
 
 /* Thins by the dedup interval and the rules, with the same choice as for numbers: indexes stand in
  * for the values. */
-static ks_err thin(const struct ks_series_set *s, const struct set_series *x,
-                   struct ks_arena *arena, struct ks_histogram_run *r)
+static ks_err thin(const struct ks_series_set *s, size_t i, struct ks_arena *arena,
+                   struct ks_histogram_run *r)
 {
     if (s->dedup_ms <= 1 && !s->e->rules)
         return KS_OK;
     double *at = ks_arena_array(arena, r->count + 1, sizeof *at);
     if (!at)
         return ks_arena_err(arena);
-    for (size_t i = 0; i < r->count; i++)
-        at[i] = (double)i;
+    for (size_t k = 0; k < r->count; k++)
+        at[k] = (double)k;
     if (s->dedup_ms > 1)
         r->count = ks_samples_dedup(r->times, at, r->count, s->dedup_ms);
     if (s->e->rules)
-        r->count = ks_verdict_thin(&x->verdict, s->now_ms, r->times, at, r->count);
-    for (size_t i = 0; i < r->count; i++)
-        r->items[i] = r->items[(size_t)at[i]];
+        r->count = ks_verdict_thin(&s->verdicts[i], s->now_ms, r->times, at, r->count);
+    for (size_t k = 0; k < r->count; k++)
+        r->items[k] = r->items[(size_t)at[k]];
     return KS_OK;
 }
 
@@ -73,8 +73,7 @@ static void cut(struct ks_histogram_run *r, int64_t min_ms, int64_t max_ms)
 /* Chunks that hold histograms of the range. */
 static bool wanted(const struct set_chunk *c, int64_t min_ms, int64_t max_ms)
 {
-    return c->meta->kind == KS_CHUNK_HISTOGRAM && c->meta->max_ms >= min_ms &&
-           c->meta->min_ms <= max_ms;
+    return c->kind == KS_CHUNK_HISTOGRAM && c->max_ms >= min_ms && c->min_ms <= max_ms;
 }
 
 static ks_err charge(const struct ks_series_set *s, const struct ks_histogram_run *r)
@@ -96,11 +95,11 @@ ks_err ks_series_read_histograms(struct ks_series_set *s, size_t i, int64_t min_
     if (s->e->rules) {
         int64_t widest_ms = ks_rules_widest_ms(s->e->rules);
         decode_to_ms = max_ms < INT64_MAX - widest_ms ? max_ms + widest_ms : INT64_MAX;
-        keep_from_ms = ks_verdict_keep_from(&x->verdict, s->now_ms);
+        keep_from_ms = ks_verdict_keep_from(&s->verdicts[i], s->now_ms);
     }
     KS_TRY(ks_read_ctx_check(s->ctx));
     for (uint32_t k = 0; k < x->chunk_count; k++)
-        room += wanted(&c[k], min_ms, decode_to_ms) ? c[k].meta->sample_count : 0;
+        room += wanted(&c[k], min_ms, decode_to_ms) ? c[k].sample_count : 0;
     r.times = ks_arena_array(arena, room + 1, sizeof *r.times);
     r.items = ks_arena_array(arena, room + 1, sizeof *r.items);
     if (!r.times || !r.items)
@@ -111,10 +110,10 @@ ks_err ks_series_read_histograms(struct ks_series_set *s, size_t i, int64_t min_
         ks_err err = decode(&c[k], arena, r.times + r.count, r.items + r.count);
         if (err != KS_OK)
             return ksi_set_blame(s, &c[k], err);
-        r.count += c[k].meta->sample_count;
+        r.count += c[k].sample_count;
     }
     KS_TRY(ks_histograms_fold(r.times, r.items, &r.count));
-    KS_TRY(thin(s, x, arena, &r));
+    KS_TRY(thin(s, i, arena, &r));
     cut(&r, min_ms > keep_from_ms ? min_ms : keep_from_ms, max_ms);
     *ret = r;
     return charge(s, &r);

@@ -164,17 +164,11 @@ static ks_err memory_check(const struct ks_series_set *s)
     return too_large(s);
 }
 
-ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk)
+ks_err ksi_set_chunk_room(struct ks_series_set *s)
 {
-    if (KS_UNLIKELY(s->chunk_count == s->chunk_cap))
-        KS_TRY(memory_check(s));
-    KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1,
-                            sizeof *s->chunks));
-    s->histograms |= chunk.meta->kind != KS_CHUNK_F64;
-    s->mixed |= s->chunk_count && chunk.series < s->chunks[s->chunk_count - 1].series;
-    s->chunks[s->chunk_count++] = chunk;
-    s->series[chunk.series].chunk_count++;
-    return KS_OK;
+    KS_TRY(memory_check(s));
+    return ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + 1,
+                            sizeof *s->chunks);
 }
 
 /* --- parts --- */
@@ -196,6 +190,7 @@ struct part_scan {
     struct ksi_part *part;
     struct ks_mdata_cursor *cursor;
     struct ksi_rows *rows; /* NULL: identities are not remembered */
+    bool any_row;          /* the directory need not be asked: each row counts */
     size_t missed;
     struct ks_sindex_cursor *labels_cursor; /* once it pays */
     struct ks_chunk_ref *refs;
@@ -241,19 +236,23 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
     struct ks_series_set *s = p->set;
     size_t n = 0;
     uint32_t series;
+    if (p->any_row)
+        return series_of_row(p, ord, &series);
     KS_TRY(ks_mdata_cursor_chunks(p->cursor, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n,
                                   &p->ref_cap));
     if (!n)
         return KS_OK;
     KS_TRY(series_of_row(p, ord, &series));
+    if (s->labels_only)
+        return KS_OK;
     struct ks_chunk_ref *copy = ks_arena_array(&s->arena, n, sizeof *copy);
     if (!copy)
         return ks_arena_err(&s->arena);
     memcpy(copy, p->refs, n * sizeof *copy);
     for (size_t i = 0; i < n; i++) {
-        struct set_chunk c = {
-            .series = series, .source = SET_PART, .meta = &copy[i].meta, .u.data = p->part->p.data};
-        KS_TRY(ksi_set_add_chunk(s, c));
+        struct set_chunk c = ksi_set_chunk_of(series, SET_PART, &copy[i].meta);
+        c.u.data = p->part->p.data;
+        KS_TRY(ksi_set_add_chunk(s, &c));
     }
     return KS_OK;
 }
@@ -266,6 +265,7 @@ static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *
     KS_TRY(ksi_part_matching(v, o, tenant, &rows));
     ks_buf_init(&p.labels, 16 << 20);
     p.rows = ksi_rows_of(s->idents, v->part);
+    p.any_row = s->labels_only && v->part->min_ms >= o->min_ms && v->part->max_ms <= o->max_ms;
     roaring_uint32_iterator_t it;
     ks_err err = ks_mdata_cursor_new(v->part->p.data, &p.cursor);
     size_t seen = 0;
@@ -287,20 +287,24 @@ static ks_err select_part(struct ks_series_set *s, const struct ks_select_opts *
 
 /* --- order and overlaps --- */
 
+static uint32_t content_hash(const struct set_chunk *c)
+{
+    return c->meta ? c->meta->content_hash : 0;
+}
+
 static int by_time(const void *pa, const void *pb)
 {
     const struct set_chunk *a = pa, *b = pb;
-    if (a->meta->min_ms != b->meta->min_ms)
-        return a->meta->min_ms < b->meta->min_ms ? -1 : 1;
-    if (a->meta->max_ms != b->meta->max_ms)
-        return a->meta->max_ms < b->meta->max_ms ? -1 : 1;
-    return (a->meta->content_hash > b->meta->content_hash) -
-           (a->meta->content_hash < b->meta->content_hash);
+    if (a->min_ms != b->min_ms)
+        return a->min_ms < b->min_ms ? -1 : 1;
+    if (a->max_ms != b->max_ms)
+        return a->max_ms < b->max_ms ? -1 : 1;
+    return (content_hash(a) > content_hash(b)) - (content_hash(a) < content_hash(b));
 }
 
 static bool same_chunk(const struct set_chunk *a, const struct set_chunk *b)
 {
-    return a->source <= SET_SEALED && b->source <= SET_SEALED && ks_chunk_same(a->meta, b->meta);
+    return a->min_ms == b->min_ms && a->meta && b->meta && ks_chunk_same(a->meta, b->meta);
 }
 
 /* Parts are listed by day, so chunks come nearly in order: insertion, unless that gets long. */
@@ -326,6 +330,10 @@ static void sort_chunks(struct set_chunk *c, uint32_t n)
 /* Sorts a series' chunks, leaves out copies, marks what overlaps. Returns the new count. */
 static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates)
 {
+    if (n == 1) {
+        c->overlaps = no_aggregates || c->source >= SET_OPEN || c->kind != KS_CHUNK_F64;
+        return 1;
+    }
     sort_chunks(c, n);
     uint32_t kept = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -338,10 +346,10 @@ static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates
     }
     uint32_t widest = 0; /* the chunk that reaches farthest so far */
     for (uint32_t i = 0; i < kept; i++) {
-        c[i].overlaps = no_aggregates || c[i].source >= SET_OPEN || c[i].meta->kind != KS_CHUNK_F64;
-        if (i && c[i].meta->min_ms <= c[widest].meta->max_ms)
+        c[i].overlaps = no_aggregates || c[i].source >= SET_OPEN || c[i].kind != KS_CHUNK_F64;
+        if (i && c[i].min_ms <= c[widest].max_ms)
             c[i].overlaps = c[widest].overlaps = 1;
-        if (c[i].meta->max_ms > c[widest].meta->max_ms)
+        if (c[i].max_ms > c[widest].max_ms)
             widest = i;
     }
     return kept;
@@ -352,22 +360,21 @@ static uint32_t order_chunks(struct set_chunk *c, uint32_t n, bool no_aggregates
  * of those that reach out of it, or that are old enough to be thinned, do not stand for their
  * samples. Returns the new count.
  */
-static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struct set_chunk *c,
-                            uint32_t n)
+static uint32_t apply_rules(struct ks_series_set *s, struct set_series *x, struct ks_verdict *v,
+                            struct set_chunk *c, uint32_t n)
 {
     uint32_t kept = 0;
     ks_buf_reset(&s->text);
     ksi_ident_labels(ksi_set_idents(s, x->ident), x->ident, &s->text);
-    ks_rules_judge(s->e->rules, x->ident->tenant, ks_buf_view(&s->text), &x->verdict);
-    int64_t keep_from = ks_verdict_keep_from(&x->verdict, s->now_ms);
+    ks_rules_judge(s->e->rules, x->ident->tenant, ks_buf_view(&s->text), v);
+    int64_t keep_from = ks_verdict_keep_from(v, s->now_ms);
     for (uint32_t i = 0; i < n; i++) {
-        if (c[i].meta->max_ms < keep_from) {
+        if (c[i].max_ms < keep_from) {
             if (c[i].source == SET_SEALED)
                 ksi_sealed_unref(c[i].u.sealed);
             continue;
         }
-        if (c[i].meta->min_ms < keep_from ||
-            ks_verdict_thins(&x->verdict, s->now_ms, c[i].meta->min_ms))
+        if (c[i].min_ms < keep_from || ks_verdict_thins(v, s->now_ms, c[i].min_ms))
             c[i].overlaps = 1;
         c[kept++] = c[i];
     }
@@ -379,8 +386,10 @@ static void drop_empty_series(struct ks_series_set *s)
 {
     size_t kept = 0;
     for (size_t i = 0; i < s->series_count; i++)
-        if (s->series[i].chunk_count)
-            s->series[kept++] = s->series[i];
+        if (s->series[i].chunk_count) {
+            s->series[kept] = s->series[i];
+            s->verdicts[kept++] = s->verdicts[i];
+        }
     s->series_count = kept;
 }
 
@@ -393,16 +402,29 @@ static ks_err gather_chunks(struct ks_series_set *s)
     for (size_t i = 0; i < s->series_count; i++)
         s->series[i].chunk_count = 0;
     /* what is newest last */
-    for (int head = 0; head < 2; head++)
-        for (size_t i = 0; i < s->chunk_count; i++) {
-            struct set_series *x = &s->series[s->chunks[i].series];
-            if ((s->chunks[i].source != SET_PART) == head)
-                sorted[x->first_chunk + x->chunk_count++] = s->chunks[i];
-        }
+    for (size_t i = 0; i < s->chunk_count; i++) {
+        size_t at = i + s->head_chunks;
+        const struct set_chunk *c = &s->chunks[at < s->chunk_count ? at : at - s->chunk_count];
+        struct set_series *x = &s->series[c->series];
+        sorted[x->first_chunk + x->chunk_count++] = *c;
+    }
     ks_free(s->chunks);
     s->chunks = sorted;
     s->chunk_cap = s->chunk_count;
     return KS_OK;
+}
+
+static ks_err judge_all(struct ks_series_set *s)
+{
+    if (!(s->verdicts = ks_alloc_array(s->series_count, sizeof *s->verdicts)))
+        return KS_ENOMEM;
+    for (size_t i = 0; i < s->series_count; i++) {
+        struct set_series *x = &s->series[i];
+        x->chunk_count =
+            apply_rules(s, x, &s->verdicts[i], s->chunks + x->first_chunk, x->chunk_count);
+    }
+    drop_empty_series(s);
+    return ks_buf_status(&s->text);
 }
 
 static ks_err arrange(struct ks_series_set *s)
@@ -418,12 +440,7 @@ static ks_err arrange(struct ks_series_set *s)
     for (size_t i = 0; i < s->series_count; i++)
         s->series[i].chunk_count = order_chunks(s->chunks + s->series[i].first_chunk,
                                                 s->series[i].chunk_count, s->dedup_ms > 1);
-    for (size_t i = 0; i < s->series_count && s->e->rules; i++)
-        s->series[i].chunk_count = apply_rules(
-            s, &s->series[i], s->chunks + s->series[i].first_chunk, s->series[i].chunk_count);
-    if (s->e->rules)
-        drop_empty_series(s);
-    return ks_buf_status(&s->text);
+    return s->e->rules ? judge_all(s) : KS_OK;
 }
 
 /* --- tenants --- */
@@ -506,6 +523,7 @@ static ks_err select_all(struct ks_series_set *s, const struct ks_select_opts *o
     KS_TRY(ksi_tenants_of(s->e, o, &s->arena, &tenants, &count));
     for (size_t t = 0; t < count; t++)
         KS_TRY(ksi_select_head(s, o, tenants[t]));
+    s->head_chunks = s->chunk_count;
     s->parts = ksi_parts_pin(&s->e->parts);
     for (size_t i = 0; i < s->parts->count; i++) {
         if (!part_in_range(s->parts->views[i].part, o->min_ms, o->max_ms))
@@ -531,6 +549,7 @@ ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts,
     s->ctx = opts->ctx;
     s->dedup_ms = e->opts.dedup_interval_ms;
     s->now_ms = ks_now_ms();
+    s->labels_only = o.no_counts && !e->rules; /* rules judge a series by its chunks */
     /* The sample that stands for the last interval may lie behind the range. */
     if (ks_rules_widest_ms(e->rules) && o.max_ms < INT64_MAX - ks_rules_widest_ms(e->rules))
         o.max_ms += ks_rules_widest_ms(e->rules);
@@ -565,6 +584,7 @@ void ks_series_set_free(struct ks_series_set *s)
                 ksi_sealed_unref(s->chunks[s->series[i].first_chunk + k].u.sealed);
     ks_free(s->chunks);
     ks_free(s->series);
+    ks_free(s->verdicts);
     for (int i = 0; i < 2; i++) {
         ks_free(s->index[i].table);
         ks_free(s->index[i].by_no);
@@ -638,5 +658,6 @@ size_t ks_series_chunk_count(const struct ks_series_set *s, size_t i)
 struct ks_chunk_view ks_series_chunk(const struct ks_series_set *s, size_t i, size_t chunk)
 {
     const struct set_chunk *c = &s->chunks[s->series[i].first_chunk + chunk];
-    return (struct ks_chunk_view){c->meta, c->overlaps};
+    return (struct ks_chunk_view){c->min_ms, c->max_ms, c->sample_count, c->overlaps,
+                                  c->meta ? &c->meta->agg : NULL};
 }

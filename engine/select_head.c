@@ -7,18 +7,30 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine/head_hist.h"
+#include "engine/head_marks.h"
 #include "engine/series_set.h"
 
-enum { SLICE = 512, MATCH_SLICE = 4096, MAX_WINDOW_MS = 86400000 };
+enum { SLICE = 512, MATCH_SLICE = 4096 };
 
-/* Whether the series can hold samples in the range; generous by a chunk window, never too narrow.
- */
+static bool late_in(const struct ksi_side *side, int64_t min_ms, int64_t max_ms)
+{
+    bool in = false;
+    for (uint32_t i = 0; i < side->count && !in; i++)
+        in = side->items[i].ts >= min_ms && side->items[i].ts <= max_ms;
+    return in;
+}
+
+static bool open_in(const struct ksi_series *x, int64_t min_ms, int64_t max_ms)
+{
+    return x->g.count && x->g.last_ts >= min_ms &&
+           (x->g.last_ts <= max_ms || ks_gorilla_first_ts(x->slab->data) <= max_ms);
+}
+
+/* Whether the series holds a chunk that touches the range. */
 static bool may_hold(const struct ksi_series *x, const struct ksi_hist *h, int64_t min_ms,
                      int64_t max_ms)
 {
-    if (x->g.count && x->g.last_ts >= min_ms && x->g.last_ts - MAX_WINDOW_MS <= max_ms)
-        return true;
-    if (x->side)
+    if (open_in(x, min_ms, max_ms) || (x->side && late_in(x->side, min_ms, max_ms)))
         return true;
     if (h && ((h->count && h->last_ts >= min_ms && h->first_ts <= max_ms) ||
               (h->late_count && h->late_max_ts >= min_ms && h->late_min_ts <= max_ms)))
@@ -83,75 +95,78 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
     return *ret ? KS_OK : ks_fail(KS_ENOMEM, "cannot allocate a bitmap");
 }
 
-static void set_meta(struct ks_chunk_meta *m, int64_t min_ms, int64_t max_ms, uint32_t count)
+static ks_err add_open(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t series,
+                       const struct ksi_series *x)
 {
-    *m = (struct ks_chunk_meta){.min_ms = min_ms, .max_ms = max_ms, .sample_count = count};
-}
-
-static ks_err add_open(struct ks_series_set *s, uint32_t series, const struct ksi_series *x)
-{
-    size_t bytes = ks_gorilla_bytes(&x->g);
-    struct {
-        struct ks_chunk_meta meta;
-        struct ks_gorilla g; /* the bytes follow, and some to spare */
-    } *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes + KS_GORILLA_SLACK);
+    /* Where samples are thinned those before the range count too. */
+    bool all = s->e->rules || s->dedup_ms > 1;
+    struct ks_gorilla_place from = ksi_marks_find(x, all ? INT64_MIN : o->min_ms);
+    size_t skip = from.pos / 8, bytes = ks_gorilla_bytes(&x->g) - skip;
+    struct set_open *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes + KS_GORILLA_SLACK);
     if (!copy)
         return ks_arena_err(&s->arena);
-    /* The first time is only known after decoding; a chunk never begins more than a day before its
-     * end. */
-    int64_t first = x->g.count == 1 ? x->g.last_ts : ks_day_start_ms(x->g.last_ts);
-    set_meta(&copy->meta, first, x->g.last_ts, x->g.count);
     copy->g = x->g;
-    memcpy(copy + 1, x->slab->data, bytes);
-    struct set_chunk c = {
-        .series = series, .source = SET_OPEN, .meta = &copy->meta, .u.open = &copy->g};
-    return ksi_set_add_chunk(s, c);
+    copy->from = from;
+    memcpy(copy->bytes, x->slab->data + skip, bytes);
+    struct set_chunk c = {.min_ms = ks_gorilla_first_ts(x->slab->data),
+                          .max_ms = x->g.last_ts,
+                          .series = series,
+                          .sample_count = x->g.count,
+                          .source = SET_OPEN,
+                          .u.open = copy};
+    return ksi_set_add_chunk(s, &c);
 }
 
-static ks_err add_late(struct ks_series_set *s, uint32_t series, const struct ksi_side *side)
+static ks_err add_late(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t series,
+                       const struct ksi_side *side)
 {
-    struct ksi_sample *copy = ks_arena_array(&s->arena, side->count, sizeof *copy);
-    struct ks_chunk_meta *m = ks_arena_alloc(&s->arena, sizeof *m);
-    if (!copy || !m)
-        return ks_arena_err(&s->arena);
-    set_meta(m, side->items[0].ts, side->items[0].ts, side->count);
-    memcpy(copy, side->items, side->count * sizeof *copy);
+    const struct ksi_sample *x = side->items;
+    struct set_chunk c = {.min_ms = x[0].ts,
+                          .max_ms = x[0].ts,
+                          .series = series,
+                          .sample_count = side->count,
+                          .source = SET_LATE};
     for (uint32_t i = 1; i < side->count; i++) {
-        m->min_ms = copy[i].ts < m->min_ms ? copy[i].ts : m->min_ms;
-        m->max_ms = copy[i].ts > m->max_ms ? copy[i].ts : m->max_ms;
+        c.min_ms = x[i].ts < c.min_ms ? x[i].ts : c.min_ms;
+        c.max_ms = x[i].ts > c.max_ms ? x[i].ts : c.max_ms;
     }
-    struct set_chunk c = {.series = series, .source = SET_LATE, .meta = m, .u.late = copy};
-    return ksi_set_add_chunk(s, c);
+    if (c.min_ms > o->max_ms || c.max_ms < o->min_ms)
+        return KS_OK;
+    struct ksi_sample *copy = ks_arena_array(&s->arena, side->count, sizeof *copy);
+    if (!copy)
+        return ks_arena_err(&s->arena);
+    memcpy(copy, x, side->count * sizeof *copy);
+    c.u.late = copy;
+    return ksi_set_add_chunk(s, &c);
 }
 
-static ks_err add_records(struct ks_series_set *s, uint32_t series, enum set_source source,
-                          struct ks_slice bytes, struct ks_chunk_meta meta)
+static ks_err add_records(struct ks_series_set *s, struct ks_slice bytes, struct set_chunk c)
 {
-    struct ks_chunk_meta *m = ks_arena_alloc(&s->arena, sizeof *m);
     struct set_records *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes.len);
-    if (!m || !copy)
+    if (!copy)
         return ks_arena_err(&s->arena);
-    *m = meta;
-    m->kind = KS_CHUNK_HISTOGRAM;
     copy->len = (uint32_t)bytes.len;
     memcpy(copy->bytes, bytes.ptr, bytes.len);
-    struct set_chunk c = {
-        .series = series, .source = (uint8_t)source, .meta = m, .u.records = copy};
-    return ksi_set_add_chunk(s, c);
+    c.kind = KS_CHUNK_HISTOGRAM;
+    c.u.records = copy;
+    return ksi_set_add_chunk(s, &c);
 }
 
 static ks_err add_histograms(struct ks_series_set *s, uint32_t series, const struct ksi_hist *h)
 {
-    struct ks_chunk_meta m;
-    if (h->count) {
-        set_meta(&m, h->first_ts, h->last_ts, h->count);
-        KS_TRY(add_records(s, series, SET_OPEN_HISTOGRAMS, ks_buf_view(&h->open), m));
-    }
-    if (h->late_count) {
-        set_meta(&m, h->late_min_ts, h->late_max_ts, h->late_count);
-        KS_TRY(add_records(s, series, SET_LATE_HISTOGRAMS, ks_buf_view(&h->late), m));
-    }
-    return KS_OK;
+    struct set_chunk open = {.min_ms = h->first_ts,
+                             .max_ms = h->last_ts,
+                             .series = series,
+                             .sample_count = h->count,
+                             .source = SET_OPEN_HISTOGRAMS};
+    struct set_chunk late = {.min_ms = h->late_min_ts,
+                             .max_ms = h->late_max_ts,
+                             .series = series,
+                             .sample_count = h->late_count,
+                             .source = SET_LATE_HISTOGRAMS};
+    if (h->count)
+        KS_TRY(add_records(s, ks_buf_view(&h->open), open));
+    return h->late_count ? add_records(s, ks_buf_view(&h->late), late) : KS_OK;
 }
 
 /* The shard's array of identities holds those of the set's generation afterwards, with room for
@@ -204,19 +219,21 @@ static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o
     if (!may_hold(x, h, o->min_ms, o->max_ms))
         return KS_OK;
     KS_TRY(series_of_local(s, shard, local, labels, &series));
-    if (x->g.count && x->g.last_ts >= o->min_ms)
-        KS_TRY(add_open(s, series, x));
+    if (s->labels_only)
+        return KS_OK;
+    if (open_in(x, o->min_ms, o->max_ms))
+        KS_TRY(add_open(s, o, series, x));
     if (x->side)
-        KS_TRY(add_late(s, series, x->side));
+        KS_TRY(add_late(s, o, series, x->side));
     if (h)
         KS_TRY(add_histograms(s, series, h));
     for (struct ksi_sealed *k = x->sealed; k; k = k->next) {
         if (k->meta.min_ms > o->max_ms || k->meta.max_ms < o->min_ms)
             continue;
-        struct set_chunk c = {.series = series, .source = SET_SEALED, .meta = &k->meta};
+        struct set_chunk c = ksi_set_chunk_of(series, SET_SEALED, &k->meta);
         c.u.sealed = k;
         atomic_fetch_add(&k->refs, 1);
-        ks_err err = ksi_set_add_chunk(s, c);
+        ks_err err = ksi_set_add_chunk(s, &c);
         if (err != KS_OK) {
             ksi_sealed_unref(k);
             return err;
@@ -225,39 +242,83 @@ static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o
     return KS_OK;
 }
 
-/* Series of one shard among sids; KS_EAGAIN when series were dropped meanwhile and the sids may
- * mean others. */
+/* What the series some places on will be asked for, in the order it is found by. */
+static void prefetch(const struct ksi_shard *shard, const uint32_t *locals, size_t at, size_t n)
+{
+    enum { SERIES_AHEAD = 16, SLABS_AHEAD = 8, MARKS_AHEAD = 4 };
+    struct ksi_shard *s = (struct ksi_shard *)shard;
+    if (at + SERIES_AHEAD < n && locals[at + SERIES_AHEAD] < s->local_end)
+        __builtin_prefetch(ksi_series_at(s, locals[at + SERIES_AHEAD]));
+    if (at + SLABS_AHEAD < n && locals[at + SLABS_AHEAD] < s->local_end) {
+        const struct ksi_series *x = ksi_series_at(s, locals[at + SLABS_AHEAD]);
+        __builtin_prefetch(x->slab);
+        __builtin_prefetch((const char *)x->slab + 64);
+        if (x->side)
+            __builtin_prefetch(x->side);
+        if (x->sealed)
+            __builtin_prefetch(x->sealed);
+    }
+    if (at + MARKS_AHEAD < n && locals[at + MARKS_AHEAD] < s->local_end) {
+        const struct ksi_slab *b = ksi_series_at(s, locals[at + MARKS_AHEAD])->slab;
+        if (b)
+            __builtin_prefetch(b->data + b->cap);
+    }
+}
+
+/* Series of one shard; KS_EAGAIN when series were dropped meanwhile and the ids may mean others. */
 static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t shard_no,
-                        uint64_t epoch, const uint32_t *sids, size_t n, struct ks_buf *labels)
+                        uint64_t epoch, const uint32_t *locals, size_t n, struct ks_buf *labels)
 {
     struct ksi_shard *shard = &s->e->shards[shard_no];
     ks_err err = KS_OK;
-    size_t in_slice = 0;
-    bool locked = false;
-    for (size_t i = 0; i < n && err == KS_OK; i++) {
-        if (ksi_sid_shard(sids[i], s->e->shard_count) != shard_no)
-            continue;
-        if (!locked) {
-            pthread_mutex_lock(&shard->lock);
-            locked = true;
-            if (atomic_load(&s->e->drop_epochs[shard_no]) != epoch) {
-                err = KS_EAGAIN;
-                break;
-            }
+    for (size_t at = 0; at < n && err == KS_OK; at += SLICE) {
+        size_t end = at + SLICE < n ? at + SLICE : n;
+        pthread_mutex_lock(&shard->lock);
+        if (atomic_load(&s->e->drop_epochs[shard_no]) != epoch)
+            err = KS_EAGAIN;
+        for (size_t i = at; i < end && err == KS_OK; i++) {
+            prefetch(shard, locals, i, n);
+            if (locals[i] < shard->local_end && ksi_series_at(shard, locals[i])->slab)
+                err = add_series(s, o, shard, locals[i], labels);
         }
-        uint32_t local = ksi_sid_local(sids[i], s->e->shard_count);
-        if (local < shard->local_end && ksi_series_at(shard, local)->slab)
-            err = add_series(s, o, shard, local, labels);
-        if (++in_slice == SLICE) {
-            in_slice = 0;
-            locked = false;
-            pthread_mutex_unlock(&shard->lock);
-            if (err == KS_OK)
-                err = ks_read_ctx_check(o->ctx);
-        }
-    }
-    if (locked)
         pthread_mutex_unlock(&shard->lock);
+        if (err == KS_OK)
+            err = ks_read_ctx_check(o->ctx);
+    }
+    return err;
+}
+
+/* Writes the local ids, shard after shard; ends[k]: where shard k's end. */
+static void deal(const uint32_t *sids, size_t n, uint32_t shards, uint32_t *locals, size_t *ends)
+{
+    memset(ends, 0, shards * sizeof *ends);
+    for (size_t i = 0; i < n; i++)
+        ends[ksi_sid_shard(sids[i], shards)]++;
+    size_t begin = 0;
+    for (uint32_t k = 0; k < shards; k++) { /* counts become begins, which move to the ends */
+        size_t count = ends[k];
+        ends[k] = begin;
+        begin += count;
+    }
+    for (size_t i = 0; i < n; i++)
+        locals[ends[ksi_sid_shard(sids[i], shards)]++] = ksi_sid_local(sids[i], shards);
+}
+
+static ks_err add_all(struct ks_series_set *s, const struct ks_select_opts *o,
+                      const roaring_bitmap_t *found, const uint64_t *epochs, struct ks_buf *labels)
+{
+    uint32_t shards = s->e->shard_count;
+    size_t n = roaring_bitmap_get_cardinality(found);
+    uint32_t *sids = ks_alloc_array(2 * n + 1, sizeof *sids), *locals = sids + n;
+    size_t *ends = ks_arena_array(&s->arena, shards, sizeof *ends), begin = 0;
+    ks_err err = sids && ends ? KS_OK : KS_ENOMEM;
+    if (err == KS_OK) {
+        roaring_bitmap_to_uint32_array(found, sids);
+        deal(sids, n, shards, locals, ends);
+    }
+    for (uint32_t k = 0; k < shards && err == KS_OK; begin = ends[k++])
+        err = add_shard(s, o, k, epochs[k], locals + begin, ends[k] - begin, labels);
+    ks_free(sids);
     return err;
 }
 
@@ -268,15 +329,8 @@ static ks_err select_once(struct ks_series_set *s, const struct ks_select_opts *
     for (uint32_t i = 0; i < s->e->shard_count; i++)
         epochs[i] = atomic_load(&s->e->drop_epochs[i]);
     KS_TRY(ks_live_index_select(s->e->live, tenant, o->selectors, o->selector_count, &found));
-    size_t n = roaring_bitmap_get_cardinality(found);
-    uint32_t *sids = ks_alloc_array(n, sizeof *sids);
-    ks_err err = sids ? KS_OK : KS_ENOMEM;
-    if (sids)
-        roaring_bitmap_to_uint32_array(found, sids);
+    ks_err err = add_all(s, o, found, epochs, labels);
     roaring_bitmap_free(found);
-    for (uint32_t i = 0; i < s->e->shard_count && err == KS_OK && n; i++)
-        err = add_shard(s, o, i, epochs[i], sids, n, labels);
-    ks_free(sids);
     return err;
 }
 

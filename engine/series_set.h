@@ -16,22 +16,32 @@ enum set_source {
     SET_LATE_HISTOGRAMS
 };
 
+/* An open chunk, from a place before the select's range on; KS_GORILLA_SLACK bytes more. */
+struct set_open {
+    struct ks_gorilla g;
+    struct ks_gorilla_place from;
+    uint8_t bytes[];
+};
+
 /* Histograms of the head as they lie there (engine/head_hist.h). */
 struct set_records {
     uint32_t len;
     uint8_t bytes[];
 };
 
-/* One chunk of one series. A select over many series copies these around: kept small. */
+/* One chunk of one series. What most chunks are judged by is here, so that few metas are touched.
+ */
 struct set_chunk {
-    uint32_t series;
-    uint8_t source, overlaps;
-    const struct ks_chunk_meta *meta; /* SET_PART: the head of a struct ks_chunk_ref */
+    int64_t min_ms, max_ms;
+    uint32_t series, sample_count;
+    uint8_t source, kind, overlaps;
+    const struct ks_chunk_meta *meta; /* SET_PART: the head of a struct ks_chunk_ref; SET_SEALED;
+                                         else NULL */
     union {
-        struct ks_mdata *data;         /* SET_PART */
-        struct ksi_sealed *sealed;     /* referenced */
-        const struct ks_gorilla *open; /* its bytes follow */
-        const struct ksi_sample *late; /* meta->sample_count of them, unordered */
+        struct ks_mdata *data;     /* SET_PART */
+        struct ksi_sealed *sealed; /* referenced */
+        const struct set_open *open;
+        const struct ksi_sample *late; /* sample_count of them, unordered */
         const struct set_records *records;
     } u;
 };
@@ -41,11 +51,23 @@ static inline const struct ks_chunk_ref *ksi_set_ref(const struct set_chunk *c)
     return (const struct ks_chunk_ref *)c->meta;
 }
 
+/* A chunk of a part or a sealed one, as its meta tells. */
+static inline struct set_chunk ksi_set_chunk_of(uint32_t series, enum set_source source,
+                                                const struct ks_chunk_meta *m)
+{
+    return (struct set_chunk){.min_ms = m->min_ms,
+                              .max_ms = m->max_ms,
+                              .series = series,
+                              .sample_count = m->sample_count,
+                              .source = (uint8_t)source,
+                              .kind = m->kind,
+                              .meta = m};
+}
+
 struct set_series {
     const struct ksi_ident *ident;         /* of the set's generation, or of its own */
     _Atomic(const struct set_text *) text; /* labels, once asked for */
     uint32_t first_chunk, chunk_count;
-    struct ks_verdict verdict; /* of the rules; only filled when there are any */
 };
 
 struct set_text {
@@ -71,8 +93,11 @@ struct ks_series_set {
     struct ksi_idents *own;    /* what idents does not take; NULL: it took all */
     struct set_series *series;
     size_t series_count, series_cap;
+    struct ks_verdict *verdicts; /* of the rules, by series; NULL when there are none */
     struct set_chunk *chunks;
     size_t chunk_count, chunk_cap;
+    size_t head_chunks;        /* that many were found first, in the head */
+    bool labels_only;          /* which series there are is all that is asked: no chunks */
     bool histograms;           /* some chunk holds histograms */
     bool mixed;                /* chunks of a series do not lie together yet */
     bool arranged;             /* series' first_chunk holds; copies left out lie between */
@@ -96,7 +121,18 @@ KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, bool own, uint32_t n
  * remembers it (not the set's own), else 0. */
 KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant,
                                       struct ks_slice labels, uint32_t *ret_no1, uint32_t *ret);
-KS_NODISCARD ks_err ksi_set_add_chunk(struct ks_series_set *s, struct set_chunk chunk);
+/* More room, if the query may have it. */
+KS_NODISCARD ks_err ksi_set_chunk_room(struct ks_series_set *s);
+static inline ks_err ksi_set_add_chunk(struct ks_series_set *s, const struct set_chunk *chunk)
+{
+    if (KS_UNLIKELY(s->chunk_count == s->chunk_cap))
+        KS_TRY(ksi_set_chunk_room(s));
+    s->histograms |= chunk->kind != KS_CHUNK_F64;
+    s->mixed |= s->chunk_count && chunk->series < s->chunks[s->chunk_count - 1].series;
+    s->chunks[s->chunk_count++] = *chunk;
+    s->series[chunk->series].chunk_count++;
+    return KS_OK;
+}
 
 /* Has the part a chunk came from examined; gives err back. */
 ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err);

@@ -224,11 +224,11 @@ static int64_t tail_from(const struct ksi_run *r, size_t i)
         return r->min_ms;
     for (size_t c = src->chunk_count(r->set, i); c-- > 0;) {
         struct ks_chunk_view v = src->chunk(r->set, i, c);
-        if (v.meta->min_ms > r->max_ms)
+        if (v.min_ms > r->max_ms)
             continue;
-        seen += v.meta->max_ms > r->max_ms ? 0 : v.meta->sample_count;
-        if (seen > KS_ROLLUP_ESTIMATE_SAMPLES && v.meta->min_ms <= r->reuse->tail_min_ms)
-            return v.meta->min_ms > r->min_ms ? v.meta->min_ms : r->min_ms;
+        seen += v.max_ms > r->max_ms ? 0 : v.sample_count;
+        if (seen > KS_ROLLUP_ESTIMATE_SAMPLES && v.min_ms <= r->reuse->tail_min_ms)
+            return v.min_ms > r->min_ms ? v.min_ms : r->min_ms;
     }
     return r->min_ms;
 }

@@ -237,6 +237,7 @@ static ks_err rollup_selector_multi(struct ksi_run *r, struct ksi_vec *ret)
             err =
                 push_multi(r->ctx, r->plan, &w, labels, q->src->tenant(r->set, i), &w.samples, ret);
     }
+    ks_samples_settle(&w.samples, &q->read);
     ks_samples_done(&w.samples);
     ks_rollup_scratch_done(&w.scratch);
     return err;
@@ -714,6 +715,7 @@ ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e,
         if (any)
             ret->series_count++;
     }
+    ks_samples_settle(&s, &q->read);
     ks_samples_done(&s);
     return err;
 }

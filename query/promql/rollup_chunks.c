@@ -114,8 +114,8 @@ static bool cut_by(const struct plan *p, int64_t base, int64_t min_ms, int64_t m
 
 static bool takes_whole(const struct plan *p, size_t i, const struct ks_chunk_view *c)
 {
-    const struct ks_chunk_agg *a = &c->meta->agg;
-    int64_t min_ms = c->meta->min_ms, max_ms = c->meta->max_ms;
+    const struct ks_chunk_agg *a = c->agg;
+    int64_t min_ms = c->min_ms, max_ms = c->max_ms;
     if (c->overlaps || a->count == 0 || i >= p->tail_chunk || min_ms < p->min_ms ||
         max_ms > p->max_ms)
         return false;
@@ -145,7 +145,7 @@ static bool any_fits(const struct ks_rollup_config *cfg, const struct ks_rollup_
     widest = widest > cfg->step_ms ? widest : cfg->step_ms;
     for (size_t i = 0; i < src->chunk_count; i++) {
         struct ks_chunk_view c = src->chunk(src->arg, i);
-        if (!c.overlaps && c.meta->max_ms - c.meta->min_ms <= widest)
+        if (!c.overlaps && c.max_ms - c.min_ms <= widest)
             return true;
     }
     return false;
@@ -161,8 +161,8 @@ static void make_plan(const struct ks_rollup_config *cfg, const struct ks_rollup
     p->points = (uint32_t)ks_rollup_points(cfg);
     p->first_chunk = SIZE_MAX;
     for (size_t i = 0; i < src->chunk_count; i++) {
-        const struct ks_chunk_meta *m = src->chunk(src->arg, i).meta;
-        if (m->max_ms < p->min_ms || m->min_ms > p->max_ms)
+        struct ks_chunk_view c = src->chunk(src->arg, i);
+        if (c.max_ms < p->min_ms || c.min_ms > p->max_ms)
             continue;
         p->first_chunk = p->first_chunk == SIZE_MAX ? i : p->first_chunk;
         p->last_chunk = i + 1;
@@ -173,14 +173,14 @@ static void make_plan(const struct ks_rollup_config *cfg, const struct ks_rollup
     if (!cfg->strict && looks_at_neighbours(cfg->func) && cfg->start_ms < cfg->end_ms)
         for (uint64_t seen = 0; p->tail_chunk > p->first_chunk && seen < 21;) {
             struct ks_chunk_view c = src->chunk(src->arg, --p->tail_chunk);
-            seen += c.overlaps || c.meta->max_ms > p->max_ms ? 0 : c.meta->agg.count;
+            seen += c.overlaps || c.max_ms > p->max_ms ? 0 : c.agg->count;
         }
     for (size_t i = p->first_chunk; i < p->last_chunk; i++) {
         struct ks_chunk_view c = src->chunk(src->arg, i);
         bool whole = takes_whole(p, i, &c);
-        p->samples += c.meta->sample_count;
-        p->saved += whole ? c.meta->sample_count : 0;
-        p->room += whole ? 2 : c.meta->sample_count;
+        p->samples += c.sample_count;
+        p->saved += whole ? c.sample_count : 0;
+        p->room += whole ? 2 : c.sample_count;
     }
 }
 
@@ -227,9 +227,9 @@ static void put_sample(struct rebuilt *b, int64_t t, double v)
     b->samples++;
 }
 
-static void put_edges(struct rebuilt *b, const struct ks_chunk_meta *m)
+static void put_edges(struct rebuilt *b, const struct ks_chunk_view *m)
 {
-    const struct ks_chunk_agg *a = &m->agg;
+    const struct ks_chunk_agg *a = m->agg;
     put_sample(b, m->min_ms, a->first);
     if (a->count == 1)
         return;
@@ -245,9 +245,9 @@ static void put_edges(struct rebuilt *b, const struct ks_chunk_meta *m)
     put(b, m->max_ms, last, b->samples - 1);
 }
 
-static void put_chunk(struct rebuilt *b, const struct ks_chunk_meta *m)
+static void put_chunk(struct rebuilt *b, const struct ks_chunk_view *m)
 {
-    const struct ks_chunk_agg *a = &m->agg;
+    const struct ks_chunk_agg *a = m->agg;
     if (b->p->keep == KEEP_EDGES) {
         put_edges(b, m);
         return;
@@ -294,15 +294,15 @@ static ks_err rebuild(const struct plan *p, struct ks_samples *samples, struct k
     for (size_t i = p->first_chunk; i < p->last_chunk; i++) {
         struct ks_chunk_view c = p->src->chunk(p->src->arg, i);
         if (!takes_whole(p, i, &c)) {
-            min_ms = pending ? min_ms : c.meta->min_ms;
-            max_ms = pending && max_ms > c.meta->max_ms ? max_ms : c.meta->max_ms;
+            min_ms = pending ? min_ms : c.min_ms;
+            max_ms = pending && max_ms > c.max_ms ? max_ms : c.max_ms;
             pending = true;
             continue;
         }
         if (pending)
             KS_TRY(read_range(b, min_ms, max_ms, samples));
         pending = false;
-        put_chunk(b, c.meta);
+        put_chunk(b, &c);
     }
     if (pending)
         KS_TRY(read_range(b, min_ms, max_ms, samples));

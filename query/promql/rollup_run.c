@@ -170,16 +170,18 @@ static void run_chunk(void *arg, size_t index)
     }
     for (size_t g = 0; g < c->group_count; g++)
         w->group_acc[c->groups[g]] = 0;
+    ks_samples_settle(&w->samples, &r->ctx->q->read);
     atomic_store_explicit(&w->taken, 0, memory_order_release);
 }
 
 /* Chunk size by the query alone: about 64 chunks, but no chunk so small that a worker's start costs
- * more than its work. */
+ * more than its work, or that most of its series begin a group to be merged; 8 chunks though. */
 static size_t pick_chunk_size(const struct ksi_run *r)
 {
     int64_t span = r->max_ms - r->min_ms;
     size_t least = span > 24 * KS_MS_HOUR ? 4 : span > KS_MS_HOUR ? 16 : 64;
-    size_t size = (r->series + 63) / 64;
+    size_t size = (r->series + 63) / 64, most = (r->series + 7) / 8, many = 4 * r->groups.count;
+    size = size > many ? size : many < most ? many : most;
     return size > least ? size : least;
 }
 
@@ -187,6 +189,8 @@ ks_err ksi_run_all(struct ksi_run *r)
 {
     struct ksi_query *q = r->ctx->q;
     r->by_chunks = q->src->chunk && ks_rollup_takes_chunks(&r->plan->cfg);
+    if (r->aggr && !r->groups.of)
+        KS_TRY(make_groups(r));
     r->chunk_size = pick_chunk_size(r);
     size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
     r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
@@ -194,8 +198,6 @@ ks_err ksi_run_all(struct ksi_run *r)
     r->workers = ks_arena_zalloc(q->arena, r->worker_count * sizeof *r->workers);
     if (!r->chunks || !r->workers)
         return ks_arena_err(q->arena);
-    if (r->aggr && !r->groups.of)
-        KS_TRY(make_groups(r));
     size_t left =
         q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
     for (size_t i = 0; i < chunks; i++)

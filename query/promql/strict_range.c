@@ -363,6 +363,7 @@ ks_err ksi_range_select(const struct ksi_run *r, size_t i, struct ksi_range *w, 
     struct ks_histogram_run run;
     ks_arena_reset(&w->series);
     KS_TRY(q->src->read(r->set, i, r->min_ms, r->max_ms, &w->numbers));
+    ks_samples_settle(&w->numbers, &q->read);
     ksi_plain_nans(w->numbers.values, w->numbers.count);
     KS_TRY(q->src->read_histograms(r->set, i, r->min_ms, r->max_ms, &w->series, &run));
     return ksi_range_run(r->ctx, r->plan, q->src->labels(r->set, i), &run, w, out);

@@ -90,6 +90,32 @@ ks_err ks_samples_fold(int64_t *times, double *values, size_t *count)
     return KS_OK;
 }
 
+ks_err ks_samples_insert(int64_t *times, double *values, size_t sorted, size_t *count)
+{
+    enum { FEW = 16 };
+    size_t total = *count, n = sorted;
+    if (total - sorted > FEW)
+        return ks_samples_fold(times, values, count);
+    for (size_t i = sorted; i < total; i++) {
+        int64_t t = times[i];
+        double v = values[i];
+        size_t at = n;
+        while (at && times[at - 1] > t)
+            at--;
+        if (at && times[at - 1] == t) {
+            values[at - 1] = winner(values[at - 1], v);
+            continue;
+        }
+        memmove(times + at + 1, times + at, (n - at) * sizeof *times);
+        memmove(values + at + 1, values + at, (n - at) * sizeof *values);
+        times[at] = t;
+        values[at] = v;
+        n++;
+    }
+    *count = n;
+    return KS_OK;
+}
+
 size_t ks_samples_lower_bound(const int64_t *times, size_t count, int64_t t)
 {
     size_t lo = 0, hi = count;

@@ -17,6 +17,12 @@
  */
 KS_NODISCARD ks_err ks_samples_fold(int64_t *times, double *values, size_t *count);
 
+/*
+ * The same where the first `sorted` samples ascend strictly and those behind, in order of arrival,
+ * are few: they are put in one by one. Many are folded.
+ */
+KS_NODISCARD ks_err ks_samples_insert(int64_t *times, double *values, size_t sorted, size_t *count);
+
 /* Of the samples in (k·interval - interval, k·interval] keeps the last one. times ascending.
  * Returns the new count. */
 size_t ks_samples_dedup(int64_t *times, double *values, size_t count, int64_t interval_ms);

@@ -245,9 +245,9 @@ static inline uint64_t low_bits(uint64_t x, unsigned n) /* n 0..63 */
 }
 
 /*
- * The rest of a token that begins another delta; *ret_x: the stream behind it, 30 bits at least. How
- * long a token is decides where the next one lies: sizes are guessed by branches, so that the chain
- * from token to token does not wait for its loads.
+ * The rest of a token that begins another delta; *ret_x: the stream behind it, 30 bits at least.
+ * How long a token is decides where the next one lies: sizes are guessed by branches, so that the
+ * chain from token to token does not wait for its loads.
  */
 static inline __attribute__((always_inline)) void own_delta(struct cursor *k, uint64_t x,
                                                             uint64_t *ret_x)
@@ -357,24 +357,73 @@ size_t ks_gorilla_decode(const struct ks_gorilla *g, const uint8_t *buf, int64_t
     return g->count;
 }
 
-size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const uint8_t *buf, int64_t min_ms,
-                               int64_t max_ms, int64_t *ret_ts, double *ret_values)
+struct ks_gorilla_place ks_gorilla_begin(const uint8_t *buf)
+{
+    return (struct ks_gorilla_place){
+        .ts = ks_le64(buf), .bits = ks_le64(buf + 8), .pos = FIRST_BITS, .count = 1};
+}
+
+struct ks_gorilla_place ks_gorilla_end(const struct ks_gorilla *g)
+{
+    KS_ASSERT(g->count && !g->run);
+    return (struct ks_gorilla_place){.ts = (uint64_t)g->last_ts,
+                                     .bits = g->last_bits,
+                                     .delta = g->prev_delta,
+                                     .pos = g->bit_len,
+                                     .count = g->count,
+                                     .lead = g->lead,
+                                     .sig = g->sig};
+}
+
+/* bytes: from byte p->pos / 8 on. */
+static struct cursor cursor_at(const struct ks_gorilla_place *p, const uint8_t *bytes)
+{
+    return (struct cursor){.buf = bytes,
+                           .len = SIZE_MAX,
+                           .pos = p->pos & 7,
+                           .ts = p->ts,
+                           .bits = p->bits,
+                           .delta = p->delta,
+                           .lead = p->lead,
+                           .sig = p->sig};
+}
+
+void ks_gorilla_pass(const struct ks_gorilla *g, const uint8_t *buf, size_t n,
+                     struct ks_gorilla_place *place)
+{
+    const struct range nothing = {INT64_MAX, INT64_MAX};
+    size_t left = (size_t)g->count - g->run - place->count, written;
+    int64_t ts;
+    double value;
+    struct cursor c = cursor_at(place, buf + place->pos / 8);
+    size_t passed = decode_range(&c, n < left ? n : left, &nothing, &ts, &value, &written);
+    *place = (struct ks_gorilla_place){.ts = c.ts,
+                                       .bits = c.bits,
+                                       .delta = c.delta,
+                                       .pos = place->pos / 8 * 8 + (uint32_t)c.pos,
+                                       .count = (uint16_t)(place->count + passed),
+                                       .lead = (uint8_t)c.lead,
+                                       .sig = (uint8_t)c.sig};
+}
+
+size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const struct ks_gorilla_place *place,
+                               const uint8_t *bytes, int64_t min_ms, int64_t max_ms,
+                               int64_t *ret_ts, double *ret_values)
 {
     struct range range = {min_ms, max_ms};
-    struct cursor c;
     if (g->count == 0 || g->last_ts < min_ms)
         return 0;
-    size_t stored = (size_t)g->count - g->run, at = 0, written;
-    begin(buf, ks_gorilla_bytes(g), &c);
+    size_t todo = (size_t)g->count - g->run - place->count, at = 0, written;
+    struct cursor c = cursor_at(place, bytes);
     if ((int64_t)c.ts > max_ms)
         return 0;
     ret_ts[0] = (int64_t)c.ts;
     ret_values[0] = ks_f64_from_bits(c.bits);
     at = (int64_t)c.ts >= min_ms;
-    size_t n = decode_range(&c, stored - 1, &range, ret_ts + at, ret_values + at, &written);
+    size_t n = decode_range(&c, todo, &range, ret_ts + at, ret_values + at, &written);
     at += written;
-    KS_ASSERT(n == stored - 1 ? c.pos == g->bit_len : (int64_t)c.ts > max_ms);
-    if (n == stored - 1 && (int64_t)c.ts <= max_ms)
+    KS_ASSERT(n == todo ? place->pos / 8 * 8 + c.pos == g->bit_len : (int64_t)c.ts > max_ms);
+    if (n == todo && (int64_t)c.ts <= max_ms)
         at += fill_run_range(&c, g->run, ks_f64_from_bits(c.bits), &range, ret_ts + at,
                              ret_values + at);
     return at;

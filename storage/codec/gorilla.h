@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "base/err.h"
 #include "base/slice.h"
 
@@ -32,12 +33,20 @@ struct ks_gorilla {
     uint16_t count;      /* samples, those of the pending run included */
     uint16_t run; /* samples of the pending run: same delta and value as the last written one */
     uint8_t lead, sig; /* the XOR window: leading zeros, significant bits; sig 0: none yet */
-    uint8_t pad[6];    /* zero */
+    uint16_t mark_due; /* of whoever keeps places to begin decoding at: not touched here but by the
+                          first append, which clears it */
+    uint8_t pad[4];    /* zero */
 };
 
 static inline size_t ks_gorilla_bytes(const struct ks_gorilla *g)
 {
     return ((size_t)g->bit_len + 7) / 8;
+}
+
+/* The time of the first sample, of a chunk that has one. */
+static inline int64_t ks_gorilla_first_ts(const uint8_t *buf)
+{
+    return (int64_t)ks_le64(buf);
 }
 
 /*
@@ -57,13 +66,34 @@ size_t ks_gorilla_decode(const struct ks_gorilla *g, const uint8_t *buf, int64_t
                          double *ret_values);
 
 /*
- * Those of [min_ms, max_ms] alone; what lies before is passed over, what lies behind is not looked
- * at. The arrays have room for g->count all the same (what is passed over may be written first).
- * KS_GORILLA_SLACK bytes behind the chunk's can be read. Returns how many there are.
+ * A place to begin decoding at: behind `count` samples, the last of which is known. The tokens of
+ * those that follow begin at bit pos of the chunk.
+ */
+struct ks_gorilla_place {
+    uint64_t ts, bits, delta;
+    uint32_t pos;
+    uint16_t count;
+    uint8_t lead, sig;
+};
+/* Behind the first sample, of a chunk that has one. */
+struct ks_gorilla_place ks_gorilla_begin(const uint8_t *buf);
+/* Behind the last one, of a chunk without a pending run. */
+struct ks_gorilla_place ks_gorilla_end(const struct ks_gorilla *g);
+/* Moves a place of the whole chunk on by at least n samples, not into the pending run. Reads like
+ * the below. */
+void ks_gorilla_pass(const struct ks_gorilla *g, const uint8_t *buf, size_t n,
+                     struct ks_gorilla_place *place);
+
+/*
+ * The samples of [min_ms, max_ms] from a place on, its last known one included; what lies before is
+ * passed over, what lies behind is not looked at. `bytes` are the chunk's from byte place->pos / 8
+ * on, and KS_GORILLA_SLACK bytes behind them can be read. The arrays have room for all samples from
+ * the place on (what is passed over may be written first). Returns how many there are.
  */
 #define KS_GORILLA_SLACK 16
-size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const uint8_t *buf, int64_t min_ms,
-                               int64_t max_ms, int64_t *ret_ts, double *ret_values);
+size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const struct ks_gorilla_place *place,
+                               const uint8_t *bytes, int64_t min_ms, int64_t max_ms,
+                               int64_t *ret_ts, double *ret_values);
 
 /*
  * ks_gorilla_decode for bytes of a file. `bytes` is exactly the chunk's ks_gorilla_bytes(); reads

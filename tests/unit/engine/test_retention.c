@@ -193,8 +193,8 @@ static void test_chunks_do_not_speak(void **state)
     assert_int_equal(ks_series_set_count(set), 1);
     for (size_t i = 0; i < ks_series_chunk_count(set, 0); i++) {
         struct ks_chunk_view c = ks_series_chunk(set, 0, i);
-        assert_true(c.meta->max_ms >= keep_from);
-        assert_true(c.meta->min_ms >= keep_from || c.overlaps);
+        assert_true(c.max_ms >= keep_from);
+        assert_true(c.min_ms >= keep_from || c.overlaps);
     }
     ks_series_set_free(set);
     must_ok(ks_engine_close(e));

@@ -34,7 +34,9 @@ static struct ks_chunk_view get_chunk(void *arg, size_t i)
 {
     struct series *s = arg;
     assert_true(i < s->chunk_count);
-    return (struct ks_chunk_view){&s->meta[i], s->overlaps[i]};
+    const struct ks_chunk_meta *m = &s->meta[i];
+    return (struct ks_chunk_view){m->min_ms, m->max_ms, m->sample_count, s->overlaps[i],
+                                  s->overlaps[i] ? NULL : &m->agg};
 }
 
 static ks_err get_samples(void *arg, int64_t min_ms, int64_t max_ms, struct ks_samples *out)

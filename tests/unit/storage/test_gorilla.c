@@ -68,10 +68,24 @@ static void check(const struct chunk *c, const int64_t *ts, const double *v, siz
             from++;
         while (to < n && ts[to] <= ends[1])
             to++;
-        many = ks_gorilla_decode_range(&c->g, exact, ends[0], ends[1], got_ts, got);
-        assert_int_equal(many, to > from ? to - from : 0);
-        assert_memory_equal(got_ts, ts + from, many * sizeof *ts);
-        assert_memory_equal(got, v + from, many * sizeof *v);
+        struct ks_gorilla_place at = ks_gorilla_begin(exact);
+        for (int i = 0; i < 3; i++) { /* from the begin, and from places on the way */
+            size_t known = (size_t)at.count - 1, begin = from > known ? from : known;
+            many = ks_gorilla_decode_range(&c->g, &at, exact + at.pos / 8, ends[0], ends[1], got_ts,
+                                           got);
+            assert_int_equal(many, to > begin ? to - begin : 0);
+            assert_memory_equal(got_ts, ts + begin, many * sizeof *ts);
+            assert_memory_equal(got, v + begin, many * sizeof *v);
+            assert_int_equal(at.ts, ts[known]);
+            size_t by = 1 + (size_t)k * n / 48, stored = n - c->g.run;
+            ks_gorilla_pass(&c->g, exact, by, &at);
+            assert_true(at.count > known + by || at.count == stored);
+        }
+    }
+    if (!c->g.run) {
+        struct ks_gorilla_place end = ks_gorilla_end(&c->g), at = ks_gorilla_begin(exact);
+        ks_gorilla_pass(&c->g, exact, n, &at);
+        assert_memory_equal(&at, &end, sizeof at);
     }
     uint8_t state[KS_GORILLA_STATE_BYTES];
     struct ks_gorilla back;
