@@ -166,8 +166,6 @@ void ksi_remove_resets(double *v, const int64_t *t, size_t n, int64_t max_gap_ms
 
 static ks_err remove_resets(struct ksi_rollup *r)
 {
-    if (never_falls(r->values, r->n))
-        return KS_OK;
     r->fell = true;
     double *v = ksi_rollup_buf(r->scratch, KSI_BUF_VALUES, r->n, sizeof *v);
     if (!v)
@@ -310,9 +308,12 @@ ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const int64_t *tim
     r.end0 = cfg->start_ms - cfg->offset_ms;
     if (cfg->func == KS_FN_ROLLUP_CANDLESTICK)
         r.end0 += cfg->step_ms; /* a candle lies after its time stamp */
-    if (!(resets && never_falls(values, n)) && ksi_has_nan(values, n))
+    bool rises = resets && never_falls(values, n);
+    if (!rises && ksi_has_nan(values, n)) {
         KS_TRY(drop_nans(&r));
-    if (resets)
+        rises = resets && never_falls(r.values, r.n);
+    }
+    if (resets && !rises)
         KS_TRY(remove_resets(&r));
     choose_window(&r);
     KS_TRY(find_windows(&r));
