@@ -148,6 +148,17 @@ void ksi_mdir_walk_init(struct ksi_mdir_walk *w, const struct ksi_mdir *d)
     *w = (struct ksi_mdir_walk){.d = d, .series = UINT32_MAX};
 }
 
+/* Whether the chunk just begun touches the range, as far as its row of the times table can be
+ * believed; damage shows when it is read. */
+static bool touches(const struct ksi_mdir *d, uint64_t chunk, int64_t min_ms, int64_t max_ms)
+{
+    uint64_t row = get(d, KSI_C_TIMES, chunk) + chunk;
+    if (row >= d->times)
+        return true;
+    uint64_t first = get(d, KSI_T_MIN, row);
+    return (int64_t)first <= max_ms && (int64_t)(first + get(d, KSI_T_SPAN, row)) >= min_ms;
+}
+
 /* The row of the times table of a chunk: everything of the reference that follows from it. */
 static bool times_of(const struct ksi_mdir *d, uint64_t chunk, uint32_t group,
                      struct ks_chunk_ref *ret, uint32_t *ret_hash)
@@ -229,7 +240,12 @@ ks_err ksi_mdir_chunks(struct ksi_mdir_walk *w, uint32_t group, uint32_t ord, in
     while (n--) {
         struct step s;
         struct ks_chunk_ref *ref = *refs + *count;
-        if (!step_begin(w, &s) || !step_end(w, &s, group, ref))
+        bool sound = step_begin(w, &s);
+        if (sound && !touches(d, w->chunk - 1, min_ms, max_ms)) {
+            ksi_agg_skip(&w->rec, s.ctl, s.exp);
+            continue;
+        }
+        if (!sound || !step_end(w, &s, group, ref))
             return walk_failed(w, "damaged entry");
         if (ref->meta.min_ms <= max_ms && ref->meta.max_ms >= min_ms)
             ++*count;

@@ -340,16 +340,75 @@ static ks_err times_by_memo(struct ks_mdata *d, const struct ks_chunk_ref *ref,
     return KS_OK;
 }
 
+/* Pinned frames by a hash; page released: none. Few reads do without. */
+enum { PINS = 128 /* × 16 KiB */, PINS_PAY = 64 };
+struct ksi_pins {
+    uint32_t reads, count;
+    struct ksi_pin {
+        uint64_t owner;
+        uint32_t frame;
+        struct ks_page page;
+    } v[];
+};
+
+static ks_err pins_ready(struct ks_times_memo *m)
+{
+    if (m->pins && (m->pins->count || ++m->pins->reads < PINS_PAY))
+        return KS_OK;
+    uint32_t count = m->pins ? PINS : 0;
+    struct ksi_pins *p = ks_zalloc(sizeof *p + count * sizeof *p->v);
+    if (!p)
+        return KS_ENOMEM;
+    p->count = count;
+    ks_free(m->pins);
+    m->pins = p;
+    return KS_OK;
+}
+
+static ks_err values_in(const struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                        const struct ks_page *page, struct ks_slice *ret)
+{
+    uint32_t offset = ref->values_offset, bytes = ref->values_bytes;
+    if (offset > page->raw.len || bytes > page->raw.len - offset)
+        return ks_fail(KS_ECORRUPT, "part %s: a chunk of %u bytes does not fit its frame",
+                       ks_part_path(d->part), bytes);
+    *ret = ks_slice(page->raw.ptr + offset, bytes);
+    return KS_OK;
+}
+
+/* The bytes of the chunk's values, in a page that the memo pins; without pins in *ret_page. */
+static ks_err values_by_memo(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                             struct ks_times_memo *m, struct ks_page *ret_page,
+                             struct ks_slice *ret)
+{
+    KS_TRY(pins_ready(m));
+    struct ksi_pin *p =
+        m->pins->count ? &m->pins->v[ks_mix64(ref->values_frame ^ d->owner << 32) % PINS] : NULL;
+    if (p && p->page.pin && p->owner == d->owner && p->frame == ref->values_frame)
+        return values_in(d, ref, &p->page, ret);
+    struct ks_page page;
+    KS_TRY(payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes, &page,
+                   ret));
+    if (!p) {
+        *ret_page = page;
+        return KS_OK;
+    }
+    ks_page_release(&p->page);
+    *p = (struct ksi_pin){d->owner, ref->values_frame, page};
+    return KS_OK;
+}
+
 ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                        struct ks_times_memo *memo, int64_t *ret_times, double *ret_values)
 {
-    struct ks_page page;
+    struct ks_page page = {0};
     struct ks_slice bytes;
     if (ref->meta.kind != KS_CHUNK_F64)
         return ks_fail(KS_EINVAL, "a chunk of histograms holds no numbers");
     KS_TRY(memo ? times_by_memo(d, ref, memo, ret_times) : decode_times(d, ref, ret_times));
-    KS_TRY(payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes, &page,
-                   &bytes));
+    KS_TRY(memo ? values_by_memo(d, ref, memo, &page, &bytes)
+                : payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes,
+                          &page, &bytes));
     ks_err err =
         ks_values_decode(bytes, ref->meta.values_encoding, ref->meta.sample_count, ret_values);
     ks_page_release(&page);
@@ -376,6 +435,9 @@ ks_err ks_mdata_decode_histograms(struct ks_mdata *d, const struct ks_chunk_ref 
 void ks_times_memo_done(struct ks_times_memo *m)
 {
     ks_free(m->times);
+    for (uint32_t i = 0; m->pins && i < m->pins->count; i++)
+        ks_page_release(&m->pins->v[i].page);
+    ks_free(m->pins);
     *m = (struct ks_times_memo){0};
 }
 

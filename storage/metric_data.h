@@ -109,12 +109,14 @@ void ks_mdata_cursor_free(struct ks_mdata_cursor *c); /* NULL is fine */
 KS_NODISCARD ks_err ks_mdata_raw(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                                  struct ks_page *ret_times_page, struct ks_slice *ret_times,
                                  struct ks_page *ret_values_page, struct ks_slice *ret_values);
-/* Remembers the last decoded times column, so that neighbours sharing it decode it once. One per
+/* Remembers the last decoded times column, so that neighbours sharing it decode it once, and pins
+ * frames of values met lately: series in the order of the head jump from frame to frame. One per
  * thread. */
 struct ks_times_memo {
     uint64_t owner; /* the ks_mdata it came from, by a number never used again; 0: empty */
     uint32_t frame, offset, count;
-    int64_t *times; /* heap, room for KS_CHUNK_SAMPLES_MAX */
+    int64_t *times;        /* heap, room for KS_CHUNK_SAMPLES_MAX */
+    struct ksi_pins *pins; /* heap, once needed */
 };
 void ks_times_memo_done(struct ks_times_memo *m);
 /* Decodes into arrays with room for meta.sample_count. memo may be NULL. */
