@@ -58,9 +58,50 @@ static size_t late_of(const struct set_chunk *c, const struct range *want, int64
     return n;
 }
 
+/* The times of a chunk whose like several series have: decoded once. NULL without memory. */
+static const int64_t *shared_times(struct ks_series_set *s, struct set_open *x, double *scratch)
+{
+    /* acquire pairs with the release below */
+    int64_t *t = atomic_load_explicit(&x->times, memory_order_acquire);
+    if (t)
+        return t;
+    pthread_mutex_lock(&s->text_lock);
+    if (!(t = atomic_load_explicit(&x->times, memory_order_relaxed))) {
+        t = ks_arena_array(&s->texts, x->g.count, sizeof *t);
+        if (t) {
+            (void)ks_gorilla_decode_range(&x->g, &x->from, x->bytes, INT64_MIN, INT64_MAX, t,
+                                          scratch);
+            atomic_store_explicit(&x->times, t, memory_order_release);
+        }
+    }
+    pthread_mutex_unlock(&s->text_lock);
+    return t;
+}
+
+/* Those of the range of an open chunk of one value. */
+static size_t constant_of(struct ks_series_set *s, const struct set_constant *c,
+                          const struct range *want, int64_t *ts, double *v)
+{
+    struct set_open *x = c->like;
+    double value = ks_f64_from_bits(c->bits);
+    const int64_t *t = x->shared ? shared_times(s, x, v) : NULL;
+    size_t n = (size_t)x->g.count - x->from.count + 1, from, to;
+    if (t) {
+        from = t[0] >= want->min_ms ? 0 : ks_samples_lower_bound(t, n, want->min_ms);
+        to = t[n - 1] <= want->max_ms ? n : ks_samples_lower_bound(t, n, want->max_ms + 1);
+        n = to > from ? to - from : 0;
+        memcpy(ts, t + from, n * sizeof *ts);
+    } else {
+        n = ks_gorilla_decode_range(&x->g, &x->from, x->bytes, want->min_ms, want->max_ms, ts, v);
+    }
+    for (size_t i = 0; i < n; i++)
+        v[i] = value;
+    return n;
+}
+
 /* Appends the samples of a chunk, at least those of the range. */
-static ks_err decode_some(const struct set_chunk *c, const struct range *want,
-                          struct ks_samples *out)
+static ks_err decode_some(struct ks_series_set *s, const struct set_chunk *c,
+                          const struct range *want, struct ks_samples *out)
 {
     uint32_t n = c->sample_count;
     KS_TRY(reserve(out, n));
@@ -81,6 +122,9 @@ static ks_err decode_some(const struct set_chunk *c, const struct range *want,
     case SET_OPEN:
         n = (uint32_t)ks_gorilla_decode_range(&c->u.open->g, &c->u.open->from, c->u.open->bytes,
                                               want->min_ms, want->max_ms, ts, v);
+        break;
+    case SET_OPEN_CONSTANT:
+        n = (uint32_t)constant_of(s, c->u.constant, want, ts, v);
         break;
     case SET_LATE:
         n = (uint32_t)late_of(c, want, ts, v);
@@ -119,11 +163,11 @@ ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, k
 }
 
 /* Appends the samples of a chunk that are of the range. */
-static ks_err decode(const struct ks_series_set *s, const struct set_chunk *c,
-                     const struct range *want, struct ks_samples *out)
+static ks_err decode(struct ks_series_set *s, const struct set_chunk *c, const struct range *want,
+                     struct ks_samples *out)
 {
     size_t before = out->count;
-    ks_err err = decode_some(c, want, out);
+    ks_err err = decode_some(s, c, want, out);
     if (err != KS_OK)
         return ksi_set_blame(s, c, err);
     if (c->source <= SET_SEALED && (c->min_ms < want->min_ms || c->max_ms > want->max_ms))
@@ -203,9 +247,9 @@ static ks_err decode_all(struct ks_series_set *s, const struct set_series *x,
         size_t before = out->count;
         KS_TRY(decode(s, &c[k], want, out));
         before -= before > 0;
+        bool own = c[k].source == SET_OPEN || c[k].source == SET_OPEN_CONSTANT;
         size_t look = out->count - before; /* of the head's own chunk only the joint */
-        in_order = in_order &&
-                   ascends(out->times + before, c[k].source == SET_OPEN && look > 2 ? 2 : look);
+        in_order = in_order && ascends(out->times + before, own && look > 2 ? 2 : look);
     }
     *ret_sorted = in_order ? out->count : 0;
     for (uint32_t k = 0; k < x->chunk_count && late; k++)

@@ -33,6 +33,7 @@ static ks_err decode(const struct set_chunk *c, struct ks_arena *arena, int64_t 
         return ksi_hist_decode(ks_slice(c->u.records->bytes, c->u.records->len), n,
                                c->source == SET_LATE_HISTOGRAMS, arena, ts, h);
     case SET_OPEN:
+    case SET_OPEN_CONSTANT:
     case SET_LATE:
         break;
     }

@@ -95,25 +95,64 @@ ks_err ksi_head_matching(struct ks_engine *e, const struct ks_select_opts *o,
     return *ret ? KS_OK : ks_fail(KS_ENOMEM, "cannot allocate a bitmap");
 }
 
+static ks_err copy_open(struct ks_series_set *s, const struct ksi_series *x,
+                        const struct ks_gorilla_place *from, struct set_open **ret)
+{
+    size_t skip = from->pos / 8, bytes = ks_gorilla_bytes(&x->g) - skip;
+    struct set_open *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes + KS_GORILLA_SLACK);
+    if (!copy)
+        return ks_arena_err(&s->arena);
+    copy->g = x->g;
+    copy->from = *from;
+    copy->shared = false;
+    atomic_init(&copy->times, NULL);
+    memcpy(copy->bytes, x->slab->data + skip, bytes);
+    *ret = copy;
+    return KS_OK;
+}
+
+/* Whether chunks of one value each have equal times, from their places on. */
+static bool same_times(const struct set_open *a, const struct ksi_series *x,
+                       const struct ks_gorilla_place *from)
+{
+    size_t skip = from->pos / 8;
+    return a->g.count == x->g.count && a->g.run == x->g.run && a->g.bit_len == x->g.bit_len &&
+           a->g.last_ts == x->g.last_ts && a->from.pos == from->pos && a->from.ts == from->ts &&
+           a->from.delta == from->delta &&
+           memcmp(a->bytes, x->slab->data + skip, ks_gorilla_bytes(&x->g) - skip) == 0;
+}
+
+/* A chunk that never needed a window for its values has but one. */
+static ks_err add_constant(struct ks_series_set *s, const struct ksi_series *x,
+                           const struct ks_gorilla_place *from, struct set_chunk *c)
+{
+    struct set_constant *copy = ks_arena_alloc(&s->arena, sizeof *copy);
+    if (!copy)
+        return ks_arena_err(&s->arena);
+    if (s->last_constant && same_times(s->last_constant, x, from))
+        s->last_constant->shared = true;
+    else
+        KS_TRY(copy_open(s, x, from, &s->last_constant));
+    *copy = (struct set_constant){x->g.last_bits, s->last_constant};
+    c->source = SET_OPEN_CONSTANT;
+    c->u.constant = copy;
+    return ksi_set_add_chunk(s, c);
+}
+
 static ks_err add_open(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t series,
                        const struct ksi_series *x)
 {
     /* Where samples are thinned those before the range count too. */
     bool all = s->e->rules || s->dedup_ms > 1;
     struct ks_gorilla_place from = ksi_marks_find(x, all ? INT64_MIN : o->min_ms);
-    size_t skip = from.pos / 8, bytes = ks_gorilla_bytes(&x->g) - skip;
-    struct set_open *copy = ks_arena_alloc(&s->arena, sizeof *copy + bytes + KS_GORILLA_SLACK);
-    if (!copy)
-        return ks_arena_err(&s->arena);
-    copy->g = x->g;
-    copy->from = from;
-    memcpy(copy->bytes, x->slab->data + skip, bytes);
     struct set_chunk c = {.min_ms = ks_gorilla_first_ts(x->slab->data),
                           .max_ms = x->g.last_ts,
                           .series = series,
                           .sample_count = x->g.count,
-                          .source = SET_OPEN,
-                          .u.open = copy};
+                          .source = SET_OPEN};
+    if (!x->g.sig)
+        return add_constant(s, x, &from, &c);
+    KS_TRY(copy_open(s, x, &from, &c.u.open));
     return ksi_set_add_chunk(s, &c);
 }
 

@@ -11,6 +11,7 @@ enum set_source {
     SET_PART,
     SET_SEALED,
     SET_OPEN,
+    SET_OPEN_CONSTANT,
     SET_LATE,
     SET_OPEN_HISTOGRAMS,
     SET_LATE_HISTOGRAMS
@@ -20,7 +21,14 @@ enum set_source {
 struct set_open {
     struct ks_gorilla g;
     struct ks_gorilla_place from;
+    bool shared;              /* by several constant series */
+    _Atomic(int64_t *) times; /* its samples', once one of these was read */
     uint8_t bytes[];
+};
+/* An open chunk of one value; series of one scrape target have equal times, and so equal bytes. */
+struct set_constant {
+    uint64_t bits;
+    struct set_open *like; /* but for the value */
 };
 
 /* Histograms of the head as they lie there (engine/head_hist.h). */
@@ -40,7 +48,8 @@ struct set_chunk {
     union {
         struct ks_mdata *data;     /* SET_PART */
         struct ksi_sealed *sealed; /* referenced */
-        const struct set_open *open;
+        struct set_open *open;
+        const struct set_constant *constant;
         const struct ksi_sample *late; /* sample_count of them, unordered */
         const struct set_records *records;
     } u;
@@ -96,13 +105,14 @@ struct ks_series_set {
     struct ks_verdict *verdicts; /* of the rules, by series; NULL when there are none */
     struct set_chunk *chunks;
     size_t chunk_count, chunk_cap;
-    size_t head_chunks;        /* that many were found first, in the head */
-    bool labels_only;          /* which series there are is all that is asked: no chunks */
-    bool histograms;           /* some chunk holds histograms */
-    bool mixed;                /* chunks of a series do not lie together yet */
-    bool arranged;             /* series' first_chunk holds; copies left out lie between */
-    struct set_index index[2]; /* of idents, of own */
-    pthread_mutex_t text_lock; /* of the below */
+    struct set_open *last_constant; /* the select's newest; NULL: none */
+    size_t head_chunks;             /* that many were found first, in the head */
+    bool labels_only;               /* which series there are is all that is asked: no chunks */
+    bool histograms;                /* some chunk holds histograms */
+    bool mixed;                     /* chunks of a series do not lie together yet */
+    bool arranged;                  /* series' first_chunk holds; copies left out lie between */
+    struct set_index index[2];      /* of idents, of own */
+    pthread_mutex_t text_lock;      /* of the below */
     struct ks_arena texts;
     struct ks_buf text;
     int64_t dedup_ms;
