@@ -406,6 +406,12 @@ ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
     if (ref->meta.kind != KS_CHUNK_F64)
         return ks_fail(KS_EINVAL, "a chunk of histograms holds no numbers");
     KS_TRY(memo ? times_by_memo(d, ref, memo, ret_times) : decode_times(d, ref, ret_times));
+    const struct ks_chunk_agg *a = &ref->meta.agg;
+    if (ks_values_all_equal(ref->meta.values_encoding) && a->count == ref->meta.sample_count) {
+        for (uint32_t i = 0; i < a->count; i++) /* the directory says it all */
+            ret_values[i] = a->first;
+        return KS_OK;
+    }
     KS_TRY(memo ? values_by_memo(d, ref, memo, &page, &bytes)
                 : payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes,
                           &page, &bytes));

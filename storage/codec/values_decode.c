@@ -133,6 +133,11 @@ bool ks_values_constant(struct ks_slice bytes, uint8_t encoding, double *ret)
     return true;
 }
 
+bool ks_values_all_equal(uint8_t encoding)
+{
+    return (encoding & 7) == KSI_CONST;
+}
+
 const char *ks_values_encoding_name(uint8_t encoding)
 {
     static const char *const decimals[6][KSI_EXPONENT_MAX + 2] = {{0},
