@@ -24,6 +24,10 @@ bool ksi_log_is_error(struct ks_slice name, struct ks_slice value)
                                          "critical", "crit",   "emergency", "emerg", "alert",
                                          "panic",    "severe", "dpanic",    NULL};
     uint64_t number;
+    /* Most fields of a row are neither. */
+    char first = name.len ? (char)(name.ptr[0] | 32) : 0;
+    if ((first != 'l' && first != 's' && first != 'p') || name.len > 15 || value.len > 12)
+        return false;
     if (ks_slice_is(name, "severity_number"))
         return ks_u64_parse(value, &number) && number >= OTEL_ERROR;
     if (!any_of(name, names))
