@@ -4,7 +4,7 @@
 
 #include "api/ingest/json_reader.h"
 #include "api/logs/log_stores.h"
-#include "api/vlogs/vlogs.h"
+#include "api/vlogs/wire.h"
 #include "engine/traces/span_rows.h"
 #include "engine/traces/trace_store.h"
 #include "query/logsql/source_logs.h"
@@ -245,6 +245,8 @@ ks_err ks_vl_begin(struct ks_http_request *req, bool query, struct ks_vl_ctx *re
         timeout = max;
     ret->read.deadline_mono_ms = ks_mono_ms() + timeout;
     ret->read.cancel = &req->cancel;
+    if (ks_vl_is_wire(req))
+        KS_TRY(ks_vl_wire_begin(ret));
     KS_TRY(read_filters(ret));
     KS_TRY(read_hidden(ret));
     if (!query)
@@ -319,6 +321,10 @@ ks_err ks_vl_run(struct ks_vl_ctx *c, uint64_t newest, uint64_t newest_offset,
                               .hidden = c->hidden,
                               .newest = newest,
                               .newest_offset = newest_offset};
+    if (c->tenant_count) {
+        r.tenants = c->tenants;
+        r.tenant_count = c->tenant_count;
+    }
     KS_TRY(check_range(c));
     if (!r.memory_max)
         r.memory_max = ks_memory_limit_bytes() / 4;

@@ -1,6 +1,6 @@
 /* Where VictoriaLogs' query API is reached. */
 #include "api/router.h"
-#include "api/vlogs/vlogs.h"
+#include "api/vlogs/wire.h"
 
 #define LOGSQL(pattern, lane, handler, help)                                                       \
     {                                                                                              \
@@ -11,6 +11,15 @@
         }                                                                                          \
     }
 #define SELECT(name, handler, help) LOGSQL("logsql/" name, KS_LANE_SELECT, handler, help)
+
+#define WIRE(name, handler, help)                                                                  \
+    {                                                                                              \
+        KS_AREA_ROOT, "internal/select/" name, KS_METHODS_READ, KS_LANE_SELECT, KS_ROUTE_LOGS,     \
+            KS_AUTH_BASIC, handler, NULL, help,                                                    \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
 
 #define DELETE(name, methods, handler, help)                                                       \
     {                                                                                              \
@@ -44,6 +53,14 @@ static struct ks_route routes[] = {
     SELECT("query_time_range", ks_vl_query_time_range, "the range of time a query reads"),
     LOGSQL("tenant_ids", KS_LANE_SELECT, ks_vl_tenant_ids, "tenants with logs"),
     LOGSQL("buildinfo", KS_LANE_DIRECT, buildinfo, "version, for data sources of logs"),
+    WIRE("query", ks_vl_wire_query, "rows for a vlselect of VictoriaLogs 1.26 or 1.38 to 1.50"),
+    WIRE("field_names", ks_vl_field_names, "the same for names of fields"),
+    WIRE("field_values", ks_vl_field_values, "values of a field"),
+    WIRE("stream_field_names", ks_vl_stream_field_names, "names of stream labels"),
+    WIRE("stream_field_values", ks_vl_stream_field_values, "values of a stream label"),
+    WIRE("streams", ks_vl_streams, "streams"),
+    WIRE("stream_ids", ks_vl_stream_ids, "their ids"),
+    WIRE("tenant_ids", ks_vl_wire_tenant_ids, "tenants"),
     DELETE("run_task", KS_METHODS_READ, ks_vl_delete_run, "starts to delete what a filter matches"),
     DELETE("stop_task", KS_METHODS_READ, ks_vl_delete_stop, "stops it"),
     DELETE("active_tasks", KS_METHODS_READ, ks_vl_delete_active, "deletions that run"),

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "api/logs/logs.h"
-#include "api/vlogs/vlogs.h"
+#include "api/vlogs/wire.h"
 #include "base/num.h"
 #include "query/logsql/value.h"
 
@@ -53,14 +53,30 @@ static void merge(struct value_list *l)
     l->count = k + 1;
 }
 
-static void write_list(struct ks_http_request *req, struct value_list *l, uint64_t limit)
+static ks_err write_wire(struct ks_vl_ctx *c, const struct value_list *l, bool cut)
 {
+    struct ks_buf b;
+    ks_buf_init(&b, KS_BUF_UNLIMITED);
+    for (size_t i = 0; i < l->count; i++)
+        ks_vl_wire_value(&b, l->items[i].text, cut ? 0 : l->items[i].hits);
+    ks_err err = ks_buf_status(&b);
+    if (err == KS_OK)
+        err = ks_vl_wire_values(c, l->count, ks_buf_view(&b));
+    ks_buf_done(&b);
+    return err;
+}
+
+static ks_err write_list(struct ks_vl_ctx *c, struct value_list *l, uint64_t limit)
+{
+    struct ks_http_request *req = c->req;
     struct ks_buf *out = &req->resp.body;
     bool cut = limit && l->count > limit;
     if (l->count)
         qsort(l->items, l->count, sizeof *l->items, by_hits);
     if (cut)
         l->count = limit;
+    if (c->wire)
+        return write_wire(c, l, cut);
     req->resp.content_type = "application/json";
     ks_buf_str(out, "{\"values\":[");
     for (size_t i = 0; i < l->count; i++) {
@@ -71,6 +87,7 @@ static void write_list(struct ks_http_request *req, struct value_list *l, uint64
         ks_buf_byte(out, '}');
     }
     ks_buf_str(out, "]}");
+    return KS_OK;
 }
 
 static uint64_t number(struct ks_slice s)
@@ -127,8 +144,7 @@ static ks_err values_of(struct ks_http_request *req, struct ks_slice field)
                         sub_filter(req)));
     const struct ks_lq_pipe *p = &c.query->pipes[c.query->pipe_count - 1];
     KS_TRY(collect(&c, p->u.uniq.by.items[0], p->u.uniq.hits, &l));
-    write_list(req, &l, limit);
-    return KS_OK;
+    return write_list(&c, &l, limit);
 }
 
 ks_err ks_vl_field_values(struct ks_http_request *req)
@@ -157,8 +173,7 @@ static ks_err field_names(struct ks_http_request *req)
     KS_TRY(ks_vl_arg_uint(req, "limit", 0, &limit));
     KS_TRY(ks_vl_append(&c, ignore_pipes(req), " | field_names%s", sub_filter(req)));
     KS_TRY(collect(&c, KS_SLICE_LIT("name"), KS_SLICE_LIT("hits"), &l));
-    write_list(req, &l, limit);
-    return KS_OK;
+    return write_list(&c, &l, limit);
 }
 
 ks_err ks_vl_field_names(struct ks_http_request *req)
@@ -213,8 +228,7 @@ static ks_err stream_labels(struct ks_http_request *req, const struct ks_slice *
         KS_TRY(add_labels(&req->arena, streams.items[i].text, of, streams.items[i].hits,
                           ks_http_arg(req, "filter"), &l));
     merge(&l);
-    write_list(req, &l, limit);
-    return KS_OK;
+    return write_list(&c, &l, limit);
 }
 
 ks_err ks_vl_stream_field_names(struct ks_http_request *req)

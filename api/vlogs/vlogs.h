@@ -26,6 +26,11 @@ struct ks_vl_ctx {
     struct ks_lq_fields hidden;
     struct ks_read_ctx read;
     struct ks_lq_counters counters;
+    /* Of /internal/select/ (wire.h): the protocol's version, or 0; its tenants. */
+    int wire;
+    bool wire_packed;
+    struct ks_tenant *tenants;
+    size_t tenant_count;
 };
 
 /* Store, times, filters, deadline and, when asked for, the query. Errors name the argument. */

@@ -158,3 +158,24 @@ void ksi_lq_row_json(const struct ksi_lq_args *args, uint32_t row, struct ks_buf
     }
     ks_buf_byte(out, '}');
 }
+
+ksi_lq_hand_out ksi_lq_agg_hand_out(const struct ksi_lq_agg *a)
+{
+    switch (a->func->kind) {
+    case KS_LQ_FN_COUNT:
+    case KS_LQ_FN_COUNT_EMPTY:
+    case KS_LQ_FN_RATE:
+    case KS_LQ_FN_SUM_LEN:
+        return ksi_lq_hand_out_count;
+    case KS_LQ_FN_SUM:
+    case KS_LQ_FN_RATE_SUM:
+        return ksi_lq_hand_out_sum;
+    case KS_LQ_FN_AVG:
+        return ksi_lq_hand_out_avg;
+    case KS_LQ_FN_MIN:
+    case KS_LQ_FN_MAX:
+        return ksi_lq_hand_out_extreme;
+    default:
+        return NULL;
+    }
+}

@@ -45,6 +45,14 @@ struct ksi_lq_agg {
 };
 
 KS_NODISCARD ks_err ksi_lq_agg_init(struct ksi_lq_agg *a, const struct ks_lq_func *func);
+/* What writes a state as VictoriaLogs hands it from node to node (stats_remote); NULL: not known.
+ */
+typedef void (*ksi_lq_hand_out)(const void *state, struct ks_buf *out);
+ksi_lq_hand_out ksi_lq_agg_hand_out(const struct ksi_lq_agg *a);
+void ksi_lq_hand_out_count(const void *state, struct ks_buf *out); /* and lengths */
+void ksi_lq_hand_out_sum(const void *state, struct ks_buf *out);
+void ksi_lq_hand_out_avg(const void *state, struct ks_buf *out);
+void ksi_lq_hand_out_extreme(const void *state, struct ks_buf *out);
 /* Also first() and last(), for functions that see rows in order. */
 KS_NODISCARD ks_err ksi_lq_agg_init_ordered(struct ksi_lq_agg *a, const struct ks_lq_func *func);
 void ksi_lq_states_init(struct ksi_lq_states *st);

@@ -155,6 +155,15 @@ static void extreme_done(void *state)
 {
     ks_free(((struct extreme_state *)state)->text);
 }
+void ksi_lq_hand_out_extreme(const void *state, struct ks_buf *out)
+{
+    const struct extreme_state *s = state;
+    ks_buf_byte(out, s->has);
+    if (s->has) {
+        ks_buf_varint(out, s->key.text.len);
+        ks_buf_slice(out, s->key.text);
+    }
+}
 const struct ksi_lq_agg_ops ksi_lq_agg_min = {sizeof(struct extreme_state), min_update, min_merge,
                                               extreme_result, extreme_done};
 const struct ksi_lq_agg_ops ksi_lq_agg_max = {sizeof(struct extreme_state), max_update, max_merge,

@@ -97,6 +97,11 @@ static ks_err rate_result(const struct ksi_lq_agg *a, void *state, struct ks_buf
     return KS_OK;
 }
 
+void ksi_lq_hand_out_count(const void *state, struct ks_buf *out)
+{
+    ks_buf_varint(out, ((const struct count_state *)state)->n);
+}
+
 const struct ksi_lq_agg_ops ksi_lq_agg_count = {sizeof(struct count_state), count_update,
                                                 count_merge, count_result, NULL};
 const struct ksi_lq_agg_ops ksi_lq_agg_count_empty = {
@@ -217,6 +222,23 @@ static ks_err rate_sum_result(const struct ksi_lq_agg *a, void *state, struct ks
     print_number(out, s->n ? exact_value(&s->sum) / step : NAN);
     return KS_OK;
 }
+/* Big-endian, as VictoriaLogs has it; NaN when there was no number. */
+void ksi_lq_hand_out_sum(const void *state, struct ks_buf *out)
+{
+    const struct sum_state *s = state;
+    uint64_t bits = ks_f64_bits(s->n ? exact_value(&s->sum) : NAN);
+    for (int i = 56; i >= 0; i -= 8)
+        ks_buf_byte(out, (uint8_t)(bits >> i));
+}
+void ksi_lq_hand_out_avg(const void *state, struct ks_buf *out)
+{
+    const struct sum_state *s = state;
+    uint64_t bits = ks_f64_bits(exact_value(&s->sum));
+    for (int i = 56; i >= 0; i -= 8)
+        ks_buf_byte(out, (uint8_t)(bits >> i));
+    ks_buf_varint(out, s->n);
+}
+
 const struct ksi_lq_agg_ops ksi_lq_agg_sum = {sizeof(struct sum_state), sum_update, sum_merge,
                                               sum_result, NULL};
 const struct ksi_lq_agg_ops ksi_lq_agg_avg = {sizeof(struct sum_state), sum_update, sum_merge,

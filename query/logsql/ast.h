@@ -416,6 +416,7 @@ struct ks_lq_pipe {
             size_t by_count;
             struct ks_lq_func *funcs;
             size_t func_count;
+            bool remote; /* stats_remote: states instead of results, for whoever merges them */
         } stats;
         struct { /* stream_context */
             uint64_t before, after;

@@ -270,6 +270,12 @@ ks_err ksi_lq_pipe(struct ksi_lq_parser *p, struct ks_lq_pipe *ret)
             return ksi_lq_unexpected(p, "missing blank after the name of the pipe");
         return parse_by_kind(p, ret);
     }
+    if (ksi_lq_is(p, "stats_remote")) {
+        KS_TRY(ksi_lq_next(p));
+        ret->kind = KS_LQ_P_STATS;
+        ret->u.stats.remote = true;
+        return ksi_lq_pipe_stats(p, ret);
+    }
     if (ksi_lq_is(p, "by") || ksi_lq_is_func_name(p->lx.token)) {
         ret->kind = KS_LQ_P_STATS;
         return ksi_lq_pipe_stats(p, ret);

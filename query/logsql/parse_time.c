@@ -139,17 +139,20 @@ static unsigned month_days(unsigned y, unsigned m)
 static bool civil_range(const struct civil *c, int64_t *ret_min, int64_t *ret_max)
 {
     if (c->mo < 1 || c->mo > 12 || c->d < 1 || c->d > month_days(c->y, c->mo) || c->h > 24 ||
-        c->mi > 59 || c->s > 59 || c->y < 1678 || c->y > 2261)
+        c->mi > 59 || c->s > 59 || c->y < 1678 || c->y > 2262)
         return false;
     int64_t day = ks_days_from_civil(c->y, c->mo, c->d);
-    int64_t t = day * NS_DAY + (c->h * 3600ll + c->mi * 60ll + c->s) * NS_SECOND + c->frac_ns;
+    /* The year 2262 ends behind what nanoseconds can say. */
+    __int128 t =
+        (__int128)day * NS_DAY + (c->h * 3600ll + c->mi * 60ll + c->s) * NS_SECOND + c->frac_ns;
     int64_t unit = c->unit_ns;
     if (unit == 0)
         unit = month_days(c->y, c->mo) * NS_DAY;
     else if (unit < 0)
         unit = (ks_days_from_civil((int64_t)c->y + 1, 1, 1) - day) * NS_DAY;
-    *ret_min = t;
-    *ret_max = t + unit - 1;
+    __int128 last = t + unit - 1;
+    *ret_min = t > INT64_MAX ? INT64_MAX : (int64_t)t;
+    *ret_max = last > INT64_MAX ? INT64_MAX : (int64_t)last;
     return true;
 }
 
@@ -210,8 +213,8 @@ ks_err ksi_lq_time_literal(struct ks_slice s, int64_t now_ns, int64_t *ret_min, 
     if (!take_zone(&rest, &zone) || !take_civil(&rest, &c) || rest.len ||
         !civil_range(&c, ret_min, ret_max))
         goto bad;
-    *ret_min -= zone;
-    *ret_max -= zone;
+    *ret_min = add_sat(*ret_min, -zone);
+    *ret_max = add_sat(*ret_max, -zone);
     return KS_OK;
 bad:
     return ks_fail(KS_EPARSE, "\"%.*s\" is no time", KS_SLICE_ARG(s));

@@ -102,7 +102,11 @@ static ks_err result_column(struct stats *s, struct worker *w, size_t func, uint
     for (uint32_t i = 0; i < count; i++) {
         const struct ksi_lq_agg *a = &s->aggs[func];
         ks_buf_reset(b);
-        KS_TRY(a->ops->result(a, ksi_lq_state(a, &w->states[func], first + i), b));
+        void *state = ksi_lq_state(a, &w->states[func], first + i);
+        if (s->pipe->u.stats.remote)
+            ksi_lq_agg_hand_out(a)(state, b);
+        else
+            KS_TRY(a->ops->result(a, state, b));
         KS_TRY(ks_buf_status(b));
         KS_TRY(ksi_lq_take(&w->scratch, ks_buf_view(b), &values[i]));
     }
@@ -224,6 +228,11 @@ static ks_err stats_init(struct stats *s)
         return KS_ENOMEM;
     for (size_t i = 0; i < s->count; i++) {
         KS_TRY(ksi_lq_agg_init(&s->aggs[i], &funcs[i]));
+        if (s->pipe->u.stats.remote && !ksi_lq_agg_hand_out(&s->aggs[i]))
+            return ks_fail(KS_EUNSUPPORTED,
+                           "stats_remote: the function of \"%.*s\" cannot be handed out in parts; "
+                           "ask this node itself",
+                           KS_SLICE_ARG(funcs[i].result));
         s->cond_of[i] = i;
         for (size_t k = 0; k < i && s->cond_of[i] == i; k++)
             if (funcs[k].cond == funcs[i].cond)

@@ -484,6 +484,8 @@ static void print_text_pipe(const struct ks_lq_pipe *p, struct ks_buf *out)
 void ks_lq_print_pipe(const struct ks_lq_pipe *p, struct ks_buf *out)
 {
     ks_buf_str(out, ks_lq_pipe_name(p->kind));
+    if (p->kind == KS_LQ_P_STATS && p->u.stats.remote)
+        ks_buf_str(out, "_remote");
     switch (p->kind) {
     case KS_LQ_P_COPY:
     case KS_LQ_P_RENAME:
