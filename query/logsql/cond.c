@@ -86,7 +86,8 @@ static ks_err make_node(struct ks_arena *arena, const struct ks_lq_filter *f, st
     case KS_LQ_F_STREAM:
         return ksi_lq_stream_match_new(&f->stream, arena, &n->stream);
     default:
-        n->cost = cost_of(f);
+        /* of equals the one that does not ask the message first: it mostly asks a dictionary */
+        n->cost = 2 * cost_of(f) + (!f->field.name.len || ks_slice_is(f->field.name, "_msg"));
         return ksi_lq_leaf_init(&n->leaf, f, arena);
     }
 }

@@ -318,6 +318,24 @@ static ks_err collect(struct hints *h, struct ksi_lq_leaf *l)
     }
 }
 
+/* Kinds whose texts begin where no word goes on. */
+static bool starts_bounded(enum ks_lq_filter_kind kind)
+{
+    switch (kind) {
+    case KS_LQ_F_PHRASE:
+    case KS_LQ_F_PREFIX:
+    case KS_LQ_F_EXACT:
+    case KS_LQ_F_EXACT_PREFIX:
+    case KS_LQ_F_SEQUENCE:
+    case KS_LQ_F_IN:
+    case KS_LQ_F_CONTAINS_ANY:
+    case KS_LQ_F_CONTAINS_ALL:
+        return true;
+    default:
+        return false;
+    }
+}
+
 ks_err ksi_lq_hints(struct ksi_lq_leaf *l, struct ks_arena *arena)
 {
     struct hints h = {.arena = arena};
@@ -327,6 +345,9 @@ ks_err ksi_lq_hints(struct ksi_lq_leaf *l, struct ks_arena *arena)
     l->pred.literal = h.literal;
     l->pred.literals = h.literals;
     l->pred.literal_count = h.literal_count;
+    l->pred.bounded_start = starts_bounded(l->f->kind);
+    l->pred.bounded_end =
+        l->pred.bounded_start && l->f->kind != KS_LQ_F_PREFIX && l->f->kind != KS_LQ_F_EXACT_PREFIX;
     l->pred.any = h.any;
     l->pred.any_count = h.any_count;
     if (!h.literal_count && h.literal.len) { /* of one byte each */

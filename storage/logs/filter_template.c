@@ -144,20 +144,25 @@ static ks_err make_masks(struct filter *f)
     return KS_OK;
 }
 
+static struct ksi_search_text search_text(const struct ks_log_pred *p, struct ks_slice text)
+{
+    return (struct ksi_search_text){text, p->bounded_start, p->bounded_end};
+}
+
 static ks_err narrow(struct filter *f, uint32_t id)
 {
     const struct ks_log_pred *p = f->pred;
     bool some = false, known = p->substring;
     for (size_t i = 0; i < p->literal_count; i++) {
         enum ksi_found found;
-        KS_TRY(ksi_search_template(f->n, id, p->literals[i], &f->b->pages, &f->b->arena,
-                                   f->masks[id], &found));
+        KS_TRY(ksi_search_template(f->n, id, search_text(p, p->literals[i]), &f->b->pages,
+                                   &f->b->arena, f->masks[id], &found));
         if (found == KSI_FOUND_NONE) {
             f->verdicts[id] = NONE;
             return KS_OK;
         }
-        some |= found == KSI_FOUND_SOME;
-        known &= found != KSI_FOUND_UNKNOWN;
+        some |= found == KSI_FOUND_SOME || found == KSI_FOUND_MAYBE;
+        known &= found == KSI_FOUND_SOME || found == KSI_FOUND_ALL;
     }
     f->verdicts[id] = known ? some ? SOME : ALL : some ? ASK_SOME : ASK;
     return KS_OK;
@@ -176,10 +181,11 @@ static ks_err narrow_any(struct filter *f, uint32_t id)
         enum ksi_found found;
         for (size_t w = 0; w < words; w++)
             one[w] = f->masks[id][w] & ~sum[w];
-        KS_TRY(ksi_search_template(f->n, id, p->any[i], &f->b->pages, &f->b->arena, one, &found));
+        KS_TRY(ksi_search_template(f->n, id, search_text(p, p->any[i]), &f->b->pages, &f->b->arena,
+                                   one, &found));
         if (found == KSI_FOUND_ALL || found == KSI_FOUND_UNKNOWN)
             return KS_OK; /* each row of it is to be asked */
-        for (size_t w = 0; found == KSI_FOUND_SOME && w < words; w++)
+        for (size_t w = 0; found != KSI_FOUND_NONE && w < words; w++)
             sum[w] |= one[w];
     }
     for (size_t w = 0; w < words; w++)

@@ -34,6 +34,9 @@ struct ks_log_pred {
     /* Every matching value contains one of these; NULL: not known. */
     const struct ks_slice *any;
     size_t any_count;
+    /* Where a text of `literals` or `any` begins (ends) with a token character, the character
+     * before (behind) it in the value is none. */
+    bool bounded_start, bounded_end;
     /*
      * What the literal says beyond that, so that a template can answer for all its rows. substring:
      * a value matches if and only if it contains the literal (which is the only one then). phrase:

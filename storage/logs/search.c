@@ -5,6 +5,7 @@
 
 #include "storage/logs/pred.h"
 #include "storage/logs/slot_keep.h"
+#include "storage/logs/token.h"
 
 enum { ASKS_MAX = 8, WAYS_MAX = 64 };
 
@@ -23,19 +24,40 @@ struct search {
     struct ks_slice pieces[KSI_TEMPLATE_SLOTS + 1]; /* static: before slot 0, behind slot 0, … */
     struct way *ways;
     size_t way_count;
-    bool too_many;
+    bool start, end; /* of a token: see search.h */
+    bool too_many, loose;
 };
+
+/* Whether values are one token each, so that nothing within them is a boundary. */
+static bool is_token(const struct ksi_node *n)
+{
+    if (n->kind != KSI_NODE_TYPED)
+        return false;
+    return n->typed.kind == KS_TYPED_PADDED || n->typed.kind == KS_TYPED_HEX ||
+           (n->typed.kind == KS_TYPED_INT && n->min >= 0);
+}
+
+/* The ask, made stricter by boundaries. last: the text ends here. */
+static enum ksi_part_of strict(const struct search *s, uint32_t slot, enum ksi_part_of how)
+{
+    bool starts = how == KSI_CONTAINS || how == KSI_ENDS,
+         ends = how == KSI_CONTAINS || how == KSI_BEGINS;
+    if (!is_token(&s->children[slot]))
+        return how;
+    bool whole_start = how == KSI_BEGINS || how == KSI_EQUALS || (starts && s->start);
+    bool whole_end = how == KSI_ENDS || how == KSI_EQUALS || (ends && s->end);
+    return whole_start ? (whole_end ? KSI_EQUALS : KSI_BEGINS)
+           : whole_end ? KSI_ENDS
+                       : KSI_CONTAINS;
+}
 
 static bool add_ask(struct search *s, struct way *w, uint32_t slot, enum ksi_part_of how,
                     struct ks_slice text)
 {
-    struct ksi_ask ask = {how, text};
+    struct ksi_ask ask = {strict(s, slot, how), text};
     if (!ksi_slot_may(&s->children[slot], ask))
         return false;
-    if (w->count == ASKS_MAX) {
-        s->too_many = true;
-        return false;
-    }
+    KS_ASSERT(w->count < ASKS_MAX);
     w->asks[w->count].slot = slot;
     w->asks[w->count].ask = ask;
     w->count++;
@@ -60,6 +82,11 @@ static bool same(const char *a, const char *b, size_t n)
 static void lay(struct search *s, struct way w, uint32_t slot, struct ks_slice rest)
 {
     struct way ended = w;
+    if (w.count == ASKS_MAX) { /* enough is known; the rest is for the texts to say */
+        s->loose = true;
+        add_way(s, &w);
+        return;
+    }
     if (add_ask(s, &ended, slot, KSI_BEGINS, rest))
         add_way(s, &ended);
     struct ks_slice piece = s->pieces[slot + 1];
@@ -145,13 +172,18 @@ static ks_err gather(struct search *s, uint32_t rows, struct ksi_pages *pages,
     return KS_OK;
 }
 
-ks_err ksi_search_template(struct ksi_node *n, uint32_t id, struct ks_slice text,
+ks_err ksi_search_template(struct ksi_node *n, uint32_t id, struct ksi_search_text what,
                            struct ksi_pages *pages, struct ks_arena *arena, uint64_t *bits,
                            enum ksi_found *ret)
 {
     const struct ksi_template *x = &n->templates->items[id];
+    struct ks_slice text = what.text;
     struct way ways[WAYS_MAX];
-    struct search s = {.children = &n->children[x->first_child], .slots = x->slots, .ways = ways};
+    struct search s = {.children = &n->children[x->first_child],
+                       .slots = x->slots,
+                       .ways = ways,
+                       .start = what.start && ks_is_token_char(text.ptr[0]),
+                       .end = what.end && ks_is_token_char(text.ptr[text.len - 1])};
     cut(&s, x, id == 0);
     *ret = KSI_FOUND_ALL;
     for (uint32_t i = 0; i <= s.slots; i++)
@@ -169,6 +201,6 @@ ks_err ksi_search_template(struct ksi_node *n, uint32_t id, struct ks_slice text
     uint64_t any = 0;
     for (size_t w = 0; w < KS_ROW_WORDS(x->rows); w++)
         any |= bits[w];
-    *ret = any ? KSI_FOUND_SOME : KSI_FOUND_NONE;
+    *ret = !any ? KSI_FOUND_NONE : s.loose ? KSI_FOUND_MAYBE : KSI_FOUND_SOME;
     return KS_OK;
 }

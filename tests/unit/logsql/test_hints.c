@@ -55,6 +55,18 @@ static bool has_token(struct ks_slice v, struct ks_slice t)
     return false;
 }
 
+/* Does the text stand in v as the hint says it does? */
+static bool stands(const struct ks_log_pred *p, struct ks_slice v, struct ks_slice t)
+{
+    for (size_t i = 0; i + t.len <= v.len; i++)
+        if (memcmp(v.ptr + i, t.ptr, t.len) == 0 &&
+            !(p->bounded_start && i && token_char(t.ptr[0]) && token_char(v.ptr[i - 1])) &&
+            !(p->bounded_end && i + t.len < v.len && token_char(t.ptr[t.len - 1]) &&
+              token_char(v.ptr[i + t.len])))
+            return true;
+    return false;
+}
+
 static void check(const struct ksi_lq_leaf *l, const char *filter, struct ks_slice v)
 {
     const struct ks_log_pred *p = &l->pred;
@@ -71,7 +83,7 @@ static void check(const struct ksi_lq_leaf *l, const char *filter, struct ks_sli
     if ((p->phrase || p->prefix) && p->literal.len && match)
         assert_true(contains);
     for (size_t i = 0; i < p->literal_count && match; i++)
-        if (!memmem(v.ptr, v.len, p->literals[i].ptr, p->literals[i].len))
+        if (!stands(p, v, p->literals[i]))
             fail_msg("[%s] matches [%.*s] without [%.*s]", filter, KS_SLICE_ARG(v),
                      KS_SLICE_ARG(p->literals[i]));
     if (!v.len)
@@ -89,7 +101,7 @@ static void check(const struct ksi_lq_leaf *l, const char *filter, struct ks_sli
                  KS_SLICE_ARG(p->literal));
     bool any = !p->any_count;
     for (size_t i = 0; i < p->any_count && !any; i++)
-        any = memmem(v.ptr, v.len, p->any[i].ptr, p->any[i].len) != NULL;
+        any = stands(p, v, p->any[i]);
     if (!any)
         fail_msg("[%s] matches [%.*s] without any of its texts", filter, KS_SLICE_ARG(v));
     bool exact = !p->exact;

@@ -223,6 +223,8 @@ static void check_filter(struct ks_lblock *b, const struct model *m, size_t firs
                             .token_count = n,
                             .literal = w.literal,
                             .phrase = w.phrase,
+                            .bounded_start = w.phrase,
+                            .bounded_end = w.phrase,
                             .substring = !w.phrase && !w.exact && !w.also.len,
                             .exact = w.exact ? &w.literal : NULL,
                             .exact_count = w.exact};
