@@ -6,10 +6,11 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "storage/logs/token.h"
 #include "storage/traces/span_fields.h"
 #include "sys/clock.h"
 
-enum { WRITERS_KEPT = 16, BLOCK_ARENA_BYTES = 512 << 20 };
+enum { WRITERS_KEPT = 16, BLOCK_ARENA_BYTES = 512 << 20, TOKENS_MAX = 8 };
 static const struct ks_slice service_field = {"resource_attr:service.name", 26};
 
 struct ksi_history {
@@ -214,6 +215,12 @@ static ks_err prefilter(struct walk *w, struct ks_arena *arena)
         struct ks_slice raw = KS_SLICE_LIT(KS_SPAN_ROW_HIDDEN "raw");
         struct ks_slice none = ks_slice("", 0);
         struct ks_log_pred fits = exactly(&c->value), plain = exactly(&none);
+        struct ks_slice tokens[TOKENS_MAX];
+        size_t at = 0;
+        fits.tokens = tokens;
+        while (fits.token_count < TOKENS_MAX &&
+               ks_token_next(c->value, &at, &tokens[fits.token_count]))
+            fits.token_count++;
         uint64_t *whole = ks_arena_array(arena, words + 1, sizeof *whole);
         if (!whole)
             return ks_arena_err(arena);
