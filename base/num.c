@@ -23,23 +23,49 @@ static const char digit_pairs[] =
     "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
     "8081828384858687888990919293949596979899";
 
-size_t ks_u64_format(char *out, uint64_t v)
+static unsigned digit_count(uint64_t v)
 {
-    char tmp[20];
-    size_t n = sizeof tmp;
-    while (v >= 100) {
-        n -= 2;
-        memcpy(tmp + n, digit_pairs + 2 * (v % 100), 2);
+    static const uint64_t powers[] = {0,
+                                      10,
+                                      100,
+                                      1000,
+                                      10000,
+                                      100000,
+                                      1000000,
+                                      10000000,
+                                      100000000,
+                                      1000000000,
+                                      10000000000,
+                                      100000000000,
+                                      1000000000000,
+                                      10000000000000,
+                                      100000000000000,
+                                      1000000000000000,
+                                      10000000000000000,
+                                      100000000000000000,
+                                      1000000000000000000,
+                                      10000000000000000000u};
+    unsigned bits = 64 - (unsigned)__builtin_clzll(v | 1);
+    unsigned guess = bits * 1233 >> 12; /* log10(2) is about 1233 / 4096 */
+    return guess + (v >= powers[guess]);
+}
+
+/* Exactly n digits, zeros in front. */
+static void put_digits(char *out, uint64_t v, unsigned n)
+{
+    for (; n >= 2; n -= 2) {
+        memcpy(out + n - 2, digit_pairs + 2 * (v % 100), 2);
         v /= 100;
     }
-    if (v >= 10) {
-        n -= 2;
-        memcpy(tmp + n, digit_pairs + 2 * v, 2);
-    } else {
-        tmp[--n] = (char)('0' + v);
-    }
-    memcpy(out, tmp + n, sizeof tmp - n);
-    return sizeof tmp - n;
+    if (n)
+        out[0] = (char)('0' + v % 10);
+}
+
+size_t ks_u64_format(char *out, uint64_t v)
+{
+    unsigned n = digit_count(v);
+    put_digits(out, v, n);
+    return n;
 }
 
 size_t ks_i64_format(char *out, int64_t v)
@@ -93,12 +119,42 @@ static size_t format_fixed(char *out, double v)
     return n;
 }
 
+/*
+ * Numbers of at most 15 digits, nine of them behind the point, as most measured ones are. No two
+ * decimals of up to 15 digits are read as the same double, so the one found is the shortest; true
+ * when done.
+ */
+static bool format_small_decimal(char *out, double v, size_t *ret_len)
+{
+    double a = fabs(v);
+    if (!(a < 1e12))
+        return false;
+    unsigned digits = a < 1e6 ? 9 : 3;
+    uint64_t scale = a < 1e6 ? 1000000000 : 1000;
+    uint64_t i = (uint64_t)(a * (double)scale + 0.5);
+    if (i % scale == 0 || (double)i / (double)scale != a)
+        return false;
+    char *p = out;
+    if (v < 0)
+        *p++ = '-';
+    p += ks_u64_format(p, i / scale);
+    uint64_t part = i % scale;
+    *p++ = '.';
+    for (; part % 1000 == 0; part /= 1000)
+        digits -= 3;
+    for (; part % 10 == 0; part /= 10)
+        digits--;
+    put_digits(p, part, digits);
+    *ret_len = (size_t)(p - out) + digits;
+    return true;
+}
+
 size_t ks_f64_format_fixed(char *out, double v)
 {
     size_t n;
     if (!isfinite(v))
         return format_special(out, v);
-    if (format_small_integer(out, v, &n))
+    if (format_small_integer(out, v, &n) || format_small_decimal(out, v, &n))
         return n;
     return format_fixed(out, v);
 }
@@ -112,7 +168,7 @@ size_t ks_f64_format(char *out, double v)
         return n;
     double a = fabs(v);
     if (a == 0 || (a >= 1e-4 && a < 1e21))
-        return format_fixed(out, v);
+        return format_small_decimal(out, v, &n) ? n : format_fixed(out, v);
     return ks_cxx_f64_shortest(out, KS_F64_TEXT_MAX, v, 1);
 }
 

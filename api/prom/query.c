@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "api/name_stats.h"
+#include "api/prom/points.h"
 #include "api/prom/prom.h"
 #include "api/query_log.h"
 #include "base/bytes.h"
@@ -25,43 +26,22 @@ static void json_point(const struct ks_prom_ctx *ctx, struct ks_buf *out, int64_
         ks_prom_json_point(out, time_ms, v);
 }
 
-/* A list of a matrix's points, ,"values":[[t,"v"],…] or ,"histograms":[[t,{…}],…]; without points
- * none. Returns their number. */
-static size_t write_points(const struct ks_prom_ctx *ctx, struct ks_buf *out,
-                           const struct ks_promql_result *r, const struct ks_promql_series *s,
-                           bool histograms)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < s->count; i++) {
-        const struct ks_histogram *h = ks_promql_histogram(r, s->values[i]);
-        int64_t time = s->times ? s->times[i] : r->start_ms + (int64_t)i * r->step_ms;
-        if ((!s->times && absent(s->values[i])) || !h == histograms)
-            continue;
-        ks_buf_str(out, n++ ? "," : histograms ? ",\"histograms\":[" : ",\"values\":[");
-        if (histograms)
-            ks_prom_json_histogram(out, time, h);
-        else
-            json_point(ctx, out, time, s->values[i]);
-    }
-    if (n)
-        ks_buf_byte(out, ']');
-    return n;
-}
-
 static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out,
                          const struct ks_promql_result *r)
 {
     const char *sep = "";
+    struct ks_prom_points points;
     ks_buf_byte(out, '[');
+    ks_prom_points_init(&points, r, ctx->strict, &ctx->req->arena, out);
     for (size_t i = 0; i < r->series_count; i++) {
         const struct ks_promql_series *s = &r->series[i];
         size_t before = out->len;
         ks_buf_str(out, sep);
         ks_buf_str(out, "{\"metric\":");
         ks_prom_json_labels(out, s->labels, NULL); /* has the tenant, if all were asked for */
-        size_t n = write_points(ctx, out, r, s, false);
-        if (r->histogram_count)
-            n += write_points(ctx, out, r, s, true);
+        size_t n = ks_prom_points_numbers(&points, out, s);
+        n += ks_prom_points_histograms(&points, out, s);
+        ks_prom_points_expect(&points, out);
         if (!n) {
             out->len = before; /* a series without points is not part of the answer */
             continue;

@@ -115,13 +115,15 @@ static double round_digits(double v, int digits)
     return isfinite(r) ? r : v;
 }
 
-static ks_err check_duplicates(struct ksi_query *q, const struct ksi_vec *v)
+/* sorted: the same labels are neighbours. */
+static ks_err check_duplicates(struct ksi_query *q, const struct ksi_vec *v, bool sorted)
 {
     struct ksi_map seen = {0};
     for (size_t i = 0; i < v->count; i++) {
         size_t at;
-        bool added;
-        KS_TRY(ksi_map_put(q->arena, &seen, v->items[i].labels, false, &at, &added));
+        bool added = !i || !ks_slice_eq(v->items[i - 1].labels, v->items[i].labels);
+        if (!sorted)
+            KS_TRY(ksi_map_put(q->arena, &seen, v->items[i].labels, false, &at, &added));
         if (!added) {
             struct ks_slice text = ksi_labels_text(q, v->items[i].labels, true);
             return q->strict
@@ -139,12 +141,12 @@ static ks_err emit(const struct ksi_ctx *ctx, const struct ks_expr *e, struct ks
     ksi_vec_drop_empty(ctx, v);
     if (q->strict)
         KS_TRY(ksi_strict_finish(ctx, v));
-    if (q->strict && ret->type == KS_VALUE_MATRIX)
-        KS_TRY(ksi_vec_sort(q, v, ksi_cmp_labels, NULL));
-    else if (!q->strict && may_sort(q, e))
-        KS_TRY(ksi_vec_sort(q, v, ksi_cmp_name, NULL));
+    bool matrix = q->strict && ret->type == KS_VALUE_MATRIX,
+         sorted = matrix || (!q->strict && may_sort(q, e));
+    if (sorted)
+        KS_TRY(ksi_vec_sort(q, v, matrix ? ksi_cmp_labels : ksi_cmp_name, NULL));
     if (v->count > 1)
-        KS_TRY(check_duplicates(q, v));
+        KS_TRY(check_duplicates(q, v, sorted));
     ret->series = ks_arena_array(q->arena, v->count + 1, sizeof *ret->series);
     if (!ret->series)
         return ks_arena_err(q->arena);

@@ -146,8 +146,50 @@ ks_err ksi_vec_sort(struct ksi_query *q, struct ksi_vec *v, ksi_series_cmp cmp, 
     return KS_OK;
 }
 
+/* Where two texts begin to differ; the shorter one's length when there is no such place. */
+static size_t mismatch(struct ks_slice a, struct ks_slice b)
+{
+    size_t n = a.len < b.len ? a.len : b.len, i = 0;
+    for (; i + 8 <= n; i += 8) {
+        uint64_t x = ks_le64(a.ptr + i) ^ ks_le64(b.ptr + i);
+        if (x)
+            return i + (size_t)__builtin_ctzll(x) / 8;
+    }
+    while (i < n && a.ptr[i] == b.ptr[i])
+        i++;
+    return i;
+}
+
+/* Label by label in their order, by what differs first: most series of a metric have their first
+ * labels in common. */
+int ksi_cmp_labels(const struct ksi_series *sa, const struct ksi_series *sb, const void *arg)
+{
+    struct ks_slice a = sa->labels, b = sb->labels;
+    size_t at = mismatch(a, b);
+    struct ks_labels_iter ia = ks_labels_iter(a);
+    struct ks_label la = {0}, lb = {0};
+    const char *from = a.ptr, *differs = a.ptr + at;
+    if (at == a.len || at == b.len)
+        return (a.len > b.len) - (a.len < b.len); /* one has the other's labels and more */
+    while (ks_labels_next(&ia, &la) && la.value.ptr + la.value.len <= differs)
+        from = la.value.ptr + la.value.len;
+    struct ks_labels_iter ib = ks_labels_iter(ks_slice_from(b, (size_t)(from - a.ptr)));
+    ks_labels_next(&ib, &lb);
+    int c = ks_slice_cmp(la.name, lb.name);
+    return c ? c : ks_slice_cmp(la.value, lb.value);
+}
+
+/* Whether the metric's name stands first, as it does unless some label's name has capitals. */
+static bool name_is_first(struct ks_slice labels)
+{
+    static const char first[] = "\x08__name__";
+    return labels.len >= sizeof first - 1 && memcmp(labels.ptr, first, sizeof first - 1) == 0;
+}
+
 int ksi_cmp_name(const struct ksi_series *a, const struct ksi_series *b, const void *arg)
 {
+    if (name_is_first(a->labels) && name_is_first(b->labels))
+        return ksi_cmp_labels(a, b, arg);
     int c = ks_slice_cmp(ks_labels_get(a->labels, KS_NAME_LABEL),
                          ks_labels_get(b->labels, KS_NAME_LABEL));
     if (c)

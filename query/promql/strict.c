@@ -102,23 +102,6 @@ ks_err ksi_strict_finish(const struct ksi_ctx *ctx, struct ksi_vec *v)
     return ksi_check_labelsets(ctx, v);
 }
 
-int ksi_cmp_labels(const struct ksi_series *a, const struct ksi_series *b, const void *arg)
-{
-    (void)arg;
-    struct ks_labels_iter ia = ks_labels_iter(a->labels), ib = ks_labels_iter(b->labels);
-    for (;;) {
-        struct ks_label la = {0}, lb = {0};
-        bool ma = ks_labels_next(&ia, &la), mb = ks_labels_next(&ib, &lb);
-        if (!ma || !mb)
-            return (int)ma - (int)mb;
-        int c = ks_slice_cmp(la.name, lb.name);
-        if (!c)
-            c = ks_slice_cmp(la.value, lb.value);
-        if (c)
-            return c;
-    }
-}
-
 bool ksi_utf8_valid(struct ks_slice s)
 {
     for (size_t i = 0; i < s.len;) {

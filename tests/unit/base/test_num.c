@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "base/cxx/charconv.h"
 #include "base/labels.h"
 #include "base/num.h"
 #include "base/time.h"
@@ -64,6 +65,48 @@ static void test_f64_round_trip(void **state)
         assert_true(ks_f64_parse(ks_slice(out, n), &back));
         assert_int_equal(ks_f64_bits(v), ks_f64_bits(back));
     }
+}
+
+/* The quick ways print what <charconv> prints. */
+static void test_f64_shortest(void **state)
+{
+    static const double edges[] = {0.1,       0.3,         1e-4,           1.0000000000000002e-4,
+                                   0.1 + 0.2, 999999.9999, 999999.9999995, 999999999999.999,
+                                   1e12 + .5, 1e6 + 1e-3,  0.000999999999, 123456.123456789};
+    uint64_t seed = 7;
+    char got[KS_F64_TEXT_MAX], want[KS_F64_TEXT_MAX];
+    for (int i = 0; i < 400000; i++) {
+        double v;
+        if (i < (int)(sizeof edges / sizeof *edges))
+            v = edges[i];
+        else if (i % 3 == 0)
+            v = (double)(ks_rng_next(&seed) >> 12) / 4503599627370496. * pow(10, i % 17 - 4);
+        else
+            v = (double)(ks_rng_next(&seed) % 1000000000000000u) / pow(10, i % 12);
+        v *= i % 5 ? 1 : -1;
+        if (!(fabs(v) >= 1e-4 && fabs(v) < 9e15))
+            continue;
+        size_t n = ks_f64_format(got, v), m = ks_cxx_f64_shortest(want, sizeof want, v, 0);
+        assert_int_equal(n, m);
+        assert_memory_equal(got, want, n);
+        assert_int_equal(ks_f64_format_fixed(got, v), m);
+        assert_memory_equal(got, want, m);
+    }
+}
+
+static void test_u64_format(void **state)
+{
+    char got[24], want[24];
+    uint64_t power = 1;
+    for (int i = 0; i < 20; i++, power *= 10)
+        for (int k = -2; k <= 2; k++) {
+            uint64_t v = power + (uint64_t)k;
+            got[ks_u64_format(got, v)] = 0;
+            snprintf(want, sizeof want, "%llu", (unsigned long long)v);
+            assert_string_equal(got, want);
+        }
+    got[ks_i64_format(got, INT64_MIN)] = 0;
+    assert_string_equal(got, "-9223372036854775808");
 }
 
 static void test_f64_parse_rejects(void **state)
@@ -157,6 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f64_format),       cmocka_unit_test(test_f64_format_g),
+        cmocka_unit_test(test_f64_shortest),     cmocka_unit_test(test_u64_format),
         cmocka_unit_test(test_f64_round_trip),   cmocka_unit_test(test_f64_parse_rejects),
         cmocka_unit_test(test_time_forms),       cmocka_unit_test(test_durations),
         cmocka_unit_test(test_labels_canonical),
