@@ -261,7 +261,7 @@ static void test_against_model(void **state)
  * close together, but not always. */
 static void make_targets(struct kst_model *m, uint64_t seed)
 {
-    enum { METRICS = 40, PODS = 500 };
+    enum { METRICS = 12, PODS = 300 };
     kst_model_init(m, METRICS * PODS);
     size_t n = 0;
     for (int metric = 0; metric < METRICS; metric++)
@@ -313,8 +313,8 @@ static void test_few_of_many(void **state)
     make_targets(&m, 11);
     assert_int_equal(write_model(&m), KS_OK);
     assert_int_equal(open_index(&o, 1 << 20), KS_OK);
-    for (int i = 0; i < 150; i++) {
-        int one = (int)ks_rng_below(&seed, 500), two = (int)ks_rng_below(&seed, 500);
+    for (int i = 0; i < 90; i++) {
+        int one = (int)ks_rng_below(&seed, 300), two = (int)ks_rng_below(&seed, 300);
         snprintf(pods, sizeof pods, i % 3 ? "pod-(%03d|%03d)" : "pod-.*%d.*%d", one, two % 100);
         ask_pods(o.x, &m, ks_slice_str(pods), ks_slice_str(i % 5 ? "" : "m.[0-5]"));
     }
