@@ -8,8 +8,9 @@
 
 /* jemalloc: pages of large blocks are kept for a while like all others. Given back at once, every
  * query over many series faulted its arrays in again. A thread of its own sees to it that they go
- * after three seconds, also when nothing is allocated any more. No page is added to large blocks to spread
- * them over the processor's caches: the blocks of the trace ring would take an eighth more. */
+ * after three seconds, also when nothing is allocated any more. No page is added to large blocks to
+ * spread them over the processor's caches: the blocks of the trace ring would take an eighth more.
+ */
 const char *malloc_conf;
 const char *malloc_conf = "oversize_threshold:0,background_thread:true,dirty_decay_ms:3000";
 

@@ -3,6 +3,7 @@
 
 #include "api/prom/prom.h"
 #include "base/num.h"
+#include "base/time.h"
 
 enum { DEFAULT_RANGE_MS = 300000 };
 
@@ -69,6 +70,9 @@ static ks_err begin(struct ks_http_request *req, bool match_required, struct ks_
     int64_t start, end;
     KS_TRY(ks_prom_begin(req, ks_app_of(req)->cfg.max_labels_duration_ms, ctx));
     KS_TRY(ks_prom_time_range(ctx, DEFAULT_RANGE_MS, &start, &end));
+    /* Without an end all of today counts: senders' clocks may be ahead of ours. */
+    if (!ks_http_arg(req, "end").len && end >= ctx->now_ms)
+        end = (ks_day_of_ms(end) + 1) * KS_MS_DAY - 1;
     ctx->read.max_series = ctx->app->cfg.max_labels_series;
     KS_TRY(ks_prom_select_opts(ctx, start, end, match_required, sel));
     sel->no_counts = true;

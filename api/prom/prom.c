@@ -155,8 +155,7 @@ ks_err ks_prom_and_filters(struct ks_prom_ctx *ctx, const struct ks_selector *li
 ks_err ks_prom_time_range(struct ks_prom_ctx *ctx, int64_t default_range_ms, int64_t *ret_start,
                           int64_t *ret_end)
 {
-    int64_t now = ctx->now_ms / 1000 * 1000;
-    KS_TRY(ks_http_arg_time_ms(ctx->req, "end", now, ret_end));
+    KS_TRY(ks_http_arg_time_ms(ctx->req, "end", ctx->now_ms, ret_end));
     int64_t fallback = *ret_end > default_range_ms ? *ret_end - default_range_ms : 0;
     KS_TRY(ks_http_arg_time_ms(ctx->req, "start", fallback, ret_start));
     if (*ret_start > *ret_end)
