@@ -9,6 +9,12 @@ static uint64_t below(uint64_t *rng, uint64_t n)
     return ks_rng_below(rng, n);
 }
 
+/* Several at once, in this order: arguments of a call have none, and compilers differ. */
+#define DRAW(rng, out, ...)                                                                        \
+    unsigned out[] = {__VA_ARGS__};                                                                \
+    for (size_t draw_i = 0; draw_i < sizeof out / sizeof *out; draw_i++)                           \
+    out[draw_i] = (unsigned)below(rng, out[draw_i])
+
 static void hex(uint64_t *rng, unsigned n, bool upper, struct ks_buf *out)
 {
     const char *set = upper ? "0123456789ABCDEF" : "0123456789abcdef";
@@ -28,8 +34,8 @@ static void uuid(uint64_t *rng, bool upper, struct ks_buf *out)
 
 static void ipv4(uint64_t *rng, struct ks_buf *out)
 {
-    ks_buf_printf(out, "10.%u.%u.%u", (unsigned)below(rng, 3), (unsigned)below(rng, 256),
-                  (unsigned)below(rng, 256));
+    DRAW(rng, x, 3, 256, 256);
+    ks_buf_printf(out, "10.%u.%u.%u", x[0], x[1], x[2]);
 }
 
 static void noise(uint64_t *rng, unsigned max, struct ks_buf *out)
@@ -40,9 +46,8 @@ static void noise(uint64_t *rng, unsigned max, struct ks_buf *out)
 
 static void when(uint64_t *rng, unsigned digits, struct ks_buf *out)
 {
-    ks_buf_printf(out, "2026-%02u-%02uT%02u:%02u:%02u", (unsigned)below(rng, 12) + 1,
-                  (unsigned)below(rng, 31) + 1, (unsigned)below(rng, 24), (unsigned)below(rng, 60),
-                  (unsigned)below(rng, 60));
+    DRAW(rng, x, 12, 31, 24, 60, 60);
+    ks_buf_printf(out, "2026-%02u-%02uT%02u:%02u:%02u", x[0] + 1, x[1] + 1, x[2], x[3], x[4]);
     if (digits)
         ks_buf_byte(out, '.');
     for (; digits; digits--)
@@ -63,23 +68,25 @@ void log_message(uint64_t *rng, struct ks_buf *out)
         ks_buf_printf(out, "error while reading from socket %u: connection reset by peer",
                       (unsigned)below(rng, 500));
         break;
-    case 2:
+    case 2: {
         ks_buf_str(out, "GET /api/v1/users/");
         uuid(rng, false, out);
-        ks_buf_printf(out, "?page=%u HTTP/1.1 status=%u took=%u.%03ums", (unsigned)below(rng, 50),
-                      200 + 100 * (unsigned)below(rng, 4), (unsigned)below(rng, 100),
-                      (unsigned)below(rng, 1000));
+        DRAW(rng, x, 50, 4, 100, 1000);
+        ks_buf_printf(out, "?page=%u HTTP/1.1 status=%u took=%u.%03ums", x[0], 200 + 100 * x[1],
+                      x[2], x[3]);
         break;
+    }
     case 3:
         ks_buf_str(out, "session opened for user root by (uid=0)");
         break;
     case 4:
         ks_buf_printf(out, "caf\xc3\xa9 order %u paid", (unsigned)below(rng, 100000));
         break;
-    case 5:
-        ks_buf_printf(out, "worker-%u finished in %u.%u.%u", (unsigned)below(rng, 8),
-                      (unsigned)below(rng, 20), (unsigned)below(rng, 20), (unsigned)below(rng, 20));
+    case 5: {
+        DRAW(rng, x, 8, 20, 20, 20);
+        ks_buf_printf(out, "worker-%u finished in %u.%u.%u", x[0], x[1], x[2], x[3]);
         break;
+    }
     case 6:
         when(rng, 3, out);
         ks_buf_printf(out, "Z [%05u] WARN pool exhausted", (unsigned)below(rng, 30000));
@@ -110,26 +117,32 @@ void log_shape(unsigned shape, uint64_t *rng, struct ks_buf *out)
     case 2:
         ks_buf_printf(out, "%llu", (unsigned long long)below(rng, 1000000));
         break;
-    case 3:
-        ks_buf_printf(out, "%lld", (long long)ks_rng_next(rng) >> below(rng, 64));
+    case 3: {
+        long long wide = (long long)ks_rng_next(rng);
+        ks_buf_printf(out, "%lld", wide >> below(rng, 64));
         break;
+    }
     case 4:
         ks_buf_printf(out, "%06u", (unsigned)below(rng, 1000000));
         break;
-    case 5:
-        ks_buf_printf(out, "%s%u.%02u", below(rng, 5) ? "" : "-", (unsigned)below(rng, 50),
-                      (unsigned)below(rng, 100));
+    case 5: {
+        DRAW(rng, x, 5, 50, 100);
+        ks_buf_printf(out, "%s%u.%02u", x[0] ? "" : "-", x[1], x[2]);
         break;
-    case 6:
-        ks_buf_printf(out, "%.*f", (int)below(rng, 4), (double)below(rng, 100000) / 64);
+    }
+    case 6: {
+        DRAW(rng, x, 4, 100000);
+        ks_buf_printf(out, "%.*f", (int)x[0], (double)x[1] / 64);
         break;
+    }
     case 7:
         ipv4(rng, out);
         break;
-    case 8:
-        ks_buf_printf(out, "%u.%u.%u.%u", (unsigned)below(rng, 300), (unsigned)below(rng, 256),
-                      (unsigned)below(rng, 256), (unsigned)below(rng, 256));
+    case 8: {
+        DRAW(rng, x, 300, 256, 256, 256);
+        ks_buf_printf(out, "%u.%u.%u.%u", x[0], x[1], x[2], x[3]);
         break;
+    }
     case 9:
         when(rng, 3, out);
         ks_buf_byte(out, 'Z');
@@ -169,9 +182,11 @@ void log_shape(unsigned shape, uint64_t *rng, struct ks_buf *out)
     case 20:
         ks_buf_str(out, below(rng, 2) ? "0" : below(rng, 2) ? "-0" : "00");
         break;
-    case 21:
-        ks_buf_printf(out, "a%cb %u", below(rng, 20) ? ' ' : 0, (unsigned)below(rng, 100));
+    case 21: {
+        DRAW(rng, x, 20, 100);
+        ks_buf_printf(out, "a%cb %u", x[0] ? ' ' : 0, x[1]);
         break;
+    }
     case 22:
         ks_buf_printf(out, "%llu", 9223372036854775800ull + below(rng, 20));
         break;
