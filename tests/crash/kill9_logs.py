@@ -13,16 +13,14 @@ The seed fixes values and choices; the moments of the kills are real time.
 import json
 import os
 import random
-import shutil
-import signal
 import sys
-import tempfile
 import threading
 import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from kill9 import Client, Failure, Server
+import kill9_rounds
+from kill9 import Client, Failure
 
 WRITERS = 4
 FOLDER_ROUNDS = 15
@@ -165,65 +163,11 @@ def check(port, writers):
 
 
 def run(rounds, seed, folder, log):
-    rng = random.Random(seed)
     writers = [Writer(i, seed * 1000 + i) for i in range(WRITERS)]
-    server = Server(folder, log)
-    server.FLAGS = FLAGS
-    rows, ends = 0, {signal.SIGKILL: 0, signal.SIGTERM: 0}
-    for number in range(rounds):
-        server.spawn()
-        if rng.random() < 0.1:  # during recovery
-            time.sleep(rng.random() * 0.15)
-            server.end(signal.SIGKILL)
-            server.spawn()
-        server.wait_ready()
-        rows = check(server.port, writers)
-        stop = threading.Event()
-        threads = [threading.Thread(target=w.run_round, args=(server.port,)) for w in writers]
-        threads.append(threading.Thread(target=housekeeping, args=(server.port, random.Random(seed + number), stop)))
-        for t in threads:
-            t.start()
-        time.sleep(0.1 + rng.random() * 0.7)
-        if server.died():
-            raise Failure("the server died by itself")
-        how = signal.SIGTERM if rng.random() < 0.15 else signal.SIGKILL
-        server.end(how)
-        ends[how] += 1
-        stop.set()
-        for t in threads:
-            t.join()
-        for w in writers:
-            if w.failure:
-                raise w.failure
-    server.spawn()
-    server.wait_ready()
-    rows = check(server.port, writers)
-    server.end(signal.SIGTERM)
-    return rows, ends
-
-
-def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
-    folder = tempfile.mkdtemp(prefix="kofstore-kill9-logs-")
-    print("kill9_logs: %d rounds, seed %d" % (rounds, seed), flush=True)
-    with open(folder + ".log", "w") as log:
-        try:
-            rows, ends = 0, {signal.SIGKILL: 0, signal.SIGTERM: 0}
-            for first in range(0, rounds, FOLDER_ROUNDS):  # an old folder costs more to compare than it shows
-                shutil.rmtree(folder, ignore_errors=True)
-                more, kinds = run(min(FOLDER_ROUNDS, rounds - first), seed + first, folder, log)
-                rows += more
-                ends = {k: ends[k] + kinds[k] for k in ends}
-                print("round %d: %d rows" % (min(first + FOLDER_ROUNDS, rounds), rows), flush=True)
-        except Failure as e:
-            print("FAILED (seed %d, data in %s, log in %s.log): %s" % (seed, folder, folder, e))
-            return 1
-    shutil.rmtree(folder)
-    os.unlink(folder + ".log")
-    print("kill9_logs: %d rows kept over %d kills and %d clean stops" % (rows, ends[signal.SIGKILL], ends[signal.SIGTERM]))
-    return 0
+    found, ends = kill9_rounds.play(folder, log, FLAGS, rounds, random.Random(seed), seed, writers,
+                                    lambda port: check(port, writers), housekeeping)
+    return found[-1], ends
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(kill9_rounds.main("kill9_logs", "rows kept", FOLDER_ROUNDS, run))

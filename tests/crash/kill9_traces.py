@@ -14,15 +14,13 @@ The seed fixes values and choices; the moments of the kills are real time.
 import json
 import os
 import random
-import shutil
-import signal
 import sys
-import tempfile
 import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from kill9 import Client, Failure, Server
+import kill9_rounds
+from kill9 import Client, Failure
 
 WRITERS = 4
 FOLDER_ROUNDS = 12
@@ -200,63 +198,10 @@ def run(rounds, seed, folder, log):
     rng = random.Random(seed)
     traces = Traces()
     writers = [Writer(i, seed * 1000 + i, traces) for i in range(WRITERS)]
-    server = Server(folder, log)
-    server.FLAGS = FLAGS
-    spans, ends = 0, {signal.SIGKILL: 0, signal.SIGTERM: 0}
-    for number in range(rounds):
-        server.spawn()
-        if rng.random() < 0.1:  # during recovery
-            time.sleep(rng.random() * 0.15)
-            server.end(signal.SIGKILL)
-            server.spawn()
-        server.wait_ready()
-        spans += check(server.port, writers, traces, rng)
-        stop = threading.Event()
-        threads = [threading.Thread(target=w.run_round, args=(server.port,)) for w in writers]
-        threads.append(threading.Thread(target=housekeeping, args=(server.port, random.Random(seed + number), stop)))
-        for t in threads:
-            t.start()
-        time.sleep(0.1 + rng.random() * 0.8)
-        if server.died():
-            raise Failure("the server died by itself")
-        how = signal.SIGTERM if rng.random() < 0.15 else signal.SIGKILL
-        server.end(how)
-        ends[how] += 1
-        stop.set()
-        for t in threads:
-            t.join()
-        for w in writers:
-            if w.failure:
-                raise w.failure
-    server.spawn()
-    server.wait_ready()
-    spans += check(server.port, writers, traces, rng)
-    server.end(signal.SIGTERM)
-    return spans, traces.began, ends
-
-
-def main():
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30)
-    folder = tempfile.mkdtemp(prefix="kofstore-kill9-traces-")
-    print("kill9_traces: %d rounds, seed %d" % (rounds, seed), flush=True)
-    with open(folder + ".log", "w") as log:
-        try:
-            spans, traces, ends = 0, 0, {signal.SIGKILL: 0, signal.SIGTERM: 0}
-            for first in range(0, rounds, FOLDER_ROUNDS):
-                shutil.rmtree(folder, ignore_errors=True)
-                more, begun, kinds = run(min(FOLDER_ROUNDS, rounds - first), seed + first, folder, log)
-                spans, traces = spans + more, traces + begun
-                ends = {k: ends[k] + kinds[k] for k in ends}
-                print("round %d: %d traces sent, %d spans compared" % (min(first + FOLDER_ROUNDS, rounds), traces, spans), flush=True)
-        except Failure as e:
-            print("FAILED (seed %d, data in %s, log in %s.log): %s" % (seed, folder, folder, e))
-            return 1
-    shutil.rmtree(folder)
-    os.unlink(folder + ".log")
-    print("kill9_traces: %d spans compared over %d kills and %d clean stops" % (spans, ends[signal.SIGKILL], ends[signal.SIGTERM]))
-    return 0
+    found, ends = kill9_rounds.play(folder, log, FLAGS, rounds, rng, seed, writers,
+                                    lambda port: check(port, writers, traces, rng), housekeeping)
+    return sum(found), ends
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(kill9_rounds.main("kill9_traces", "spans compared", FOLDER_ROUNDS, run))
