@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "query/promql/rollup.h"
+#include "query/promql/rollup/rollup.h"
 #include "sys/clock.h"
 #include "sys/rand.h"
 

@@ -8,7 +8,7 @@
 #include "base/time.h"
 #include "engine/logs/log_batch.h"
 #include "index/matcher_compile.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 #include "query/promql/promql.h"
 #include "storage/logs/log_part.h"
 

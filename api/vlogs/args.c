@@ -7,8 +7,8 @@
 #include "api/vlogs/wire.h"
 #include "engine/traces/span_rows.h"
 #include "engine/traces/trace_store.h"
+#include "query/logsql/filter/value.h"
 #include "query/logsql/source_logs.h"
-#include "query/logsql/value.h"
 #include "query/traces/source_traces.h"
 #include "sys/clock.h"
 

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "query/logsql/delete.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 #include "sys/clock.h"
 
 enum { MAX_TASKS = 16 };

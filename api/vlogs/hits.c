@@ -4,7 +4,7 @@
 
 #include "api/vlogs/vlogs.h"
 #include "base/num.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 enum { MAX_FILL = 100000 };
 

@@ -5,7 +5,7 @@
 #include "api/vlogs/vlogs.h"
 #include "engine/logs/log_store.h"
 #include "engine/traces/trace_store.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 /* --- CSV: which columns there are has to be known before the first row --- */
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "api/vlogs/vlogs.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 enum { FLUSH_BYTES = 64 << 10 };
 

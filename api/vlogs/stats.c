@@ -3,7 +3,7 @@
 
 #include "api/vlogs/vlogs.h"
 #include "base/num.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 struct sample {
     struct ks_slice metric; /* {"__name__":…,…} */

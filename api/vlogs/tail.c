@@ -7,9 +7,9 @@
 
 #include "api/vlogs/vlogs.h"
 #include "engine/logs/log_store.h"
+#include "query/logsql/filter/value.h"
 #include "query/logsql/plan.h"
 #include "query/logsql/source_logs.h"
-#include "query/logsql/value.h"
 #include "sys/clock.h"
 
 struct line {

@@ -5,7 +5,7 @@
 #include "api/logs/logs.h"
 #include "api/vlogs/wire.h"
 #include "base/num.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 struct value {
     struct ks_slice text;

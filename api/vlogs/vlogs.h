@@ -10,7 +10,7 @@
 
 #include "api/app.h"
 #include "query/logsql/exec.h"
-#include "query/logsql/parser.h"
+#include "query/logsql/syntax/parser.h"
 
 struct ks_vl_ctx {
     struct ks_http_request *req;

@@ -9,7 +9,7 @@
 #include "base/bytes.h"
 #include "base/num.h"
 #include "engine/logs/log_store.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 #include "sys/clock.h"
 
 #define PREFIX "internal/select/"

@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "query/logsql/exec_priv.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 enum { MAX_STREAMS = 1000 };
 

@@ -3,7 +3,7 @@
 #define KS_QUERY_LOGSQL_DELETE_H
 
 #include "engine/logs/log_store.h"
-#include "query/logsql/ast.h"
+#include "query/logsql/syntax/ast.h"
 
 /* Whether the filter may be used: subqueries may not, as their answer changes. KS_EINVAL. */
 KS_NODISCARD ks_err ks_lq_delete_check(const struct ks_lq_filter *f);

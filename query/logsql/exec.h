@@ -22,8 +22,8 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "query/logsql/ast.h"
 #include "query/logsql/source.h"
+#include "query/logsql/syntax/ast.h"
 
 /* ---------------------------------------------------------------- rows */
 

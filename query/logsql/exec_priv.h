@@ -4,7 +4,7 @@
 
 #include <pthread.h>
 
-#include "query/logsql/cond.h"
+#include "query/logsql/filter/cond.h"
 #include "query/logsql/plan.h"
 
 /* A running query: x.plan points to it. */

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "query/logsql/exec_priv.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 struct kept_batch {
     struct ks_arena arena;

@@ -6,7 +6,7 @@
 #define KS_QUERY_LOGSQL_PLAN_H
 
 #include "base/arena.h"
-#include "query/logsql/ast.h"
+#include "query/logsql/syntax/ast.h"
 
 /* A set of fields: all but `except`, or the ones of `fields`. */
 struct ksi_lq_need {

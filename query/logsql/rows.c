@@ -1,6 +1,6 @@
 /* Batches of rows: look-up, compaction, slices, copies. Pure; the arena's owner calls. */
 #include "query/logsql/exec.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 
 const struct ks_lq_col *ks_lq_rows_col(const struct ks_lq_rows *rows, struct ks_slice name)
 {

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#include "query/promql/ast.h"
+#include "query/promql/syntax/ast.h"
 
 /* As floating point has it: NaN compares with nothing but !=. op: a comparison. */
 static inline bool ksi_op_holds(enum ks_binary_op op, double a, double b)

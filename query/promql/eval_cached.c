@@ -20,9 +20,9 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "query/promql/result_cache_priv.h"
-#include "query/promql/rollup_chunks.h"
-#include "query/promql/rollup_run.h"
-#include "query/promql/rollup_trace.h"
+#include "query/promql/rollup/rollup_chunks.h"
+#include "query/promql/rollup/rollup_run.h"
+#include "query/promql/rollup/rollup_trace.h"
 
 enum { LEAST_POINTS = 8, LEAST_SHARE = 8, KEY_MAX = 1 << 20 };
 

@@ -2,9 +2,9 @@
  * Rollups over selectors and subqueries, and aggregates pushed down to them: planning, and what
  * stands around the runs (rollup_run.c).
  */
-#include "query/promql/parser.h"
-#include "query/promql/rollup_run.h"
-#include "query/promql/strict_range.h"
+#include "query/promql/rollup/rollup_run.h"
+#include "query/promql/strict/strict_range.h"
+#include "query/promql/syntax/parser.h"
 
 /* --- planning --- */
 static ks_err plan_at(const struct ksi_ctx *ctx, struct ksi_plan *p)

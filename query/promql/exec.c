@@ -6,7 +6,7 @@
  * the way and copied only for the series that are answered.
  */
 #include "query/promql/exec_priv.h"
-#include "query/promql/parser.h"
+#include "query/promql/syntax/parser.h"
 #include "sys/clock.h"
 
 /* More points than this and the range is aligned to its step, so that neighbours in time share

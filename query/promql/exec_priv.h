@@ -23,8 +23,8 @@
 #include "base/bytes.h"
 #include "base/histogram.h"
 #include "base/num.h"
-#include "query/promql/ast.h"
 #include "query/promql/source.h"
+#include "query/promql/syntax/ast.h"
 
 struct ksi_series {
     struct ks_slice labels;

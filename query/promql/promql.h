@@ -11,7 +11,7 @@
 
 #include "base/arena.h"
 #include "engine/engine.h"
-#include "query/promql/dialect.h"
+#include "query/promql/syntax/dialect.h"
 
 /* What a selected series costs while a query runs, roughly. */
 enum { KS_SERIES_COST_BYTES = 512 };

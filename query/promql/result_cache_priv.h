@@ -8,7 +8,7 @@
 #include "query/promql/result_cache.h"
 
 /* A series the kept points came from: its row, or under an aggregate only what the points depend on
- * (query/promql/rollup_trace.h). */
+ * (query/promql/rollup/rollup_trace.h). */
 struct ksi_kept_series {
     uint64_t key; /* hash of tenant and labels */
     int64_t above, upto, since_ms, last_ms;

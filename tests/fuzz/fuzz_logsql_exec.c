@@ -2,7 +2,7 @@
 #include <stdint.h>
 
 #include "logsql_util.h"
-#include "query/logsql/parser.h"
+#include "query/logsql/syntax/parser.h"
 #include "sys/clock.h"
 
 static struct ks_lq_mem *data;

@@ -5,13 +5,13 @@
  */
 #include <stdint.h>
 
-#include "query/logsql/collapse_nums.h"
-#include "query/logsql/json_text.h"
-#include "query/logsql/pattern.h"
-#include "query/logsql/pipe_priv.h"
-#include "query/logsql/syslog_text.h"
-#include "query/logsql/value.h"
-#include "query/logsql/value_key.h"
+#include "query/logsql/filter/value.h"
+#include "query/logsql/pipes/pipe_priv.h"
+#include "query/logsql/pipes/value_key.h"
+#include "query/logsql/text/collapse_nums.h"
+#include "query/logsql/text/json_text.h"
+#include "query/logsql/text/pattern.h"
+#include "query/logsql/text/syslog_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

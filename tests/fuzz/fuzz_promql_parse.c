@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "query/promql/parser.h"
-#include "query/promql/print.h"
+#include "query/promql/syntax/parser.h"
+#include "query/promql/syntax/print.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

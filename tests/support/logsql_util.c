@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#include "query/logsql/parser.h"
+#include "query/logsql/syntax/parser.h"
 
 void logsql_add(struct ks_lq_mem *m, int64_t time_ns, const char *stream, ...)
 {

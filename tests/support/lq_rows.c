@@ -6,9 +6,9 @@
 
 #include "base/mem.h"
 #include "query/logsql/exec.h"
-#include "query/logsql/json_text.h"
-#include "query/logsql/parser.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
+#include "query/logsql/syntax/parser.h"
+#include "query/logsql/text/json_text.h"
 #include "storage/logs/pred.h"
 #include "sys/clock.h"
 #include "sys/pool.h"

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "logsql_util.h"
-#include "query/logsql/parser.h"
+#include "query/logsql/syntax/parser.h"
 #include "sys/clock.h"
 #include "sys/pool.h"
 

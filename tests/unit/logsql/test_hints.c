@@ -14,8 +14,8 @@
 
 #include "base/cxx/re2.h"
 #include "base/num.h"
-#include "query/logsql/match.h"
-#include "query/logsql/parser.h"
+#include "query/logsql/filter/match.h"
+#include "query/logsql/syntax/parser.h"
 
 static uint64_t seed = 88172645463325252u;
 

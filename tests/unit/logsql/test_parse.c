@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "query/logsql/parser.h"
+#include "query/logsql/syntax/parser.h"
 
 static const int64_t now_ns = 1700000000000000000;
 

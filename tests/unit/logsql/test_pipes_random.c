@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "lq_rows.h"
-#include "query/logsql/value.h"
+#include "query/logsql/filter/value.h"
 #include "sys/rand.h"
 
 enum { ROWS = 300, TEXT_MAX = 1 << 16 };

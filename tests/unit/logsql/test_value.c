@@ -7,8 +7,8 @@
 #include <math.h>
 
 #include "base/num.h"
-#include "query/logsql/value.h"
-#include "query/logsql/value_key.h"
+#include "query/logsql/filter/value.h"
+#include "query/logsql/pipes/value_key.h"
 #include "sys/rand.h"
 
 static void test_numbers(void **state)

@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "base/num.h"
 #include "query/promql/promql.h"
-#include "query/promql/rollup.h"
+#include "query/promql/rollup/rollup.h"
 
 #define NAIVE_MAX 16384
 

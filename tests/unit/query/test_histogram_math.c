@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "base/histogram_text.h"
 #include "base/num.h"
-#include "query/promql/histogram_math.h"
+#include "query/promql/strict/histogram_math.h"
 
 struct row {
     const char *fn, *args, *points, *want, *note;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "query/promql/parser.h"
+#include "query/promql/syntax/parser.h"
 
 static struct ks_arena arena;
 

@@ -6,9 +6,9 @@
 #include <cmocka.h>
 #include <stdio.h>
 
-#include "query/promql/parser.h"
-#include "query/promql/print.h"
 #include "query/promql/promql.h"
+#include "query/promql/syntax/parser.h"
+#include "query/promql/syntax/print.h"
 
 enum mode { LINE, PRETTY, JSON };
 

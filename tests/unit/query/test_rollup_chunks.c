@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "query/promql/promql.h"
-#include "query/promql/rollup_chunks.h"
+#include "query/promql/rollup/rollup_chunks.h"
 #include "sys/rand.h"
 
 enum { SAMPLES = 6000, POINTS = 400, CHUNKS = 200 };

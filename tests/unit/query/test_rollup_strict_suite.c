@@ -13,7 +13,7 @@
 #include "base/bytes.h"
 #include "base/num.h"
 #include "query/promql/promql.h"
-#include "query/promql/rollup.h"
+#include "query/promql/rollup/rollup.h"
 
 #define ABSENT 1e300 /* no point */
 #define STALE  2e300 /* a stale marker among the samples */

@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
-#include "query/promql/rollup.h"
+#include "query/promql/rollup/rollup.h"
 
 struct series {
     size_t count;
