@@ -250,9 +250,13 @@ static bool take_body(struct ksi_conn *c, const char *data, size_t n)
 /* Handles the request here and now. */
 static enum MHD_Result answer_now(struct ksi_conn *c)
 {
+    struct ksi_stopwatch took;
     c->req.start_mono_us = ks_mono_us();
+    if (c->short_key)
+        ksi_stopwatch_start(&took, c->req.start_mono_us);
     c->server->opts.handle(&c->req);
-    ksi_short_learn(c->server, c->short_key, ks_mono_us() - c->req.start_mono_us);
+    if (c->short_key)
+        ksi_short_learn(c->server, c->short_key, ksi_stopwatch_us(&took));
     ksi_compress_body(c);
     reserve_answer(c);
     return ksi_send(c);

@@ -74,9 +74,13 @@ static void run(struct ksi_lane *l, struct ksi_conn *c, struct ks_scratch *scrat
     if (watched)
         watch_add(s, c);
     c->req.scratch = scratch;
+    struct ksi_stopwatch took;
     c->req.start_mono_us = ks_mono_us();
+    if (c->short_key)
+        ksi_stopwatch_start(&took, c->req.start_mono_us);
     s->opts.handle(&c->req);
-    ksi_short_learn(s, c->short_key, ks_mono_us() - c->req.start_mono_us);
+    if (c->short_key)
+        ksi_short_learn(s, c->short_key, ksi_stopwatch_us(&took));
     c->req.scratch = NULL;
     if (watched)
         ksi_watch_remove(s, c);

@@ -105,6 +105,13 @@ void ksi_stream_end(struct ksi_conn *c);
 /* What a request asks, apart from its place in time; 0: it is not to run on the network thread. */
 uint64_t ksi_short_key(const struct ksi_conn *c);
 bool ksi_is_short(struct ks_http_server *s, uint64_t key);
+/* The calling thread's clocks as a request begins, and the µs it took since. */
+struct ksi_stopwatch {
+    int64_t mono_us, cpu_us;
+    long waits;
+};
+void ksi_stopwatch_start(struct ksi_stopwatch *w, int64_t mono_us);
+int64_t ksi_stopwatch_us(const struct ksi_stopwatch *w);
 void ksi_short_learn(struct ks_http_server *s, uint64_t key, int64_t us);
 
 /* A listening socket and how it is bound; for other servers of this folder. */

@@ -90,11 +90,11 @@ ks_err ks_pool_submit(struct ks_pool *p, ks_job_fn fn, void *arg)
 {
     pthread_mutex_lock(&p->lock);
     bool taken = p->queued < p->max && !p->stop;
-    if (taken) {
+    if (taken)
         p->ring[(p->head + p->queued++) % p->max] = (struct job){fn, arg};
-        pthread_cond_signal(&p->wake);
-    }
     pthread_mutex_unlock(&p->lock);
+    if (taken) /* whoever wakes finds the lock free */
+        pthread_cond_signal(&p->wake);
     return taken ? KS_OK : ks_fail(KS_EAGAIN, "the job queue is full (%zu jobs)", p->max);
 }
 
@@ -164,7 +164,8 @@ void ks_pool_for(struct ks_pool *p, size_t count, ks_for_fn fn, void *arg)
     atomic_store(&l->refs, 1);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->finished, NULL);
-    for (unsigned i = 0; i < p->threads && i + 1 < count; i++) {
+    /* The caller is one of as many as there are threads: more would only wait for a processor. */
+    for (unsigned i = 0; i + 1 < p->threads && i + 1 < count; i++) {
         atomic_fetch_add(&l->refs, 1);
         if (ks_pool_submit(p, loop_job, l) != KS_OK) {
             loop_unref(l);

@@ -185,6 +185,19 @@ static size_t pick_chunk_size(const struct ksi_run *r)
     return size > least ? size : least;
 }
 
+/*
+ * The pool when the work is worth waking others for; by what series and samples (one in 15 s) have
+ * been seen to cost.
+ */
+static struct ks_pool *pool_for(const struct ksi_run *r)
+{
+    enum { SERIES_NS = 300, SAMPLE_NS = 8, WORTH_NS = 400000, SAMPLES_MAX = 100000 };
+    int64_t samples = (r->max_ms - r->min_ms) / 15000;
+    samples = samples < SAMPLES_MAX ? samples : SAMPLES_MAX;
+    uint64_t one_ns = SERIES_NS + SAMPLE_NS * (uint64_t)samples;
+    return r->series * one_ns < WORTH_NS ? NULL : r->ctx->q->src->pool;
+}
+
 ks_err ksi_run_all(struct ksi_run *r)
 {
     struct ksi_query *q = r->ctx->q;
@@ -194,7 +207,8 @@ ks_err ksi_run_all(struct ksi_run *r)
     r->chunk_size = pick_chunk_size(r);
     size_t chunks = (r->series + r->chunk_size - 1) / r->chunk_size;
     r->chunks = ks_arena_zalloc(q->arena, chunks * sizeof *r->chunks);
-    r->worker_count = chunks > 1 && q->src->pool ? ks_pool_threads(q->src->pool) + (size_t)1 : 1;
+    struct ks_pool *pool = chunks > 1 ? pool_for(r) : NULL;
+    r->worker_count = pool ? ks_pool_threads(pool) + (size_t)1 : 1;
     r->workers = ks_arena_zalloc(q->arena, r->worker_count * sizeof *r->workers);
     if (!r->chunks || !r->workers)
         return ks_arena_err(q->arena);
@@ -202,10 +216,7 @@ ks_err ksi_run_all(struct ksi_run *r)
         q->arena->cap_bytes > q->arena->used_bytes ? q->arena->cap_bytes - q->arena->used_bytes : 0;
     for (size_t i = 0; i < chunks; i++)
         ks_arena_init(&r->chunks[i].arena, left / (chunks < 4 ? chunks : 4) + 65536);
-    if (chunks == 1)
-        run_chunk(r, 0);
-    else
-        ks_pool_for(q->src->pool, chunks, run_chunk, r);
+    ks_pool_for(pool, chunks, run_chunk, r);
     for (size_t i = 0; i < chunks; i++)
         if (r->chunks[i].err != KS_OK)
             return ks_fail(r->chunks[i].err, "%s", r->chunks[i].text);

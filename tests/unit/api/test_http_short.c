@@ -3,11 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include <cmocka.h>
 
 #include "api/http_priv.h"
 #include "base/mem.h"
+#include "sys/clock.h"
 
 static uint64_t key_of(enum ks_http_method method, const char *target, const char *body, bool whole)
 {
@@ -74,11 +76,40 @@ static void test_learning(void **state)
     ks_free(s);
 }
 
+static int64_t spin_until_cpu_us(int64_t us)
+{
+    struct timespec t;
+    volatile uint64_t sink = 0;
+    do {
+        for (int i = 0; i < 1000; i++)
+            sink += (uint64_t)i;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    } while ((int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 < us);
+    return (int64_t)sink;
+}
+
+/* The processor taken away does not make a request long; waiting does. */
+static void test_stopwatch(void **state)
+{
+    struct ksi_stopwatch w;
+    struct timespec t, pause = {.tv_nsec = 3000000};
+    ksi_stopwatch_start(&w, ks_mono_us() - 50000); /* as if 50 ms had been others' */
+    assert_true(ksi_stopwatch_us(&w) < 50000);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    ksi_stopwatch_start(&w, ks_mono_us());
+    spin_until_cpu_us((int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 + 2000);
+    assert_true(ksi_stopwatch_us(&w) >= 1900);
+    ksi_stopwatch_start(&w, ks_mono_us());
+    nanosleep(&pause, NULL);
+    assert_true(ksi_stopwatch_us(&w) >= 3000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_learning),
+        cmocka_unit_test(test_stopwatch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
