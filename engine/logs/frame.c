@@ -17,18 +17,19 @@ void ksi_frame_enc_init(struct ksi_frame_enc *e)
 {
     *e = (struct ksi_frame_enc){0};
     ks_buf_init(&e->rows, FRAME_BYTES_MAX);
-    ks_buf_init(&e->out, FRAME_BYTES_MAX);
+    ks_buf_init(&e->head, FRAME_BYTES_MAX);
     ks_buf_init(&e->names, FRAME_BYTES_MAX);
 }
 
 void ksi_frame_enc_done(struct ksi_frame_enc *e)
 {
     ks_buf_done(&e->rows);
-    ks_buf_done(&e->out);
+    ks_buf_done(&e->head);
     ks_buf_done(&e->names);
     ks_free(e->name_table);
     ks_free(e->name_slices);
     ks_free(e->guess);
+    ks_free(e->row_at);
     ks_free(e->streams);
     ks_free(e->stream_map);
 }
@@ -121,6 +122,9 @@ ks_err ksi_frame_add(struct ksi_frame_enc *e, const struct ks_log_batch *b,
     KS_TRY(number_stream(e, b, row->stream, &stream));
     KS_TRY(ks_array_reserve((void **)&e->guess, &e->guess_cap, row->field_count, sizeof *e->guess));
     memset(e->guess + had, 0, (e->guess_cap - had) * sizeof *e->guess);
+    KS_TRY(ks_array_reserve((void **)&e->row_at, &e->row_at_cap, e->row_count + 1u,
+                            sizeof *e->row_at));
+    e->row_at[e->row_count] = (uint32_t)e->rows.len;
     ks_buf_zigzag(&e->rows, (int64_t)((uint64_t)row->time_ns - (uint64_t)e->prev_ns));
     ks_buf_varint(&e->rows, stream);
     ks_buf_varint(&e->rows, row->field_count);
@@ -147,7 +151,7 @@ ks_err ksi_frame_add(struct ksi_frame_enc *e, const struct ks_log_batch *b,
 ks_err ksi_frame_finish(struct ksi_frame_enc *e, const struct ks_log_batch *b,
                         struct ks_slice store, const ks_hash128 *hash)
 {
-    struct ks_buf *out = &e->out;
+    struct ks_buf *out = &e->head;
     ks_buf_reset(out);
     ks_buf_byte(out, VERSION);
     ks_buf_byte(out, hash ? FLAG_HASH : 0);
@@ -160,6 +164,8 @@ ks_err ksi_frame_finish(struct ksi_frame_enc *e, const struct ks_log_batch *b,
     ks_buf_zigzag(out, e->min_ns);
     ks_buf_zigzag(out, e->max_ns);
     ks_buf_varint(out, e->name_count);
+    e->names_at = out->len;
+    e->hash = hash;
     ks_buf_slice(out, ks_buf_view(&e->names));
     ks_buf_varint(out, e->stream_count);
     for (size_t i = 0; i < e->stream_count; i++) {
@@ -168,7 +174,6 @@ ks_err ksi_frame_finish(struct ksi_frame_enc *e, const struct ks_log_batch *b,
         ks_buf_varint(out, s->tenant.project);
         ks_buf_lp(out, s->tags);
     }
-    ks_buf_slice(out, ks_buf_view(&e->rows));
     return ks_buf_status(out);
 }
 
@@ -227,8 +232,7 @@ static bool is_canonical(struct ks_slice tags)
     return true;
 }
 
-static ks_err read_streams(struct ks_reader *r, struct ks_arena *arena, bool check,
-                           struct ksi_frame *f)
+static ks_err read_streams(struct ks_reader *r, struct ks_arena *arena, struct ksi_frame *f)
 {
     uint64_t n = ks_read_varint(r);
     if (n > ks_reader_left(r))
@@ -241,7 +245,7 @@ static ks_err read_streams(struct ks_reader *r, struct ks_arena *arena, bool che
         s->tenant.account = (uint32_t)ks_read_varint(r);
         s->tenant.project = (uint32_t)ks_read_varint(r);
         s->tags = ks_read_lp(r);
-        if (r->bad || (check && !is_canonical(s->tags)))
+        if (r->bad || !is_canonical(s->tags))
             return malformed("streams");
         s->id = ks_stream_id_of(s->tenant, s->tags);
     }
@@ -249,26 +253,34 @@ static ks_err read_streams(struct ks_reader *r, struct ks_arena *arena, bool che
     return KS_OK;
 }
 
-static ks_err check_rows(const struct ksi_frame *f)
+/* Walks all rows, which must be whole, and notes where each begins. */
+static ks_err check_rows(struct ksi_frame *f, struct ks_arena *arena)
 {
     struct ksi_row_iter it = ksi_rows(f);
-    uint64_t rows = 0;
-    uint32_t name;
+    uint32_t rows = 0, name;
     struct ks_slice value;
-    while (ksi_row_next(&it)) {
-        rows++;
-        if (it.r.bad || it.stream >= f->stream_count || it.time_ns < f->min_ns ||
-            it.time_ns > f->max_ns)
+    if (f->row_count > f->rows.len) /* a row has three bytes and more */
+        return malformed("count of rows");
+    uint32_t *at = ks_arena_array(arena, f->row_count, sizeof *at);
+    if (!at)
+        return ks_arena_err(arena);
+    for (;; rows++) {
+        uint32_t start = (uint32_t)(it.r.p - (const uint8_t *)f->rows.ptr);
+        if (!ksi_row_next(&it))
+            break;
+        if (it.r.bad || rows == f->row_count || it.stream >= f->stream_count ||
+            it.time_ns < f->min_ns || it.time_ns > f->max_ns)
             return malformed("row");
+        at[rows] = start;
         while (ksi_row_field(&it, &name, &value))
             if (it.r.bad || name >= f->name_count)
                 return malformed("field");
     }
+    f->row_at = at;
     return it.r.bad || rows != f->row_count ? malformed("rows") : KS_OK;
 }
 
-ks_err ksi_frame_parse(struct ks_slice record, struct ks_arena *arena, bool check,
-                       struct ksi_frame **ret)
+ks_err ksi_frame_parse(struct ks_slice record, struct ks_arena *arena, struct ksi_frame **ret)
 {
     struct ks_reader r = ks_reader(record);
     struct ks_slice store;
@@ -289,10 +301,53 @@ ks_err ksi_frame_parse(struct ks_slice record, struct ks_arena *arena, bool chec
     if (r.bad || rows == 0 || rows > UINT32_MAX)
         return malformed("head");
     KS_TRY(read_names(&r, arena, f));
-    KS_TRY(read_streams(&r, arena, check, f));
+    KS_TRY(read_streams(&r, arena, f));
     f->rows = ks_slice(r.p, ks_reader_left(&r));
-    if (check)
-        KS_TRY(check_rows(f));
+    KS_TRY(check_rows(f, arena));
+    *ret = f;
+    return KS_OK;
+}
+
+/* --- what was just written, without reading it --- */
+
+ks_err ksi_frame_make(const struct ksi_frame_enc *e, const struct ks_log_batch *b,
+                      struct ks_arena *arena, struct ks_slice *ret_record, struct ksi_frame **ret)
+{
+    size_t len = e->head.len + e->rows.len;
+    char *record = ks_arena_alloc(arena, len);
+    struct ksi_frame *f = ks_arena_zalloc(arena, sizeof *f);
+    uint32_t *at = ks_arena_array(arena, e->row_count, sizeof *at);
+    struct ks_slice *names = ks_arena_array(arena, e->name_count, sizeof *names);
+    struct ks_log_stream *streams = ks_arena_array(arena, e->stream_count, sizeof *streams);
+    if (!record || !f || !at || !names || !streams)
+        return ks_arena_err(arena);
+    memcpy(record, e->head.ptr, e->head.len);
+    memcpy(record + e->head.len, e->rows.ptr, e->rows.len);
+    memcpy(at, e->row_at, e->row_count * sizeof *at);
+    struct ks_reader r = ks_reader(ks_slice(record + e->names_at, len - e->names_at));
+    for (uint32_t i = 0; i < e->name_count; i++)
+        names[i] = ks_read_lp(&r);
+    (void)ks_read_varint(&r); /* how many streams */
+    for (size_t i = 0; i < e->stream_count; i++) {
+        streams[i] = b->streams[e->streams[i]];
+        (void)ks_read_varint(&r);
+        (void)ks_read_varint(&r);
+        streams[i].tags = ks_read_lp(&r);
+    }
+    KS_ASSERT(!r.bad);
+    *f = (struct ksi_frame){.rows = ks_slice(record + e->head.len, e->rows.len),
+                            .names = names,
+                            .streams = streams,
+                            .row_at = at,
+                            .name_count = e->name_count,
+                            .stream_count = (uint32_t)e->stream_count,
+                            .row_count = e->row_count,
+                            .min_ns = e->min_ns,
+                            .max_ns = e->max_ns,
+                            .has_batch_hash = e->hash != NULL};
+    if (e->hash)
+        f->batch_hash = *e->hash;
+    *ret_record = ks_slice(record, len);
     *ret = f;
     return KS_OK;
 }

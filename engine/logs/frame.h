@@ -18,6 +18,7 @@ struct ksi_frame {
     struct ks_slice rows;
     const struct ks_slice *names;
     struct ks_log_stream *streams;
+    const uint32_t *row_at; /* where in rows each row begins */
     uint32_t name_count, stream_count, row_count;
     int64_t min_ns, max_ns;
     bool has_batch_hash;
@@ -43,6 +44,15 @@ static inline bool ksi_row_next(struct ksi_row_iter *it)
     it->fields_left = (uint32_t)ks_read_varint(&it->r);
     return true;
 }
+/* The head of row i, the rows before it unread but for their heads: it.time_ns is that of row
+ * i − 1 (0 at the first). */
+static inline void ksi_row_head(struct ksi_row_iter *it, const struct ksi_frame *f, uint32_t i)
+{
+    it->r.p = (const uint8_t *)f->rows.ptr + f->row_at[i];
+    it->time_ns = (int64_t)((uint64_t)it->time_ns + (uint64_t)ks_read_zigzag(&it->r));
+    it->stream = (uint32_t)ks_read_varint(&it->r);
+    it->fields_left = (uint32_t)ks_read_varint(&it->r);
+}
 static inline bool ksi_row_field(struct ksi_row_iter *it, uint32_t *ret_name,
                                  struct ks_slice *ret_value)
 {
@@ -56,7 +66,7 @@ static inline bool ksi_row_field(struct ksi_row_iter *it, uint32_t *ret_name,
 
 /* --- writing: one encoder per writer, reused --- */
 struct ksi_frame_enc {
-    struct ks_buf rows, out;
+    struct ks_buf rows, head;
     struct ks_buf names;              /* lp, in order of their numbers */
     uint32_t name_count, *name_table; /* number + 1 by hash */
     size_t name_table_cap;
@@ -69,8 +79,13 @@ struct ksi_frame_enc {
     uint32_t *stream_map; /* batch stream → number + 1 */
     size_t stream_map_cap;
     size_t table_bytes; /* about */
+    uint32_t *row_at;
+    size_t row_at_cap;
     int64_t prev_ns, min_ns, max_ns;
     uint32_t row_count;
+    /* of the finished frame */
+    size_t names_at; /* in head */
+    const ks_hash128 *hash;
 };
 void ksi_frame_enc_init(struct ksi_frame_enc *e);
 void ksi_frame_enc_done(struct ksi_frame_enc *e);
@@ -83,18 +98,22 @@ static inline size_t ksi_frame_bytes(const struct ksi_frame_enc *e)
 {
     return e->rows.len + e->table_bytes;
 }
-/* The record, in e->out until the next begin. hash: of the whole batch, or NULL. */
+/* Ends the frame: what stands before its rows is made. hash: of the whole batch, or NULL. */
 KS_NODISCARD ks_err ksi_frame_finish(struct ksi_frame_enc *e, const struct ks_log_batch *b,
                                      struct ks_slice store, const ks_hash128 *hash);
+/* The finished frame and its record, both in the arena. */
+KS_NODISCARD ks_err ksi_frame_make(const struct ksi_frame_enc *e, const struct ks_log_batch *b,
+                                   struct ks_arena *arena, struct ks_slice *ret_record,
+                                   struct ksi_frame **ret);
 
 /* --- reading --- */
 /* The name of the store a record is for; KS_ECORRUPT. */
 KS_NODISCARD ks_err ksi_frame_store(struct ks_slice record, struct ks_slice *ret);
 /*
- * Makes a frame over the record, which must live as long as the arena. check: the rows are walked
- * and must be whole (records from the log); otherwise they are taken as just written.
+ * Makes a frame over the record, which must live as long as the arena. The rows are walked and must
+ * be whole.
  */
-KS_NODISCARD ks_err ksi_frame_parse(struct ks_slice record, struct ks_arena *arena, bool check,
+KS_NODISCARD ks_err ksi_frame_parse(struct ks_slice record, struct ks_arena *arena,
                                     struct ksi_frame **ret);
 
 #endif

@@ -205,28 +205,6 @@ static void link_frame(struct ks_log_store *s, struct ksi_segment *seg, struct k
     seg->accounted = bytes;
 }
 
-/* One frame into log and memory. */
-static ks_err append(struct ks_log_store *s, struct ks_slice record, ks_lsn *ret_lsn,
-                     struct ks_log_write_result *res)
-{
-    struct ksi_segment *seg;
-    struct ksi_frame *f = NULL;
-    pthread_mutex_lock(&s->lock);
-    ks_err err = open_segment(s, &seg);
-    if (err == KS_OK)
-        err = ksi_segment_prepare(seg, record, false, &f);
-    if (err == KS_OK)
-        err = ks_wal_append(s->logs->wal, KS_REC_LOG_ROWS, 0, record, ret_lsn);
-    if (err == KS_OK) {
-        link_frame(s, seg, f);
-        res->stored += f->row_count;
-        res->streams_created += count_streams(s, f);
-        pthread_cond_broadcast(&s->arrived);
-    }
-    pthread_mutex_unlock(&s->lock);
-    return err;
-}
-
 ks_err ksi_log_replay(struct ks_log_store *s, const struct ks_wal_record *rec)
 {
     struct ksi_segment *seg;
@@ -234,7 +212,7 @@ ks_err ksi_log_replay(struct ks_log_store *s, const struct ks_wal_record *rec)
     if (rec->lsn < atomic_load(&s->cut))
         return KS_OK;
     KS_TRY(open_segment(s, &seg));
-    KS_TRY(ksi_segment_prepare(seg, rec->payload, true, &f));
+    KS_TRY(ksi_segment_read(seg, rec->payload, &f));
     link_frame(s, seg, f);
     (void)count_streams(s, f);
     if (f->has_batch_hash && s->opts.dedup_window_ms)
@@ -260,8 +238,8 @@ static ks_err take_encoder(struct ks_logs *l, struct ksi_frame_enc **ret)
 
 static void give_encoder(struct ks_logs *l, struct ksi_frame_enc *e)
 {
-    enum { KEEP_BYTES = 1 << 20 };
-    bool keep = e->rows.cap + e->out.cap + e->names.cap < KEEP_BYTES;
+    enum { KEEP_BYTES = 2 << 20 };
+    bool keep = e->rows.cap + e->head.cap + e->names.cap < KEEP_BYTES;
     pthread_mutex_lock(&l->lock);
     if (keep && l->encoder_count < sizeof l->encoders / sizeof *l->encoders) {
         l->encoders[l->encoder_count++] = e;
@@ -283,10 +261,33 @@ struct write {
     ks_lsn last;
 };
 
+/* The encoder's frame into log and memory. */
+static ks_err append(struct write *w)
+{
+    struct ks_log_store *s = w->s;
+    struct ksi_segment *seg;
+    struct ksi_frame *f = NULL;
+    struct ks_slice record;
+    pthread_mutex_lock(&s->lock);
+    ks_err err = open_segment(s, &seg);
+    if (err == KS_OK)
+        err = ksi_frame_make(w->enc, w->b, &seg->arena, &record, &f);
+    if (err == KS_OK)
+        err = ks_wal_append(s->logs->wal, KS_REC_LOG_ROWS, 0, record, &w->last);
+    if (err == KS_OK) {
+        link_frame(s, seg, f);
+        w->res.stored += f->row_count;
+        w->res.streams_created += count_streams(s, f);
+        pthread_cond_broadcast(&s->arrived);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return err;
+}
+
 static ks_err put_frame(struct write *w, const ks_hash128 *hash)
 {
     KS_TRY(ksi_frame_finish(w->enc, w->b, ks_slice_str(w->s->name), hash));
-    return append(w->s, ks_buf_view(&w->enc->out), &w->last, &w->res);
+    return append(w);
 }
 
 static ks_err put_rows(struct write *w)

@@ -28,7 +28,7 @@ static inline int64_t ksi_day_of_ns(int64_t ns)
 enum {
     KSI_SEGMENT_ROWS = 32 << 10,
     KSI_SEGMENT_BYTES = 4 << 20,
-    KSI_FRAME_TARGET = 128 << 10,
+    KSI_FRAME_TARGET = 512 << 10,
 };
 
 /* Batches seen lately, by hash; a ring by time and a table by hash. */

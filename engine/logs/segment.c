@@ -33,13 +33,12 @@ struct ksi_segment_view ksi_segment_pin(struct ksi_segment *s)
                                      s->min_ns, s->max_ns, s->text_bytes};
 }
 
-ks_err ksi_segment_prepare(struct ksi_segment *s, struct ks_slice record, bool check,
-                           struct ksi_frame **ret)
+ks_err ksi_segment_read(struct ksi_segment *s, struct ks_slice record, struct ksi_frame **ret)
 {
     struct ks_slice copy = ks_arena_dup(&s->arena, record);
     if (!copy.ptr)
         return ks_arena_err(&s->arena);
-    return ksi_frame_parse(copy, &s->arena, check, ret);
+    return ksi_frame_parse(copy, &s->arena, ret);
 }
 
 void ksi_segment_link(struct ksi_segment *s, struct ksi_frame *f)

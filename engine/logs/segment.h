@@ -34,9 +34,9 @@ struct ksi_segment_view {
 KS_NODISCARD ks_err ksi_segment_new(uint64_t first_arrival, struct ksi_segment **ret);
 void ksi_segment_unref(struct ksi_segment *s);
 struct ksi_segment_view ksi_segment_pin(struct ksi_segment *s);
-/* A copy of the record as a frame, not yet linked. */
-KS_NODISCARD ks_err ksi_segment_prepare(struct ksi_segment *s, struct ks_slice record, bool check,
-                                        struct ksi_frame **ret);
+/* A copy of a record read from the log as a frame, not yet linked. */
+KS_NODISCARD ks_err ksi_segment_read(struct ksi_segment *s, struct ks_slice record,
+                                     struct ksi_frame **ret);
 void ksi_segment_link(struct ksi_segment *s, struct ksi_frame *f);
 static inline uint64_t ksi_segment_bytes(const struct ksi_segment *s)
 {

@@ -60,7 +60,7 @@ static ks_err streams_add(struct streams *t, const struct ks_log_stream *s, uint
     return KS_OK;
 }
 
-/* Streams of a segment: exact, its rows are walked. */
+/* Streams of a segment: exact, the heads of its rows are walked. */
 static ks_err add_segment(struct streams *t, struct ks_log_scan *scan, size_t block)
 {
     const struct ksi_segment_view *v = &scan->views[scan->blocks[block].index];
@@ -75,12 +75,9 @@ static ks_err add_segment(struct streams *t, struct ks_log_scan *scan, size_t bl
             break;
         memset(rows, 0, f->stream_count * sizeof *rows);
         struct ksi_row_iter it = ksi_rows(f);
-        while (ksi_row_next(&it)) {
-            uint32_t name;
-            struct ks_slice value;
+        for (uint32_t k = 0; k < f->row_count; k++) {
+            ksi_row_head(&it, f, k);
             rows[it.stream] += it.time_ns >= scan->opts.min_ns && it.time_ns <= scan->opts.max_ns;
-            while (ksi_row_field(&it, &name, &value))
-                ;
         }
         for (uint32_t k = 0; k < f->stream_count && err == KS_OK; k++)
             if (rows[k])

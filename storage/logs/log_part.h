@@ -31,6 +31,19 @@ KS_NODISCARD ks_err ks_lpart_writer_new(struct ks_vfs *vfs, const char *path, bo
 KS_NODISCARD ks_err ks_lpart_add(struct ks_lpart_writer *w, struct ks_tenant tenant,
                                  struct ks_slice tags, int64_t time_ns,
                                  const struct ks_lpart_field *fields, size_t count);
+/*
+ * The same in two steps, for callers that know better than to compare texts: a stream is begun,
+ * then its rows are added with numbers of names.
+ */
+struct ks_lpart_cell {
+    uint32_t name; /* of ks_lpart_name() */
+    struct ks_slice value;
+};
+KS_NODISCARD ks_err ks_lpart_name(struct ks_lpart_writer *w, struct ks_slice name, uint32_t *ret);
+KS_NODISCARD ks_err ks_lpart_stream_begin(struct ks_lpart_writer *w, struct ks_tenant tenant,
+                                          struct ks_slice tags);
+KS_NODISCARD ks_err ks_lpart_add_cells(struct ks_lpart_writer *w, int64_t time_ns,
+                                       const struct ks_lpart_cell *cells, size_t count);
 /* Publishes the part; the writer is gone in any case. KS_EINVAL: no row was added (and there is no
  * part). */
 KS_NODISCARD ks_err ks_lpart_writer_finish(struct ks_lpart_writer *w, uint64_t *ret_bytes);

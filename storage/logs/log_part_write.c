@@ -375,6 +375,42 @@ static ks_err add_cell(struct ks_lpart_writer *w, uint32_t name, struct ks_slice
     return KS_OK;
 }
 
+/* Room for one more row of the open stream, in a new block when this one is full. */
+static ks_err begin_row(struct ks_lpart_writer *w)
+{
+    if (w->rows == KSI_BLOCK_ROWS || w->text_bytes > BLOCK_TEXT_MAX ||
+        w->used_count > BLOCK_COLUMNS_MAX)
+        KS_TRY(write_block(w));
+    uint32_t stream = w->stream_count - 1;
+    if (!w->run_count || w->runs[w->run_count - 1].stream != stream) {
+        KS_TRY(ks_array_reserve((void **)&w->runs, &w->run_cap, w->run_count + 1, sizeof *w->runs));
+        w->runs[w->run_count++] = (struct run){stream, 0};
+    }
+    if (w->rows == w->time_cap)
+        KS_TRY(ks_array_reserve((void **)&w->times, &w->time_cap, w->rows + 1u, sizeof *w->times));
+    return KS_OK;
+}
+
+static void end_row(struct ks_lpart_writer *w, int64_t time_ns)
+{
+    w->times[w->rows++] = time_ns;
+    w->runs[w->run_count - 1].rows++;
+    w->stream_rows++;
+}
+
+static ks_err add_cells(struct ks_lpart_writer *w, int64_t time_ns,
+                        const struct ks_lpart_cell *cells, size_t count)
+{
+    KS_ASSERT(w->stream_count);
+    KS_TRY(begin_row(w));
+    for (size_t i = 0; i < count; i++) {
+        KS_TRY(add_cell(w, cells[i].name, cells[i].value));
+        w->text_bytes += w->name[cells[i].name].len + cells[i].value.len;
+    }
+    end_row(w, time_ns);
+    return KS_OK;
+}
+
 static ks_err add_fields(struct ks_lpart_writer *w, const struct ks_lpart_field *fields,
                          size_t count)
 {
@@ -400,19 +436,9 @@ static ks_err add(struct ks_lpart_writer *w, struct ks_tenant tenant, struct ks_
                 ks_slice_eq(ks_buf_view(&w->tags), tags);
     if (!same)
         KS_TRY(open_stream(w, tenant, tags));
-    if (w->rows == KSI_BLOCK_ROWS || w->text_bytes > BLOCK_TEXT_MAX ||
-        w->used_count > BLOCK_COLUMNS_MAX)
-        KS_TRY(write_block(w));
-    uint32_t stream = w->stream_count - 1;
-    if (!w->run_count || w->runs[w->run_count - 1].stream != stream) {
-        KS_TRY(ks_array_reserve((void **)&w->runs, &w->run_cap, w->run_count + 1, sizeof *w->runs));
-        w->runs[w->run_count++] = (struct run){stream, 0};
-    }
-    KS_TRY(ks_array_reserve((void **)&w->times, &w->time_cap, w->rows + 1u, sizeof *w->times));
+    KS_TRY(begin_row(w));
     KS_TRY(add_fields(w, fields, count));
-    w->times[w->rows++] = time_ns;
-    w->runs[w->run_count - 1].rows++;
-    w->stream_rows++;
+    end_row(w, time_ns);
     return KS_OK;
 }
 
@@ -421,6 +447,29 @@ ks_err ks_lpart_add(struct ks_lpart_writer *w, struct ks_tenant tenant, struct k
 {
     if (w->err == KS_OK)
         w->err = add(w, tenant, tags, time_ns, fields, count);
+    return w->err;
+}
+
+ks_err ks_lpart_name(struct ks_lpart_writer *w, struct ks_slice name, uint32_t *ret)
+{
+    if (w->err == KS_OK)
+        w->err = number_name(w, name, ret);
+    return w->err;
+}
+
+ks_err ks_lpart_stream_begin(struct ks_lpart_writer *w, struct ks_tenant tenant,
+                             struct ks_slice tags)
+{
+    if (w->err == KS_OK)
+        w->err = open_stream(w, tenant, tags);
+    return w->err;
+}
+
+ks_err ks_lpart_add_cells(struct ks_lpart_writer *w, int64_t time_ns,
+                          const struct ks_lpart_cell *cells, size_t count)
+{
+    if (w->err == KS_OK)
+        w->err = add_cells(w, time_ns, cells, count);
     return w->err;
 }
 

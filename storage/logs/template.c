@@ -92,7 +92,7 @@ static bool split_one(struct ksi_split *s, struct ks_slice v, uint32_t *ret_slot
 {
     size_t i = 0, first = s->slot_count;
     ks_buf_reset(&s->text);
-    if (!ks_buf_reserve(&s->text, v.len) || memchr(v.ptr, KSI_SLOT_MARK, v.len)) {
+    if (!ks_buf_reserve(&s->text, v.len)) {
         *err = ks_buf_status(&s->text);
         return false;
     }
@@ -100,6 +100,8 @@ static bool split_one(struct ksi_split *s, struct ks_slice v, uint32_t *ret_slot
     while (i < v.len) {
         uint8_t class = ks_char_class[(uint8_t)v.ptr[i]];
         if (!(class & KS_CHAR_TOKEN)) {
+            if (v.ptr[i] == KSI_SLOT_MARK)
+                return false;
             *out++ = v.ptr[i++];
             continue;
         }

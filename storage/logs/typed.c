@@ -298,30 +298,63 @@ size_t ks_hex_text(const struct ks_typed *t)
     return t->kind == KS_TYPED_UUID ? 36 : t->digits;
 }
 
-static int nibble(char c, bool upper)
+#define BAD 0x80
+#define DIGITS                                                                                     \
+    ['0'] = 0, ['1'] = 1, ['2'] = 2, ['3'] = 3, ['4'] = 4, ['5'] = 5, ['6'] = 6, ['7'] = 7,        \
+    ['8'] = 8, ['9'] = 9
+/* The value of a hex digit, of small and of capital letters; others have the bit BAD. */
+static const uint8_t nibbles[2][256] = {{[0 ... '/'] = BAD,
+                                         DIGITS,
+                                         [':' ... '`'] = BAD,
+                                         ['a'] = 10,
+                                         ['b'] = 11,
+                                         ['c'] = 12,
+                                         ['d'] = 13,
+                                         ['e'] = 14,
+                                         ['f'] = 15,
+                                         ['g' ... 255] = BAD},
+                                        {[0 ... '/'] = BAD,
+                                         DIGITS,
+                                         [':' ... '@'] = BAD,
+                                         ['A'] = 10,
+                                         ['B'] = 11,
+                                         ['C'] = 12,
+                                         ['D'] = 13,
+                                         ['E'] = 14,
+                                         ['F'] = 15,
+                                         ['G' ... 255] = BAD}};
+#undef DIGITS
+
+/* n digits to bytes, the last half of an odd one is 0; what is no digit leaves BAD in the result.
+ */
+static uint8_t pack(const uint8_t *of, const char *p, size_t n, uint8_t *out)
 {
-    if (ks_is_digit(c))
-        return c - '0';
-    char a = upper ? 'A' : 'a';
-    return c >= a && c < a + 6 ? c - a + 10 : -1;
+    uint8_t bad = 0;
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        uint8_t hi = of[(uint8_t)p[i]], lo = of[(uint8_t)p[i + 1]];
+        bad |= hi | lo;
+        out[i / 2] = (uint8_t)(hi << 4 | lo);
+    }
+    if (n % 2) {
+        uint8_t hi = of[(uint8_t)p[n - 1]];
+        bad |= hi;
+        out[n / 2] = (uint8_t)(hi << 4);
+    }
+    return bad;
 }
 
 bool ks_hex_pack(const struct ks_typed *t, struct ks_slice s, uint8_t *out)
 {
-    if (s.len != ks_hex_text(t) || (t->kind == KS_TYPED_UUID && !is_uuid_shape(s)))
+    const uint8_t *of = nibbles[t->upper];
+    const char *p = s.ptr;
+    if (s.len != ks_hex_text(t))
         return false;
-    size_t n = 0;
-    memset(out, 0, ks_hex_bytes(t));
-    for (size_t i = 0; i < s.len; i++) {
-        if (t->kind == KS_TYPED_UUID && (i == 8 || i == 13 || i == 18 || i == 23))
-            continue;
-        int x = nibble(s.ptr[i], t->upper);
-        if (x < 0)
-            return false;
-        out[n / 2] |= (uint8_t)(n % 2 ? x : x << 4);
-        n++;
-    }
-    return true;
+    if (t->kind != KS_TYPED_UUID)
+        return !(pack(of, p, s.len, out) & BAD);
+    return is_uuid_shape(s) &&
+           !((pack(of, p, 8, out) | pack(of, p + 9, 4, out + 4) | pack(of, p + 14, 4, out + 6) |
+              pack(of, p + 19, 4, out + 8) | pack(of, p + 24, 12, out + 10)) &
+             BAD);
 }
 
 void ks_hex_unpack(const struct ks_typed *t, const uint8_t *in, char *out)
