@@ -39,8 +39,8 @@ struct ks_engine_opts {
     const struct ks_downsample_rule *downsample_rules;
     size_t downsample_rule_count;
     int64_t flush_interval_ms; /* 0 = 30 min: head to parts at the latest */
-    int64_t series_idle_ms; /* 0 = 1 h: series whose last sample is older leave the head at the next
-                               flush */
+    int64_t series_idle_ms; /* 0 = 1 h: series that nothing came for since, whatever its time, leave
+                               the head at the next flush */
     unsigned shards;        /* 0 = by cores */
     struct ks_pool *pool;   /* merges and flushes in parallel; NULL: the caller's thread does it */
     int64_t snapshots_max_age_ms; /* older snapshots go; 0 = they stay */

@@ -42,7 +42,7 @@ struct flush {
     size_t fresh_count, fresh_cap;
     ks_lsn *cuts;
     struct ksi_change change;
-    int64_t idle_before_ms;
+    int64_t idle_ms;
 };
 
 static ks_err note_entry(struct flush *f, uint32_t sid, const struct ksi_sealed *chain)
@@ -60,9 +60,9 @@ static ks_err seal_due(struct flush *f, struct ksi_shard *s)
         struct ksi_series *x = ksi_series_at(s, local);
         if (!x->slab)
             continue;
-        bool idle = f->opts->drop_idle && x->g.count && x->g.last_ts < f->idle_before_ms;
+        bool idle = f->opts->drop_idle && x->g.count && ksi_idle(s, x->g.seen, f->idle_ms);
         const struct ksi_hist *h = ksi_hist_at(s, local);
-        bool hist_idle = f->opts->drop_idle && h && h->last_ts < f->idle_before_ms;
+        bool hist_idle = f->opts->drop_idle && h && ksi_idle(s, h->seen, f->idle_ms);
         bool asked = f->opts->seal_all ||
                      (f->opts->seal && roaring_bitmap_contains(f->opts->seal, ksi_sid(s, local)));
         if (idle || asked)
@@ -159,6 +159,7 @@ static ks_err freeze_shard(struct flush *f, uint32_t shard)
     ks_buf_reset(&f->locals);
     ks_buf_reset(&f->histograms);
     pthread_mutex_lock(&s->lock);
+    s->now = (uint32_t)ks_now_ms();
     ks_err err = f->opts->drop_idle ? drop_empty(f, s) : KS_OK;
     if (err == KS_OK)
         err = seal_due(f, s);
@@ -364,7 +365,7 @@ ks_err ksi_flush_locked(struct ks_engine *e, const struct ksi_flush_opts *opts)
     /* Short of memory, series leave after a sixth of the time. */
     int64_t idle_ms =
         atomic_load(&e->memory_full) ? e->opts.series_idle_ms / 6 : e->opts.series_idle_ms;
-    struct flush f = {.e = e, .opts = opts, .idle_before_ms = ks_now_ms() - idle_ms};
+    struct flush f = {.e = e, .opts = opts, .idle_ms = idle_ms};
     ks_buf_init(&f.state, (size_t)8 << 30);
     ks_buf_init(&f.locals, (size_t)1 << 30);
     ks_buf_init(&f.histograms, (size_t)8 << 30);

@@ -6,6 +6,7 @@
 #include "engine/head_hist.h"
 #include "engine/head_marks.h"
 #include "engine/head_priv.h"
+#include "sys/clock.h"
 
 enum { FIRST_FP_SLOTS = 1024, DEFAULT_WINDOW = 4 };
 
@@ -14,6 +15,7 @@ ks_err ksi_shard_init(struct ksi_shard *s, uint32_t index, uint32_t count_all)
     memset(s, 0, sizeof *s);
     s->index = index;
     s->count_all = count_all;
+    s->now = (uint32_t)ks_now_ms();
     s->fp_mask = FIRST_FP_SLOTS - 1;
     s->fp_slots = ks_zalloc_array(FIRST_FP_SLOTS, sizeof *s->fp_slots);
     s->recent_times = ks_zalloc_array(KSI_RECENT_TIMES, sizeof(*s->recent_times));
@@ -339,6 +341,7 @@ static ks_err load_open(struct ksi_shard *s, struct ksi_series *x, struct ks_rea
     KS_TRY(ksi_slab_resize(s, x, cap));
     memcpy(x->slab->data, data.ptr, n);
     x->g = g;
+    x->g.seen = s->now;
     ksi_marks_make(x);
     s->samples += g.count;
     return KS_OK;

@@ -78,7 +78,7 @@ struct ksi_side {
 
 /* One cache line. slab NULL: the sid is not in use. */
 struct ksi_series {
-    struct ks_gorilla g;
+    struct ks_gorilla g; /* g.seen: the shard's `now` when something came last */
     struct ksi_slab *slab;
     struct ksi_sealed *sealed; /* newest first */
     struct ksi_side *side;
@@ -96,6 +96,7 @@ struct ksi_shard {
     uint32_t *free_locals;
     size_t free_count, free_cap;
     uint32_t in_use;
+    uint32_t now; /* milliseconds of the wall clock as of the write at hand, modulo 2^32 */
     /* fp → local: {tag, local + 1}, open addressing */
     struct ksi_fp_slot {
         uint32_t tag, local1;
@@ -122,6 +123,14 @@ KS_NODISCARD ks_err ksi_shard_init(struct ksi_shard *s, uint32_t index, uint32_t
 void ksi_shard_done(struct ksi_shard *s);
 
 /* All below: under the shard's lock. */
+
+/* Whether nothing came for idle_ms until s->now: judged by when samples came, not by their times,
+ * as an import of last month's or a sender that lags by hours is active too. */
+static inline bool ksi_idle(const struct ksi_shard *s, uint32_t seen, int64_t idle_ms)
+{
+    int32_t since = (int32_t)(s->now - seen);
+    return since > 0 && since >= (idle_ms < INT32_MAX ? idle_ms : INT32_MAX);
+}
 static inline struct ksi_series *ksi_series_at(struct ksi_shard *s, uint32_t local)
 {
     return &s->blocks[local / KSI_BLOCK_SERIES][local % KSI_BLOCK_SERIES];

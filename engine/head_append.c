@@ -205,6 +205,7 @@ ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits
     if (x->g.count) {
         if (ts <= x->g.last_ts) {
             *ret = ts == x->g.last_ts && bits == x->g.last_bits ? KSI_DUPLICATE : KSI_LATE;
+            x->g.seen = s->now;
             return *ret == KSI_DUPLICATE ? KS_OK : ksi_side_add(s, local, ts, bits);
         }
         if (x->g.count >= KSI_CHUNK_SAMPLES ||
@@ -215,6 +216,7 @@ ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits
         KS_TRY(ksi_slab_resize(s, x, ksi_slab_next_cap(x->slab->cap)));
     if (x->g.count >= x->g.mark_due && !x->g.run)
         ksi_marks_note(x);
+    x->g.seen = s->now;
     s->samples++;
     return KS_OK;
 }

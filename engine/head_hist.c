@@ -290,6 +290,7 @@ ks_err ksi_hist_append(struct ksi_shard *s, uint32_t local, int64_t ts,
     struct ksi_hist *x = hist_of(s, local);
     if (!x)
         return KS_ENOMEM;
+    x->seen = s->now;
     *ret = KSI_APPENDED;
     if (x->count) {
         if (ts <= x->last_ts) {
@@ -369,6 +370,7 @@ ks_err ksi_hist_load(struct ksi_shard *s, uint32_t local, struct ks_reader *r)
     if (x->count || x->late_count)
         return ks_fail(KS_ECORRUPT, "a series has its histograms twice in the checkpoint");
     x->window = window;
+    x->seen = s->now;
     KS_TRY(count ? load_list(s, local, open, (uint32_t)count, false) : KS_OK);
     return late_count ? load_list(s, local, late, (uint32_t)late_count, true) : KS_OK;
 }

@@ -15,6 +15,7 @@ struct ksi_hist {
     int64_t first_ts, last_ts; /* of the open chunk */
     int64_t late_min_ts, late_max_ts;
     uint32_t count, weight, late_count; /* weight: buckets and bounds of the open chunk */
+    uint32_t seen;                      /* as of a series */
     uint8_t window;                     /* as of a slab */
     struct ks_histogram last;           /* of the open chunk; its arrays are `block` */
     void *block;

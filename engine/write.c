@@ -35,7 +35,7 @@ struct write_op {
     size_t miss_count, miss_cap;
     struct ks_buf labels, frame;
     size_t frame_bytes; /* frames are closed when they reach it */
-    int64_t min_ms, max_ms;
+    int64_t min_ms, max_ms, now_ms;
     int64_t oldest_ms; /* of the samples applied */
     bool memory_short;
     ks_lsn lsn;
@@ -451,6 +451,7 @@ static ks_err write_shard(struct write_op *w, uint32_t shard, const uint32_t *id
         KS_TRY(look_up_again(w, shard, idx, count));
         pthread_mutex_lock(&s->lock);
     }
+    s->now = (uint32_t)w->now_ms;
     ks_err err = w->miss_count ? find_or_create(w, s, idx, count) : KS_OK;
     if (err == KS_OK)
         err = log_and_apply(w, s, idx, count);
@@ -492,11 +493,11 @@ static ks_err write_op_init(struct write_op *w, uint32_t **ret_starts)
         return ks_arena_err(a);
     ks_buf_init(&w->labels, 1 << 20);
     ks_buf_init(&w->frame, 256 << 20);
-    int64_t now = ks_now_ms();
+    w->now_ms = ks_now_ms();
     uint64_t segment = w->e->opts.wal_segment_bytes;
     w->frame_bytes = segment && segment / 4 < FRAME_BYTES ? (size_t)segment / 4 : FRAME_BYTES;
     w->min_ms = ks_engine_min_time_ms(w->e);
-    w->max_ms = now + w->e->opts.future_retention_ms;
+    w->max_ms = w->now_ms + w->e->opts.future_retention_ms;
     w->oldest_ms = INT64_MAX;
     return KS_OK;
 }

@@ -35,7 +35,8 @@ struct ks_gorilla {
     uint8_t lead, sig; /* the XOR window: leading zeros, significant bits; sig 0: none yet */
     uint16_t mark_due; /* of whoever keeps places to begin decoding at: not touched here but by the
                           first append, which clears it */
-    uint8_t pad[4];    /* zero */
+    uint32_t seen; /* of whoever wants to know when something came last: not touched here but by the
+                      first append, which clears it; not saved */
 };
 
 static inline size_t ks_gorilla_bytes(const struct ks_gorilla *g)

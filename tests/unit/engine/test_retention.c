@@ -283,10 +283,45 @@ static void test_dedup(void **state)
         size_t n = read_all(e, "m{team=\"b\"}", 0, T0 + KS_MS_DAY);
         assert_int_equal(n, 61); /* T0 itself ends a slot; the last one is not full */
         assert_int_equal(got_ts[1], T0 + 60000);
+        ks_clock_freeze_ms(ks_now_ms() + 6 * KS_MS_HOUR);
         ticks(e);
         must_ok(ks_engine_merge(e, ""));
     }
     assert_int_equal(part_samples(e), 3 * 61);
+    must_ok(ks_engine_close(e));
+    t_rmdir(dir);
+    ks_clock_freeze_ms(0);
+}
+
+static uint64_t active(struct ks_engine *e)
+{
+    struct ks_engine_stats st;
+    ks_engine_get_stats(e, &st);
+    return st.active_series;
+}
+
+/* A series is idle when nothing has come for it, however old what came was. */
+static void test_idle_by_arrival(void **state)
+{
+    char *dir = t_mkdir();
+    int64_t now = T0 + KS_MS_DAY + 40 * 60000, old = T0;
+    ks_clock_freeze_ms(now);
+    struct ks_engine *e = open_with((struct ks_engine_opts){.dir = dir});
+    fill(e, old, old + 20 * 60000);
+    for (int i = 0; i < 6; i++) {
+        ks_clock_freeze_ms(now += 20 * 60000);
+        if (i < 3)
+            must_ok(
+                tw_put(e, "m{team=\"a\"}", old - 1 - i, 5)); /* late, and the last one still is */
+        usleep(3000);
+        must_ok(ks_engine_tick(e));
+        assert_int_equal(active(e), i < 3 ? 3 : 1);
+    }
+    must_ok(tw_put(e, "n", now, 5)); /* flushes are for what the head holds */
+    usleep(3000);
+    must_ok(ks_engine_tick(e));
+    assert_int_equal(active(e), 1);
+    assert_int_equal(read_all(e, "m{team=\"a\"}", 0, now), 83);
     must_ok(ks_engine_close(e));
     t_rmdir(dir);
     ks_clock_freeze_ms(0);
@@ -356,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_chunks_do_not_speak),
         cmocka_unit_test(test_downsampling),
         cmocka_unit_test(test_dedup),
+        cmocka_unit_test(test_idle_by_arrival),
         cmocka_unit_test(test_size_limit),
         cmocka_unit_test(test_free_disk),
     };
