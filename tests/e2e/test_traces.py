@@ -218,7 +218,7 @@ def grafana(s):
         s.json(port, f"{base}/api/traces?service=kof-operator&operation=HTTP%20GET&tags=%7B%22error%22%3A%22true%22%7D&minDuration=1ms&maxDuration=10s&limit=20&start={start}&end={end}&lookback=custom")
         s.json(port, f"{base}/api/traces/{TID.hex()}?start={start // 1000}&end={end // 1000}")
         s.json(port, f"{base}/api/dependencies?endTs={end // 1000}&lookback=3600000")
-    corpus = os.environ.get("KOFSTORE_CORPUS", os.path.join(HERE, "../../../../shared/corpus"))
+    corpus = os.environ.get("KOFSTORE_CORPUS", os.path.join(HERE, "../../../shared/corpus"))
     path = os.path.join(corpus, "kof-jaeger.jsonl")
     if not os.path.exists(path):
         print("kof-jaeger.jsonl is not here: skipped")
