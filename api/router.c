@@ -494,19 +494,21 @@ static void route_summary(struct ks_buf *out, const char *family, const char *pa
 
 static void route_metrics(struct ks_buf *out, struct ks_route *r)
 {
-    bool logs = r->flags & KS_ROUTE_LOGS;
+    bool logs = r->flags & KS_ROUTE_LOGS, traces = r->flags & KS_ROUTE_TRACES;
+    const char *prefix = logs ? "vl" : traces ? "vt" : "vm";
     char path[160], labels[240], name[320];
     full_path(r, path);
     snprintf(labels, sizeof labels, r->protocol ? "path=\"%s\", protocol=\"%s\"" : "path=\"%s\"",
              path, r->protocol);
-    snprintf(name, sizeof name, "%s{%s}",
-             logs ? "vl_http_requests_total" : "vm_http_requests_total", labels);
+    snprintf(name, sizeof name, "%s_http_requests_total{%s}", prefix, labels);
     ks_stats_line_u64(out, name, atomic_load(&r->stats.requests));
-    snprintf(name, sizeof name, "%s{%s}",
-             logs ? "vl_http_errors_total" : "vm_http_request_errors_total", labels);
+    snprintf(name, sizeof name, "%s_http_%s_total{%s}", prefix,
+             logs || traces ? "errors" : "request_errors", labels);
     ks_stats_line_u64(out, name, atomic_load(&r->stats.errors));
-    if (logs)
-        route_summary(out, "vl_http_request_duration_seconds", path, &r->stats);
+    if (logs || traces)
+        route_summary(
+            out, logs ? "vl_http_request_duration_seconds" : "vt_http_request_duration_seconds",
+            path, &r->stats);
     else if (r->area == KS_AREA_SELECT)
         route_summary(out, "vm_request_duration_seconds", path, &r->stats);
     else if (r->area == KS_AREA_INSERT)

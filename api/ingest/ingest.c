@@ -21,6 +21,7 @@ static KS_STAT(stat_too_many_labels, "vm_rows_ignored_total{reason=\"too_many_la
 static KS_STAT(stat_long_name, "vm_rows_ignored_total{reason=\"too_long_label_name\"}");
 static KS_STAT(stat_long_value, "vm_rows_ignored_total{reason=\"too_long_label_value\"}");
 
+static KS_STAT_RANGES(rows_per_insert, "vm_rows_per_insert");
 static KS_STAT(stat_exemplars, "kofstore_exemplars_received_total");
 
 /* --- raw labels --- */
@@ -328,7 +329,9 @@ ks_err ks_ingest_flush_if_big(struct ks_ingest *in)
 
 ks_err ks_ingest_end(struct ks_ingest *in)
 {
-    return ks_ingest_flush(in);
+    KS_TRY(ks_ingest_flush(in));
+    ks_stat_ranges_add(&rows_per_insert, in->samples);
+    return KS_OK;
 }
 
 void ks_ingest_begin_local(struct ks_app *app, struct ks_scratch *scratch,

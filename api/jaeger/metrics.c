@@ -5,6 +5,7 @@
 #include "api/span_metrics.h"
 #include "api/trace_pins.h"
 #include "base/stats.h"
+#include "engine/logs/log_store.h"
 
 /* How long writers were held in the ring; what the log took is not in it. */
 static void pauses(const struct ks_traces_pauses *p, struct ks_buf *out)
@@ -27,6 +28,54 @@ static void pauses(const struct ks_traces_pauses *p, struct ks_buf *out)
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_cpu_max_seconds",
                       (double)p->max_cpu_us / 1e6);
     ks_stats_line_f64(out, "kofstore_traces_insert_log_max_seconds", (double)p->max_log_us / 1e6);
+}
+
+/* VictoriaTraces' names: the ring is what it calls in memory, days on disk are its parts. */
+static void storage(struct ks_app *app, const struct ks_traces_stats *ring, struct ks_buf *out)
+{
+    struct ks_log_store *history = ks_trace_store_history(app->traces);
+    struct ks_log_store_stats h = {0};
+    struct ks_engine_stats e = {0};
+    if (history)
+        ks_log_store_get_stats(history, &h);
+    ks_engine_get_stats(app->engine, &e);
+    const struct {
+        const char *name;
+        uint64_t v;
+    } rows[] = {
+        {"vt_storage_rows{type=\"storage/inmemory\"}", ring->spans},
+        {"vt_storage_rows{type=\"storage/big\"}", h.memory_rows + h.part_rows},
+        {"vt_storage_parts{type=\"storage/inmemory\"}", ring->generations},
+        {"vt_storage_parts{type=\"storage/big\"}", h.part_count},
+        {"vt_storage_blocks{type=\"storage/big\"}", h.block_count},
+        {"vt_data_size_bytes{type=\"storage\"}", h.data_bytes},
+        {"vt_data_size_bytes{type=\"indexdb\"}", h.index_bytes},
+        {"vt_compressed_data_size_bytes{type=\"storage/inmemory\"}", ring->bytes},
+        {"vt_compressed_data_size_bytes{type=\"storage/big\"}", h.data_bytes},
+        {"vt_uncompressed_data_size_bytes{type=\"storage/big\"}", h.text_bytes},
+        {"vt_partitions", h.day_count},
+        {"vt_streams_created_total", h.streams_created_total},
+        {"vt_merges_total{type=\"storage/big\"}", h.merges_total},
+        {"vt_active_merges{type=\"storage/big\"}", h.active_merges},
+        {"vt_rows_merged_total{type=\"storage/big\"}", h.merged_rows_total},
+        {"vt_pending_rows{type=\"storage\"}", 0},
+        {"vt_storage_is_read_only", e.read_only},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        ks_stats_line_u64(out, rows[i].name, rows[i].v);
+    const struct {
+        const char *name;
+        uint64_t v;
+    } disk[] = {{"vt_free_disk_space_bytes", e.free_disk_bytes},
+                {"vt_total_disk_space_bytes", e.total_disk_bytes}};
+    for (size_t i = 0; i < sizeof disk / sizeof *disk; i++) {
+        char name[512];
+        snprintf(name, sizeof name, "%s{path=\"%s\"}", disk[i].name, app->cfg.storage_path);
+        ks_stats_line_u64(out, name, disk[i].v);
+    }
+    ks_buf_printf(
+        out, "vm_app_version{version=\"victoria-traces-kofstore-%s\", short_version=\"v%s\"} 1\n",
+        KS_VERSION, KS_VERSION);
 }
 
 void ks_traces_metrics(struct ks_app *app, struct ks_buf *out)
@@ -67,6 +116,7 @@ void ks_traces_metrics(struct ks_app *app, struct ks_buf *out)
                       (double)st.snapshot_ms / 1000);
     ks_stats_line_f64(out, "kofstore_traces_load_duration_seconds", (double)st.load_ms / 1000);
     pauses(&st.ring.pauses, out);
+    storage(app, &st.ring, out);
     ks_trace_pins_metrics(app->pins, out);
     ks_span_metrics_stats(app->span_metrics, out);
 }

@@ -27,7 +27,9 @@ struct ks_log_protocol {
 #define KS_LOG_PROTOCOL(var, text)                                                                 \
     static struct ks_log_protocol var = {text,                                                     \
                                          {.name = "vl_rows_ingested_total{type=\"" text "\"}"},    \
-                                         {.name = "vl_bytes_ingested_total{type=\"" text "\"}"}}
+                                         {.name = "vl_bytes_ingested_total{type=\"" text "\"}"}};  \
+    KS_STAT_ENTRY(var##_rows, .stat = &var.rows);                                                  \
+    KS_STAT_ENTRY(var##_bytes, .stat = &var.bytes)
 
 /* A worker's reusable memory for logs. */
 struct ks_log_scratch {

@@ -69,6 +69,19 @@ static void lane_metrics(struct ks_app *app, struct ks_buf *out)
             ks_stats_line_u64(out, name, rows[k].v);
         }
     }
+    /* Reads of all signals share one lane. */
+    static const char *const others[] = {"vl_concurrent_select", "vt_concurrent_select"};
+    for (size_t i = 0; i < 2; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "%s_current", others[i]);
+        ks_stats_line_u64(out, name, st.current);
+        snprintf(name, sizeof name, "%s_capacity", others[i]);
+        ks_stats_line_u64(out, name, st.capacity);
+        snprintf(name, sizeof name, "%s_limit_reached_total", others[i]);
+        ks_stats_line_u64(out, name, st.limit_reached_total);
+        snprintf(name, sizeof name, "%s_limit_timeout_total", others[i]);
+        ks_stats_line_u64(out, name, st.limit_timeout_total);
+    }
     ks_stats_line_u64(out, "vm_vmselect_concurrent_requests_current", st.current);
     ks_stats_line_u64(out, "vm_vmselect_concurrent_requests_capacity", st.capacity);
     struct ks_http_conn_stats c;
@@ -151,8 +164,6 @@ static void engine_metrics(struct ks_app *app, struct ks_buf *out)
         {"vm_cache_misses_total{type=\"storage/blocks\"}", st.cache_misses},
         {"vm_cache_size_bytes{type=\"storage/blocks\"}", st.cache_bytes},
         {"vm_cache_size_max_bytes{type=\"storage/blocks\"}", st.cache_budget_bytes},
-        {"vm_deduplicated_samples_total{type=\"merge\"}", 0},
-        {"vm_rows_deleted_total{type=\"storage/small\"}", 0},
         {"vm_hourly_series_limit_rows_dropped_total", 0},
         {"vm_daily_series_limit_rows_dropped_total", 0},
         {"vm_missing_tsids_for_metric_id_total", 0},

@@ -10,6 +10,7 @@
 #include "base/stats.h"
 
 static KS_STAT(stat_spans, "vt_rows_ingested_total{type=\"spans\"}");
+static KS_STAT(stat_bytes, "vt_bytes_ingested_total{type=\"spans\"}");
 static KS_STAT(stat_rejected, "vt_rows_dropped_total{reason=\"rejected\"}");
 static KS_STAT(stat_over_limit, "vt_rows_dropped_total{reason=\"too_many_spans_per_trace\"}");
 
@@ -202,6 +203,7 @@ static ks_err hand_over(struct ks_span_sink *s)
     }
     s->stored += res.stored;
     ks_stat_add(&stat_spans, res.stored);
+    ks_stat_add(&stat_bytes, s->batch->bytes);
     s->batches++;
     ks_batch_reset(s->batch, s->tenant);
     return KS_OK;

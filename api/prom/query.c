@@ -12,6 +12,8 @@
 
 static KS_STAT(stat_series_read, "kofstore_query_series_fetched_total");
 static KS_STAT(stat_rows_read, "vm_metric_rows_read_total{name=\"vmselect\"}");
+static KS_STAT_RANGES(series_per_query, "vm_series_read_per_query");
+static KS_STAT_RANGES(rows_per_query, "vm_rows_read_per_query");
 
 static bool absent(double v)
 {
@@ -224,6 +226,8 @@ static ks_err exec(struct ks_prom_ctx *ctx, struct ks_promql_request *q)
     ks_query_end(app->queries, &e, arena.used_bytes, app->cfg.log_slow_query_ms);
     ks_stat_add(&stat_series_read, r.series_fetched);
     ks_stat_add(&stat_rows_read, r.samples_read);
+    ks_stat_ranges_add(&series_per_query, r.series_fetched);
+    ks_stat_ranges_add(&rows_per_query, r.samples_read);
     ks_arena_done(&arena);
     return err;
 }

@@ -1,7 +1,7 @@
 /* Aggregates that need all values of a group at a point: quantiles, deviations, counts of values,
  * histograms. */
+#include "base/vmrange.h"
 #include "query/promql/exec_priv.h"
-#include "query/promql/rollup/rollup_hist.h"
 
 struct group_job {
     const struct ksi_ctx *ctx;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "base/vmrange.h"
 #include "query/logsql/stats/agg.h"
-#include "query/promql/rollup/rollup_hist.h"
 
 static void print_number(struct ks_buf *out, double v)
 {

@@ -107,5 +107,6 @@ void ksi_lq_collapse_prettify(struct ks_slice s, struct ks_buf *out)
         ks_buf_str(out, name);
         from = i = after;
     }
-    ks_buf_add(out, s.ptr + from, s.len - from);
+    if (from < s.len)
+        ks_buf_add(out, s.ptr + from, s.len - from);
 }

@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "query/promql/rollup/rollup_hist.h"
+#include "base/vmrange.h"
 
 bool ks_rollup_is_multi(const struct ks_rollup_config *cfg)
 {

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "query/promql/rollup/rollup_hist.h"
+#include "base/vmrange.h"
 #include "rollup_scenario.h"
 
 /* candlestick: samples before the end; one at the very start comes from before. */

@@ -1,9 +1,9 @@
 /*
  * VictoriaMetrics' histogram buckets ("vmrange"): 18 per decade from 1e-9 to 1e18, one below and
- * one above. Used by histogram_over_time and by the histogram() aggregate. Pure functions.
+ * one above: in queries and in our own metrics. Pure functions.
  */
-#ifndef KS_QUERY_PROMQL_ROLLUP_HIST_H
-#define KS_QUERY_PROMQL_ROLLUP_HIST_H
+#ifndef KS_BASE_VMRANGE_H
+#define KS_BASE_VMRANGE_H
 
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-#include "query/promql/rollup/rollup_hist.h"
+#include "base/vmrange.h"
 
 #include <math.h>
 #include <stdio.h>
