@@ -282,7 +282,8 @@ ks_err ks_ingest_flush(struct ks_ingest *in)
     struct ks_write_batch *b = in->batch;
     ks_err err = KS_OK;
     uint64_t rows = b->sample_count + b->histogram_count;
-    if (rows && in->app->engine) { /* tests of decoders have no engine */
+    KS_ASSERT(in->app->engine);
+    if (rows) {
         struct ks_write_result res = {0};
         err = ks_engine_write(in->app->engine, b, &res);
         if (err == KS_OK) {

@@ -9,12 +9,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct ti t;
-    static bool ready;
-    if (!ready) {
+    if (!t.app.engine) {
         ti_init(&t, 1700000000123);
         ks_log_set_level(KS_LOG_ERROR);
     }
-    ready = true;
     const uint8_t *nl = size ? memchr(data, '\n', size) : NULL;
     size_t n = nl ? (size_t)(nl - data) : size;
     struct ks_arena arena;

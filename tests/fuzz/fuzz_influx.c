@@ -8,10 +8,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const precisions[] = {"", "ns", "us", "ms", "s", "m", "h", "x"};
     static struct ti t;
-    static bool ready;
-    if (!ready)
+    if (!t.app.engine)
         ti_init(&t, 1700000000123);
-    ready = true;
     uint8_t o = size ? data[0] : 0;
     struct ks_influx_opts opts = {
         .db_label = KS_SLICE_LIT("db"),

@@ -1,5 +1,4 @@
 /* OTLP protobuf: whatever the bytes, the batch is sound. The first byte chooses naming. */
-#include "api/exemplars.h"
 #include "api/ingest/otlp_metrics.h"
 #include "ingest_util.h"
 
@@ -8,14 +7,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct ti t;
-    static bool ready;
     struct ks_otlp_result res;
-    if (!ready) {
+    if (!t.app.engine)
         ti_init(&t, 1700000000123);
-        if (ks_exemplars_new(16, 64 << 10, &t.app.exemplars) != KS_OK)
-            return 0;
-    }
-    ready = true;
     if (!size)
         return 0;
     t.app.cfg.otlp_prometheus_names = data[0] & 1;

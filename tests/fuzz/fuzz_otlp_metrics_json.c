@@ -12,13 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct ti t;
-    static bool ready;
     struct ks_otlp_result res;
     struct ks_arena arena;
     struct ks_buf out;
-    if (!ready)
+    if (!t.app.engine)
         ti_init(&t, 1700000000123);
-    ready = true;
     ks_arena_init(&arena, 16 << 20);
     ks_buf_init(&out, 16 << 20);
     if (ks_otlp_json_to_protobuf(ks_slice(data, size), &ks_otlp_metrics_request, &arena, &out) ==

@@ -225,13 +225,38 @@ static void test_blow_up(void **state)
     ti_done(&t);
 }
 
+/* A body of several batches: the engine gets each of them, in order. */
+static void test_many_batches(void **state)
+{
+    enum { LINES = 150000 };
+    struct ks_influx_opts o = plain();
+    struct ks_influx_result res;
+    struct ks_buf body, want;
+    struct ti t;
+    ti_init(&t, NOW);
+    ks_buf_init(&body, 16 << 20);
+    ks_buf_init(&want, 16 << 20);
+    for (int i = 0; i < LINES; i++) {
+        ks_buf_printf(&body, "m,t=%d f=%d 1700000000000000000\n", i, i);
+        ks_buf_printf(&want, "m_f{t=\"%d\"} %d 1700000000000\n", i, i);
+    }
+    ks_buf_byte(&want, 0);
+    assert_int_equal(ks_import_influx(&t.in, ks_buf_view(&body), &o, &res), KS_OK);
+    assert_true(t.in.batch->series_count > 0 && t.in.batch->series_count < LINES / 2);
+    assert_true(strcmp(ti_text(&t), want.ptr) == 0);
+    ks_buf_done(&body);
+    ks_buf_done(&want);
+    ti_done(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),     cmocka_unit_test(test_values),
-        cmocka_unit_test(test_escapes),    cmocka_unit_test(test_options),
-        cmocka_unit_test(test_precision),  cmocka_unit_test(test_bad_lines),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_blow_up),
+        cmocka_unit_test(test_shapes),       cmocka_unit_test(test_values),
+        cmocka_unit_test(test_escapes),      cmocka_unit_test(test_options),
+        cmocka_unit_test(test_precision),    cmocka_unit_test(test_bad_lines),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_blow_up),
+        cmocka_unit_test(test_many_batches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
