@@ -182,19 +182,3 @@ size_t t_count(struct ks_engine *e, const char *selector, int64_t min_ms, int64_
     ks_series_set_free(set);
     return n;
 }
-
-char *t_mkdir(void)
-{
-    const char *tmp = getenv("TMPDIR");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/kofstore-test-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(path))
-        abort();
-    return ks_strdup(path);
-}
-
-void t_rmdir(char *dir)
-{
-    (void)!ks_vfs_remove_tree(ks_vfs_posix(), dir);
-    ks_free(dir);
-}

@@ -3,6 +3,7 @@
 #define KS_TESTS_ENGINE_UTIL_H
 
 #include "engine/engine.h"
+#include "temp_dir.h"
 
 /* A writer that collects samples by label text like `m{a="b",c="d"}` (values without escapes) and
  * writes them. */
@@ -33,9 +34,5 @@ struct ks_histogram_run t_read_histograms(struct ks_engine *e, const char *selec
                                           int64_t max_ms, struct ks_arena *arena);
 /* Series that match. */
 size_t t_count(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms);
-
-/* A fresh folder under TMPDIR, removed by t_rmdir. */
-char *t_mkdir(void);
-void t_rmdir(char *dir);
 
 #endif

@@ -240,3 +240,18 @@ uint64_t kst_model_count(const struct kst_model *m, struct ks_tenant tenant,
     }
     return n;
 }
+
+bool kst_on_label(void *heard, struct ks_slice text, uint64_t row_count)
+{
+    struct kst_heard *h = heard;
+    uint64_t want = h->name.len ? kst_model_count(h->m, h->tenant, h->rows, h->name, &text)
+                                : kst_model_count(h->m, h->tenant, h->rows, text, NULL);
+    KS_ASSERT(row_count == want && row_count > 0);
+    KS_ASSERT(!h->calls || ks_slice_cmp(ks_slice(h->last, h->last_len), text) < 0);
+    KS_ASSERT(text.len <= sizeof h->last);
+    memcpy(h->last, text.ptr, text.len);
+    h->last_len = text.len;
+    h->sum += row_count;
+    h->calls++;
+    return true;
+}

@@ -49,4 +49,17 @@ uint64_t kst_model_count(const struct kst_model *m, struct ks_tenant tenant,
                          const roaring_bitmap_t *rows, struct ks_slice name,
                          const struct ks_slice *value);
 
+/* What a callback of label names, or of a name's values, has heard and is held to: the model's
+ * count, in ascending order, each once. kst_on_label() ends the process where it is not. */
+struct kst_heard {
+    const struct kst_model *m;
+    struct ks_tenant tenant;
+    const roaring_bitmap_t *rows;
+    struct ks_slice name; /* empty: names are told */
+    uint64_t sum, calls;
+    char last[256];
+    size_t last_len;
+};
+bool kst_on_label(void *heard, struct ks_slice text, uint64_t row_count);
+
 #endif

@@ -99,33 +99,8 @@ static void check_question(struct ks_live_index *x, const struct kst_model *m, u
     roaring_bitmap_free(want);
 }
 
-struct heard {
-    const struct kst_model *m;
-    struct ks_tenant tenant;
-    const roaring_bitmap_t *rows;
-    struct ks_slice name; /* empty: names are told */
-    uint64_t sum, calls;
-    char last[256];
-    size_t last_len;
-};
-
-static bool on_label(void *arg, struct ks_slice text, uint64_t row_count)
-{
-    struct heard *h = arg;
-    uint64_t want = h->name.len ? kst_model_count(h->m, h->tenant, h->rows, h->name, &text)
-                                : kst_model_count(h->m, h->tenant, h->rows, text, NULL);
-    assert_int_equal(row_count, want);
-    assert_true(row_count > 0);
-    assert_true(!h->calls || ks_slice_cmp(ks_slice(h->last, h->last_len), text) < 0);
-    memcpy(h->last, text.ptr, text.len);
-    h->last_len = text.len;
-    h->sum += row_count;
-    h->calls++;
-    return true;
-}
-
 /* The same words without counts, each once and with series that carry it. */
-static void check_words(struct ks_live_index *x, const struct heard *h)
+static void check_words(struct ks_live_index *x, const struct kst_heard *h)
 {
     struct ks_live_words w;
     assert_int_equal(ks_live_index_words(x, h->tenant, h->name.len ? &h->name : NULL, h->rows, &w),
@@ -159,12 +134,12 @@ static void check_names(struct ks_live_index *x, const struct kst_model *m, uint
         ks_rng_below(seed, 2) ? kst_model_select(m, t, q.selectors, q.count) : NULL;
     static const char *const asked[] = {"__name__", "pod", "le", "x", "none"};
     uint64_t total = 0;
-    struct heard h = {.m = m, .tenant = t, .rows = rows};
-    assert_int_equal(ks_live_index_label_names(x, t, rows, on_label, &h), KS_OK);
+    struct kst_heard h = {.m = m, .tenant = t, .rows = rows};
+    assert_int_equal(ks_live_index_label_names(x, t, rows, kst_on_label, &h), KS_OK);
     check_words(x, &h);
     for (size_t i = 0; i < 5; i++) {
-        struct heard v = {.m = m, .tenant = t, .rows = rows, .name = ks_slice_str(asked[i])};
-        assert_int_equal(ks_live_index_label_values(x, t, v.name, rows, on_label, &v), KS_OK);
+        struct kst_heard v = {.m = m, .tenant = t, .rows = rows, .name = ks_slice_str(asked[i])};
+        assert_int_equal(ks_live_index_label_values(x, t, v.name, rows, kst_on_label, &v), KS_OK);
         check_words(x, &v);
         assert_int_equal(v.sum, kst_model_count(m, t, rows, v.name, NULL));
         total += v.sum;

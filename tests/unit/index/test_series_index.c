@@ -14,22 +14,12 @@
 #include "index/series_index.h"
 #include "sys/rand.h"
 #include "tests/support/index_model.h"
-
-static char dir[] = "/tmp/ks_sindex_XXXXXX";
-static char path[256];
-
-static int setup(void **state)
-{
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(path, sizeof path, "%s/p.part", dir);
-    return 0;
-}
+#include "tests/support/temp_dir.h"
 
 static int teardown(void **state)
 {
     ks_regex_cache_clear();
-    return ks_vfs_remove_tree(ks_vfs_posix(), dir) == KS_OK ? 0 : -1;
+    return t_dir_teardown(state);
 }
 
 static int cmp_series(const void *a, const void *b)
@@ -79,7 +69,7 @@ static ks_err write_model(const struct kst_model *m)
     struct ks_part_writer *w;
     struct ks_sindex_writer *x;
     uint64_t bytes;
-    KS_TRY(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_METRICS, &w));
+    KS_TRY(ks_part_writer_new(ks_vfs_posix(), t_part, KS_PART_METRICS, &w));
     ks_err err = ks_sindex_writer_new(w, &x);
     for (size_t i = 0; i < m->count && err == KS_OK; i++) {
         err = ks_sindex_add(x, m->v[i].tenant, ks_buf_view(&m->v[i].labels));
@@ -105,7 +95,7 @@ static ks_err open_index(struct opened *o, size_t cache_bytes)
     memset(o, 0, sizeof *o);
     if (cache_bytes)
         KS_TRY(ks_cache_new(cache_bytes, &o->cache));
-    ks_err err = ks_part_open(ks_vfs_posix(), path, o->cache, &o->part);
+    ks_err err = ks_part_open(ks_vfs_posix(), t_part, o->cache, &o->part);
     return err == KS_OK ? ks_sindex_open(o->part, &o->x) : err;
 }
 
@@ -163,35 +153,10 @@ static void check_question(struct ks_sindex *x, const struct kst_model *m, uint6
     roaring_bitmap_free(want);
 }
 
-struct heard {
-    const struct kst_model *m;
-    struct ks_tenant tenant;
-    const roaring_bitmap_t *rows;
-    struct ks_slice name;
-    uint64_t sum, calls;
-    char last[256];
-    size_t last_len;
-};
-
-static bool on_label(void *arg, struct ks_slice text, uint64_t row_count)
-{
-    struct heard *h = arg;
-    uint64_t want = h->name.len ? kst_model_count(h->m, h->tenant, h->rows, h->name, &text)
-                                : kst_model_count(h->m, h->tenant, h->rows, text, NULL);
-    assert_int_equal(row_count, want);
-    assert_true(row_count > 0);
-    assert_true(!h->calls || ks_slice_cmp(ks_slice(h->last, h->last_len), text) < 0);
-    memcpy(h->last, text.ptr, text.len);
-    h->last_len = text.len;
-    h->sum += row_count;
-    h->calls++;
-    return true;
-}
-
 /* Without counts the same words come. */
 static bool on_label_once(void *arg, struct ks_slice text, uint64_t row_count)
 {
-    struct heard *h = arg;
+    struct kst_heard *h = arg;
     (void)text;
     assert_true(row_count > 0);
     h->calls++;
@@ -207,14 +172,14 @@ static void check_names(struct ks_sindex *x, const struct kst_model *m, uint64_t
         ks_rng_below(seed, 2) ? kst_model_select(m, t, q.selectors, q.count) : NULL;
     static const char *const asked[] = {"__name__", "pod", "le", "x", "none", "app", "n\xc3\xa9"};
     uint64_t total = 0;
-    struct heard h = {.m = m, .tenant = t, .rows = rows};
-    assert_int_equal(ks_sindex_label_names(x, t, rows, true, on_label, &h), KS_OK);
-    struct heard once = {0};
+    struct kst_heard h = {.m = m, .tenant = t, .rows = rows};
+    assert_int_equal(ks_sindex_label_names(x, t, rows, true, kst_on_label, &h), KS_OK);
+    struct kst_heard once = {0};
     assert_int_equal(ks_sindex_label_names(x, t, rows, false, on_label_once, &once), KS_OK);
     assert_int_equal(once.calls, h.calls);
     for (size_t i = 0; i < 7; i++) {
-        struct heard v = {.m = m, .tenant = t, .rows = rows, .name = ks_slice_str(asked[i])};
-        assert_int_equal(ks_sindex_label_values(x, t, v.name, rows, true, on_label, &v), KS_OK);
+        struct kst_heard v = {.m = m, .tenant = t, .rows = rows, .name = ks_slice_str(asked[i])};
+        assert_int_equal(ks_sindex_label_values(x, t, v.name, rows, true, kst_on_label, &v), KS_OK);
         once.calls = 0;
         assert_int_equal(ks_sindex_label_values(x, t, v.name, rows, false, on_label_once, &once),
                          KS_OK);
@@ -333,7 +298,7 @@ static void test_order_is_enforced(void **state)
                                           KS_SLICE_LIT("\1z"), KS_SLICE_LIT("\1z\0"),
                                           KS_SLICE_LIT("\1z\1z\1a\1a")};
     for (size_t i = 0; i < 5; i++) {
-        assert_int_equal(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_METRICS, &w), KS_OK);
+        assert_int_equal(ks_part_writer_new(ks_vfs_posix(), t_part, KS_PART_METRICS, &w), KS_OK);
         assert_int_equal(ks_sindex_writer_new(w, &x), KS_OK);
         assert_int_equal(ks_sindex_add(x, t, KS_SLICE_LIT("\1a\1b")), KS_OK);
         assert_int_equal(ks_sindex_add(x, t, bad[i]), KS_EINVAL);
@@ -460,5 +425,5 @@ int main(void)
         cmocka_unit_test(test_read_allocation_failures),
         cmocka_unit_test(test_many_readers),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, t_dir_setup, teardown);
 }

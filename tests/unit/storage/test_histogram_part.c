@@ -15,21 +15,10 @@
 #include "histogram_shapes.h"
 #include "storage/metric_data.h"
 #include "sys/rand.h"
+#include "temp_dir.h"
 
 enum { SERIES = 12, PER_CHUNK = 20 };
 static const int64_t start_ms = 1795268000000;
-
-static char dir[] = "/tmp/ks_hpart_XXXXXX";
-
-static int setup(void **state)
-{
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    return ks_vfs_remove_tree(ks_vfs_posix(), dir) == KS_OK ? 0 : -1;
-}
 
 /* Series s: every third of numbers, the others of histograms; two chunks each. */
 static struct ks_histogram make(struct ks_arena *a, uint32_t s, uint32_t i)
@@ -174,7 +163,7 @@ static void test_round_trip_and_feature(void **state)
 {
     for (int histograms = 0; histograms < 2; histograms++) {
         char path[4096];
-        snprintf(path, sizeof path, "%s/part-%d", dir, histograms);
+        snprintf(path, sizeof path, "%s/part-%d", t_dir, histograms);
         assert_int_equal(write_part(path, histograms), KS_OK);
         if (histograms)
             check_part(path);
@@ -189,7 +178,7 @@ static void test_flips(void **state)
 {
     char path[4096], copy[4096];
     golden_path(path);
-    snprintf(copy, sizeof copy, "%s/flipped", dir);
+    snprintf(copy, sizeof copy, "%s/flipped", t_dir);
     struct ks_buf b = read_file(path);
     for (size_t bit = 0; bit<b.len * 8; bit += b.len> 4096 ? 13 : 1) {
         struct ks_part *p;
@@ -243,5 +232,5 @@ int main(void)
         cmocka_unit_test(test_flips),
         cmocka_unit_test(test_wrong_kind),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, t_dir_setup, t_dir_teardown);
 }

@@ -16,22 +16,7 @@
 #include "storage/metric_data.h"
 #include "sys/rand.h"
 #include "sys/simdisk.h"
-
-static char dir[] = "/tmp/ks_mdata_XXXXXX";
-static char path[256];
-
-static int setup(void **state)
-{
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(path, sizeof path, "%s/p.part", dir);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    return ks_vfs_remove_tree(ks_vfs_posix(), dir) == KS_OK ? 0 : -1;
-}
+#include "temp_dir.h"
 
 /* --- the model --- */
 
@@ -177,7 +162,7 @@ static ks_err model_write_to(struct ks_vfs *vfs, const char *to, const struct mo
 
 static ks_err model_write(const struct model *m, int level)
 {
-    return model_write_to(ks_vfs_posix(), path, m, level);
+    return model_write_to(ks_vfs_posix(), t_part, m, level);
 }
 
 /* --- the comparison --- */
@@ -294,7 +279,7 @@ static void test_cursor_jumps(void **state)
     uint64_t rng = 3;
     model_make(8, 700, &m);
     assert_int_equal(model_write(&m, 1), KS_OK);
-    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_OK);
+    assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, NULL, &p), KS_OK);
     assert_int_equal(ks_mdata_open(p, &d), KS_OK);
     assert_int_equal(ks_mdata_cursor_new(d, &c), KS_OK);
     uint32_t ord = 0;
@@ -347,7 +332,7 @@ static void test_model(void **state)
         assert_int_equal(model_write(&m, (int)seed % 2), KS_OK);
         struct ks_part *p;
         struct ks_mdata *d;
-        assert_int_equal(ks_part_open(ks_vfs_posix(), path, seed % 3 ? cache : NULL, &p), KS_OK);
+        assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, seed % 3 ? cache : NULL, &p), KS_OK);
         assert_int_equal(ks_mdata_open(p, &d), KS_OK);
         check_totals(&m, d);
         assert_int_equal(model_check(&m, d, INT64_MIN, INT64_MAX), KS_OK);
@@ -374,7 +359,7 @@ static void test_times_are_shared(void **state)
     assert_int_equal(model_write(&m, 1), KS_OK);
     struct ks_part *p;
     struct ks_mdata *d;
-    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_OK);
+    assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, NULL, &p), KS_OK);
     assert_int_equal(ks_mdata_open(p, &d), KS_OK);
     assert_true(ks_part_section_bytes(p, "times") < 2 * m.chunks[0].tlen + 100);
     assert_int_equal(model_check(&m, d, INT64_MIN, INT64_MAX), KS_OK);
@@ -405,7 +390,7 @@ static void test_extreme_times(void **state)
     assert_int_equal(model_write(&m, 0), KS_OK);
     struct ks_part *p;
     struct ks_mdata *d;
-    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_OK);
+    assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, NULL, &p), KS_OK);
     assert_int_equal(ks_mdata_open(p, &d), KS_OK);
     assert_int_equal(model_check(&m, d, INT64_MIN, INT64_MAX), KS_OK);
     ks_mdata_close(d);
@@ -423,7 +408,7 @@ static void test_writer_refuses(void **state)
         struct ks_mdata_writer *d;
         struct ks_chunk_meta meta = good.meta;
         struct ks_slice t = ks_slice(good.tbytes, good.tlen), v = ks_slice(good.vbytes, good.vlen);
-        assert_int_equal(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_METRICS, &w), KS_OK);
+        assert_int_equal(ks_part_writer_new(ks_vfs_posix(), t_part, KS_PART_METRICS, &w), KS_OK);
         assert_int_equal(ks_mdata_writer_new(w, 1, &d), KS_OK);
         assert_int_equal(ks_mdata_add(d, 9, &meta, t, v), KS_OK);
         meta.sample_count = what == 0   ? 0
@@ -448,15 +433,15 @@ static void test_every_bit_flip(void **state)
     assert_int_equal(model_write(&m, 1), KS_OK);
     char *data;
     size_t len, caught = 0;
-    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), path, 1 << 20, &data, &len), KS_OK);
+    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), t_part, 1 << 20, &data, &len), KS_OK);
     for (size_t bit = 0; bit<len * 8; bit += len> 3000 ? 7 : 1) {
         data[bit / 8] ^= (char)(1 << bit % 8);
-        FILE *f = fopen(path, "wb");
+        FILE *f = fopen(t_part, "wb");
         assert_int_equal(fwrite(data, 1, len, f), len);
         fclose(f);
         struct ks_part *p = NULL;
         struct ks_mdata *d = NULL;
-        ks_err err = ks_part_open(ks_vfs_posix(), path, NULL, &p);
+        ks_err err = ks_part_open(ks_vfs_posix(), t_part, NULL, &p);
         if (err == KS_OK)
             err = ks_mdata_open(p, &d);
         if (err == KS_OK)
@@ -491,7 +476,7 @@ static void test_allocation_failures(void **state)
         ks_mem_fail_after(n, 0);
         ks_err err = ks_cache_new(1 << 20, &cache);
         if (err == KS_OK)
-            err = ks_part_open(ks_vfs_posix(), path, cache, &p);
+            err = ks_part_open(ks_vfs_posix(), t_part, cache, &p);
         if (err == KS_OK)
             err = ks_mdata_open(p, &d);
         if (err == KS_OK)
@@ -613,5 +598,5 @@ int main(void)
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_encode_agrees_with_the_directory),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, t_dir_setup, t_dir_teardown);
 }

@@ -14,22 +14,7 @@
 #include "storage/part.h"
 #include "sys/rand.h"
 #include "sys/simdisk.h"
-
-static char dir[] = "/tmp/ks_part_XXXXXX";
-static char path[256];
-
-static int setup(void **state)
-{
-    if (!mkdtemp(dir))
-        return -1;
-    snprintf(path, sizeof path, "%s/p.part", dir);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    return ks_vfs_remove_tree(ks_vfs_posix(), dir) == KS_OK ? 0 : -1;
-}
+#include "temp_dir.h"
 
 /* Page i of the model: a few bytes to some hundred KiB, from constant to random. */
 static size_t model_page(uint64_t seed, size_t i, char *out, const char **ret_section)
@@ -104,12 +89,12 @@ static void test_round_trip(void **state)
     for (uint64_t seed = 1; seed <= 6; seed++) {
         size_t pages = seed == 1 ? 0 : seed * 17;
         uint64_t bytes;
-        assert_int_equal(write_model(ks_vfs_posix(), path, seed, pages, &bytes), KS_OK);
+        assert_int_equal(write_model(ks_vfs_posix(), t_part, seed, pages, &bytes), KS_OK);
         struct ks_part *p;
-        assert_int_equal(ks_part_open(ks_vfs_posix(), path, seed % 2 ? cache : NULL, &p), KS_OK);
+        assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, seed % 2 ? cache : NULL, &p), KS_OK);
         assert_int_equal(ks_part_bytes(p), bytes);
         assert_int_equal(ks_part_get_kind(p), KS_PART_METRICS);
-        assert_string_equal(ks_part_path(p), path);
+        assert_string_equal(ks_part_path(p), t_part);
         for (int round = 0; round < 2; round++)
             assert_int_equal(check_model(p, seed, pages), KS_OK);
         assert_int_equal(ks_part_verify(p, NULL, NULL), KS_OK);
@@ -132,10 +117,10 @@ static void test_read_many(void **state)
 {
     struct ks_cache *caches[2] = {NULL, NULL};
     assert_int_equal(ks_cache_new(1 << 20, &caches[1]), KS_OK);
-    assert_int_equal(write_model(ks_vfs_posix(), path, 9, 200, NULL), KS_OK);
+    assert_int_equal(write_model(ks_vfs_posix(), t_part, 9, 200, NULL), KS_OK);
     for (int c = 0; c < 2; c++) {
         struct ks_part *p;
-        assert_int_equal(ks_part_open(ks_vfs_posix(), path, caches[c], &p), KS_OK);
+        assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, caches[c], &p), KS_OK);
         struct ks_page_ref refs[300];
         struct ks_page pages[300];
         size_t n = 0;
@@ -177,7 +162,7 @@ static void test_writer_refuses(void **state)
         size_t len;
     } bad[] = {{"x", 0}, {"x", sizeof big}, {"", 1}, {"a-section-with-a-name-of-32-bytes", 1}};
     for (size_t i = 0; i < 4; i++) {
-        assert_int_equal(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_LOGS, &w), KS_OK);
+        assert_int_equal(ks_part_writer_new(ks_vfs_posix(), t_part, KS_PART_LOGS, &w), KS_OK);
         assert_int_equal(
             ks_part_page(w, bad[i].section, ks_slice(big, bad[i].len), KS_PAGE_RAW, &ref),
             KS_EINVAL);
@@ -185,35 +170,35 @@ static void test_writer_refuses(void **state)
         assert_int_equal(ks_part_page(w, "x", ks_slice(big, 1), KS_PAGE_RAW, &ref), KS_EINVAL);
         assert_int_equal(ks_part_writer_finish(w, NULL), KS_EINVAL);
     }
-    assert_int_equal(ks_part_writer_new(ks_vfs_posix(), path, KS_PART_LOGS, &w), KS_OK);
+    assert_int_equal(ks_part_writer_new(ks_vfs_posix(), t_part, KS_PART_LOGS, &w), KS_OK);
     assert_int_equal(ks_part_prop(w, "k", KS_SLICE_LIT("1")), KS_OK);
     assert_int_equal(ks_part_prop(w, "k", KS_SLICE_LIT("2")), KS_EEXIST);
     ks_part_writer_abort(w);
     char tmp[300];
-    snprintf(tmp, sizeof tmp, "%s.tmp", path);
+    snprintf(tmp, sizeof tmp, "%s.tmp", t_part);
     assert_int_not_equal(access(tmp, F_OK), 0);
 }
 
 static void test_every_bit_flip(void **state)
 {
-    assert_int_equal(write_model(ks_vfs_posix(), path, 3, 3, NULL), KS_OK);
+    assert_int_equal(write_model(ks_vfs_posix(), t_part, 3, 3, NULL), KS_OK);
     char *data;
     size_t len;
-    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), path, 1 << 20, &data, &len), KS_OK);
+    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), t_part, 1 << 20, &data, &len), KS_OK);
     assert_true(len < 4000);
     for (size_t bit = 0; bit < len * 8; bit++) {
         struct ks_part *p = NULL;
         data[bit / 8] ^= (char)(1 << bit % 8);
-        FILE *f = fopen(path, "wb");
+        FILE *f = fopen(t_part, "wb");
         assert_int_equal(fwrite(data, 1, len, f), len);
         fclose(f);
-        ks_err err = ks_part_open(ks_vfs_posix(), path, NULL, &p);
+        ks_err err = ks_part_open(ks_vfs_posix(), t_part, NULL, &p);
         if (err == KS_OK) {
             assert_int_equal(ks_part_verify(p, NULL, NULL), KS_ECORRUPT);
             assert_int_equal(check_model(p, 3, 3), KS_ECORRUPT);
         } else {
             assert_true(err == KS_ECORRUPT || err == KS_EUNSUPPORTED);
-            assert_non_null(strstr(ks_err_text(), path));
+            assert_non_null(strstr(ks_err_text(), t_part));
         }
         ks_part_close(p);
         data[bit / 8] ^= (char)(1 << bit % 8);
@@ -223,31 +208,31 @@ static void test_every_bit_flip(void **state)
 
 static void test_every_truncation(void **state)
 {
-    assert_int_equal(write_model(ks_vfs_posix(), path, 3, 3, NULL), KS_OK);
+    assert_int_equal(write_model(ks_vfs_posix(), t_part, 3, 3, NULL), KS_OK);
     char *data;
     size_t len;
-    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), path, 1 << 20, &data, &len), KS_OK);
+    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), t_part, 1 << 20, &data, &len), KS_OK);
     for (size_t cut = len; cut-- > 0;) {
         struct ks_part *p = NULL;
-        assert_int_equal(truncate(path, (off_t)cut), 0);
-        assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_ECORRUPT);
+        assert_int_equal(truncate(t_part, (off_t)cut), 0);
+        assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, NULL, &p), KS_ECORRUPT);
     }
     /* Bytes behind the end are damage too. */
-    FILE *f = fopen(path, "wb");
+    FILE *f = fopen(t_part, "wb");
     assert_int_equal(fwrite(data, 1, len, f), len);
     fputc(0, f);
     fclose(f);
     struct ks_part *p = NULL;
-    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_ECORRUPT);
+    assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, NULL, &p), KS_ECORRUPT);
     ks_free(data);
 }
 
 static void test_newer_format_is_refused(void **state)
 {
-    assert_int_equal(write_model(ks_vfs_posix(), path, 3, 3, NULL), KS_OK);
+    assert_int_equal(write_model(ks_vfs_posix(), t_part, 3, 3, NULL), KS_OK);
     char *data;
     size_t len;
-    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), path, 1 << 20, &data, &len), KS_OK);
+    assert_int_equal(ks_vfs_read_file(ks_vfs_posix(), t_part, 1 << 20, &data, &len), KS_OK);
     for (int what = 0; what < 3; what++) {
         char copy[64];
         memcpy(copy, data, 64);
@@ -256,11 +241,11 @@ static void test_newer_format_is_refused(void **state)
         else
             copy[what == 1 ? 20 : 16] = 4; /* incompatible, compatible feature */
         ks_put_le64(copy + 56, ks_hash64(copy, 56));
-        FILE *f = fopen(path, "r+b");
+        FILE *f = fopen(t_part, "r+b");
         assert_int_equal(fwrite(copy, 1, 64, f), 64);
         fclose(f);
         struct ks_part *p = NULL;
-        assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p),
+        assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, NULL, &p),
                          what == 2 ? KS_OK : KS_EUNSUPPORTED);
         ks_part_close(p);
     }
@@ -271,12 +256,12 @@ static void test_newer_format_is_refused(void **state)
 static void test_allocation_failures(void **state)
 {
     for (uint64_t n = 1;; n++) {
-        unlink(path);
+        unlink(t_part);
         ks_mem_fail_after(n, 0);
-        ks_err err = write_model(ks_vfs_posix(), path, 4, 30, NULL);
+        ks_err err = write_model(ks_vfs_posix(), t_part, 4, 30, NULL);
         int hit = ks_mem_fail_hit();
         ks_mem_fail_after(0, 0);
-        assert_int_equal(err == KS_OK, access(path, F_OK) == 0);
+        assert_int_equal(err == KS_OK, access(t_part, F_OK) == 0);
         assert_true(err == KS_OK || err == KS_ENOMEM);
         if (!hit)
             break;
@@ -287,7 +272,7 @@ static void test_allocation_failures(void **state)
         ks_mem_fail_after(n, 0);
         ks_err err = ks_cache_new(1 << 20, &cache);
         if (err == KS_OK)
-            err = ks_part_open(ks_vfs_posix(), path, cache, &p);
+            err = ks_part_open(ks_vfs_posix(), t_part, cache, &p);
         if (err == KS_OK)
             err = check_model(p, 4, 30);
         int hit = ks_mem_fail_hit();
@@ -423,12 +408,12 @@ static void on_damage(void *arg, const char *section, struct ks_page_ref ref, co
 /* Verification names each bad page and goes on; the others stay readable. */
 static void test_verify_names_damage(void **state)
 {
-    assert_int_equal(write_model(ks_vfs_posix(), path, 5, 60, NULL), KS_OK);
+    assert_int_equal(write_model(ks_vfs_posix(), t_part, 5, 60, NULL), KS_OK);
     struct ks_part *p;
     size_t n;
-    assert_int_equal(ks_part_open(ks_vfs_posix(), path, NULL, &p), KS_OK);
+    assert_int_equal(ks_part_open(ks_vfs_posix(), t_part, NULL, &p), KS_OK);
     struct ks_page_ref bad = ks_part_section_pages(p, "gamma", &n)[n / 2];
-    FILE *f = fopen(path, "r+b");
+    FILE *f = fopen(t_part, "r+b");
     fseek(f, (long)bad.offset + 30, SEEK_SET);
     int c = fgetc(f);
     fseek(f, -1, SEEK_CUR);
@@ -457,5 +442,5 @@ int main(void)
         cmocka_unit_test(test_read_faults),
         cmocka_unit_test(test_verify_names_damage),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, t_dir_setup, t_dir_teardown);
 }
