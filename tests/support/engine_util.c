@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/time.h"
 #include "engine_util.h"
 
 /* Parses name{a="b",…} into labels or matchers. */
@@ -114,8 +115,8 @@ ks_err tw_put(struct ks_engine *e, const char *series, int64_t ts, double value)
     return err;
 }
 
-static struct ks_series_set *select_text(struct ks_engine *e, const char *selector, int64_t min_ms,
-                                         int64_t max_ms)
+ks_err t_select(struct ks_engine *e, const char *selector, int64_t min_ms, int64_t max_ms,
+                struct ks_series_set **ret)
 {
     struct ks_matcher room[16];
     struct ks_selector sel = t_selector(selector, room, 16);
@@ -126,8 +127,14 @@ static struct ks_series_set *select_text(struct ks_engine *e, const char *select
                                .selector_count = 1,
                                .min_ms = min_ms,
                                .max_ms = max_ms};
+    return ks_engine_select(e, &o, ret);
+}
+
+static struct ks_series_set *select_text(struct ks_engine *e, const char *selector, int64_t min_ms,
+                                         int64_t max_ms)
+{
     struct ks_series_set *set = NULL;
-    ks_err err = ks_engine_select(e, &o, &set);
+    ks_err err = t_select(e, selector, min_ms, max_ms, &set);
     if (err != KS_OK)
         print_error("select: %s\n", ks_err_text());
     assert_int_equal(err, KS_OK);
@@ -181,4 +188,31 @@ size_t t_count(struct ks_engine *e, const char *selector, int64_t min_ms, int64_
     size_t n = ks_series_set_count(set);
     ks_series_set_free(set);
     return n;
+}
+
+bool t_add_word(void *words, struct ks_slice word, uint64_t rows)
+{
+    struct t_words *w = words;
+    size_t n = strlen(w->text);
+    snprintf(w->text + n, sizeof w->text - n, "%.*s ", KS_SLICE_ARG(word));
+    return true;
+}
+
+struct ks_engine_opts t_opts(const char *dir)
+{
+    return (struct ks_engine_opts){.dir = dir,
+                                   .no_background = true,
+                                   .retention_ms = 100 * KS_MS_DAY,
+                                   .wal_segment_bytes = 4 << 20,
+                                   .min_free_disk_bytes = 1};
+}
+
+struct ks_engine *t_open(const struct ks_engine_opts *opts)
+{
+    struct ks_engine *e = NULL;
+    ks_err err = ks_engine_open(opts, &e);
+    if (err != KS_OK)
+        print_error("open: %s\n", ks_err_text());
+    assert_int_equal(err, KS_OK);
+    return e;
 }

@@ -19,17 +19,19 @@
 
 static struct ks_engine *open_engine(const char *dir)
 {
-    struct ks_engine_opts o = {.dir = dir,
-                               .no_background = true,
-                               .retention_ms = 100 * KS_MS_DAY,
-                               .wal_segment_bytes = 4 << 20,
-                               .min_free_disk_bytes = 1};
-    struct ks_engine *e = NULL;
-    ks_err err = ks_engine_open(&o, &e);
-    if (err != KS_OK)
-        print_error("open: %s\n", ks_err_text());
-    assert_int_equal(err, KS_OK);
-    return e;
+    struct ks_engine_opts o = t_opts(dir);
+    return t_open(&o);
+}
+
+/* What was asked of the head is asked of parts, then after a restart. */
+static void next_round(struct ks_engine **e, const char *dir, int round)
+{
+    if (round == 0)
+        assert_int_equal(ks_engine_flush(*e), KS_OK);
+    if (round == 1) {
+        assert_int_equal(ks_engine_close(*e), KS_OK);
+        *e = open_engine(dir);
+    }
 }
 
 #define CAP 20000
@@ -110,12 +112,7 @@ static void test_late_and_duplicate(void **state)
         assert_int_equal(t_read(e, "a", t, t + 5000, got_ts, got_v, CAP), 3);
         assert_true(got_v[0] == 1 && got_v[1] == 2 && got_v[2] == 7);
         assert_int_equal(t_read(e, "a", t + 1, t + 1999, got_ts, got_v, CAP), 1);
-        if (round == 0)
-            assert_int_equal(ks_engine_flush(e), KS_OK);
-        if (round == 1) {
-            assert_int_equal(ks_engine_close(e), KS_OK);
-            e = open_engine(dir);
-        }
+        next_round(&e, dir, round);
     }
     assert_int_equal(ks_engine_close(e), KS_OK);
     t_rmdir(dir);
@@ -141,12 +138,7 @@ static void test_values_exact(void **state)
         assert_int_equal(t_read(e, "x", t, t + 1500 * 15000, got_ts, got_v, CAP), 1500);
         for (int i = 0; i < 1500; i++)
             assert_true(ks_f64_bits(got_v[i]) == want[i]);
-        if (round == 0)
-            assert_int_equal(ks_engine_flush(e), KS_OK);
-        if (round == 1) {
-            assert_int_equal(ks_engine_close(e), KS_OK);
-            e = open_engine(dir);
-        }
+        next_round(&e, dir, round);
     }
     assert_int_equal(ks_engine_close(e), KS_OK);
     t_rmdir(dir);
@@ -266,18 +258,6 @@ static void test_second_open_refused(void **state)
     t_rmdir(dir);
 }
 
-struct collected {
-    char text[4096];
-};
-
-static bool collect(void *arg, struct ks_slice s, uint64_t rows)
-{
-    struct collected *c = arg;
-    size_t n = strlen(c->text);
-    snprintf(c->text + n, sizeof c->text - n, "%.*s ", KS_SLICE_ARG(s));
-    return true;
-}
-
 static void test_label_lists(void **state)
 {
     char *dir = t_mkdir();
@@ -288,12 +268,12 @@ static void test_label_lists(void **state)
     struct ks_select_opts o = {
         .tenants = &tenant, .tenant_count = 1, .min_ms = start, .max_ms = ks_now_ms()};
     for (int round = 0; round < 4; round++) {
-        struct collected c = {""};
+        struct t_words c = {""};
         o.no_counts = round & 1;
-        assert_int_equal(ks_engine_label_names(e, &o, collect, &c), KS_OK);
+        assert_int_equal(ks_engine_label_names(e, &o, t_add_word, &c), KS_OK);
         assert_string_equal(c.text, "__name__ instance job ");
-        struct collected v = {""};
-        assert_int_equal(ks_engine_label_values(e, &o, KS_NAME_LABEL, collect, &v), KS_OK);
+        struct t_words v = {""};
+        assert_int_equal(ks_engine_label_values(e, &o, KS_NAME_LABEL, t_add_word, &v), KS_OK);
         assert_string_equal(v.text, "m0 m1 m2 ");
         if (round & 1)
             assert_int_equal(ks_engine_flush(e), KS_OK);
@@ -302,8 +282,8 @@ static void test_label_lists(void **state)
                                  .tenant_count = 1,
                                  .min_ms = start - 50 * KS_MS_DAY,
                                  .max_ms = start - 40 * KS_MS_DAY};
-    struct collected none = {""};
-    assert_int_equal(ks_engine_label_names(e, &old, collect, &none), KS_OK);
+    struct t_words none = {""};
+    assert_int_equal(ks_engine_label_names(e, &old, t_add_word, &none), KS_OK);
     assert_string_equal(none.text, "");
     assert_int_equal(ks_engine_close(e), KS_OK);
     t_rmdir(dir);

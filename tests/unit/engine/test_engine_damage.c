@@ -70,23 +70,15 @@ static size_t count(struct ks_engine *e, const char *series)
 /* Whether a series can be read, without failing the test when not. */
 static bool readable(struct ks_engine *e, const char *series, size_t *ret_n)
 {
-    struct ks_matcher room[4];
-    struct ks_selector sel = t_selector(series, room, 4);
-    struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant,
-                               .tenant_count = 1,
-                               .selectors = &sel,
-                               .selector_count = 1,
-                               .min_ms = start_ms,
-                               .max_ms = start_ms + 10 * KS_MS_DAY};
+    int64_t end_ms = start_ms + 10 * KS_MS_DAY;
     struct ks_series_set *set;
     struct ks_samples s = {0};
     *ret_n = 0;
-    if (ks_engine_select(e, &o, &set) != KS_OK)
+    if (t_select(e, series, start_ms, end_ms, &set) != KS_OK)
         return false;
     ks_err err = KS_OK;
     for (size_t i = 0; i < ks_series_set_count(set) && err == KS_OK; i++) {
-        err = ks_series_read(set, i, o.min_ms, o.max_ms, &s);
+        err = ks_series_read(set, i, start_ms, end_ms, &s);
         *ret_n += s.count;
     }
     ks_samples_done(&s);

@@ -15,24 +15,10 @@
 #include "engine_util.h"
 #include "sys/clock.h"
 
-static struct ks_engine_opts opts(const char *dir)
-{
-    return (struct ks_engine_opts){.dir = dir,
-                                   .no_background = true,
-                                   .retention_ms = 100 * KS_MS_DAY,
-                                   .wal_segment_bytes = 4 << 20,
-                                   .min_free_disk_bytes = 1};
-}
-
 static struct ks_engine *open_engine(const char *dir)
 {
-    struct ks_engine_opts o = opts(dir);
-    struct ks_engine *e = NULL;
-    ks_err err = ks_engine_open(&o, &e);
-    if (err != KS_OK)
-        print_error("open: %s\n", ks_err_text());
-    assert_int_equal(err, KS_OK);
-    return e;
+    struct ks_engine_opts o = t_opts(dir);
+    return t_open(&o);
 }
 
 /* A data folder that lost its manifest is not taken for a new store: the start after would sweep
@@ -42,7 +28,7 @@ static void test_lost_manifest_is_refused(void **state)
     char *dir = t_mkdir(), from[4200], to[4200];
     int64_t t = ks_now_ms() - KS_MS_HOUR, ts[4];
     double v[4];
-    struct ks_engine_opts o = opts(dir);
+    struct ks_engine_opts o = t_opts(dir);
     struct ks_engine *e = open_engine(dir);
     assert_int_equal(tw_put(e, "a", t, 1), KS_OK);
     assert_int_equal(ks_engine_close(e), KS_OK);
@@ -59,17 +45,6 @@ static void test_lost_manifest_is_refused(void **state)
     assert_int_equal(t_read(e, "a", t - 1, t + 1, ts, v, 4), 1);
     assert_int_equal(ks_engine_close(e), KS_OK);
     t_rmdir(dir);
-}
-
-struct collected {
-    char text[200];
-};
-static bool collect(void *arg, struct ks_slice s, uint64_t rows)
-{
-    struct collected *c = arg;
-    size_t n = strlen(c->text);
-    snprintf(c->text + n, sizeof c->text - n, "%.*s ", KS_SLICE_ARG(s));
-    return true;
 }
 
 /* A word whose first series are silent counts for the sake of a later one; one whose series all are
@@ -92,15 +67,16 @@ static void test_label_lists_without_counts(void **state)
                                    .min_ms = now - KS_MS_HOUR,
                                    .max_ms = now + KS_MS_HOUR,
                                    .no_counts = round & 1};
-        struct collected names = {""}, jobs = {""}, i = {""}, all = {""};
-        assert_int_equal(ks_engine_label_names(e, &o, collect, &names), KS_OK);
+        struct t_words names = {""}, jobs = {""}, i = {""}, all = {""};
+        assert_int_equal(ks_engine_label_names(e, &o, t_add_word, &names), KS_OK);
         assert_string_equal(names.text, "__name__ i job ");
-        assert_int_equal(ks_engine_label_values(e, &o, KS_SLICE_LIT("job"), collect, &jobs), KS_OK);
+        assert_int_equal(ks_engine_label_values(e, &o, KS_SLICE_LIT("job"), t_add_word, &jobs),
+                         KS_OK);
         assert_string_equal(jobs.text, "x ");
-        assert_int_equal(ks_engine_label_values(e, &o, KS_SLICE_LIT("i"), collect, &i), KS_OK);
+        assert_int_equal(ks_engine_label_values(e, &o, KS_SLICE_LIT("i"), t_add_word, &i), KS_OK);
         assert_string_equal(i.text, "7 ");
         o.min_ms = old - KS_MS_HOUR;
-        assert_int_equal(ks_engine_label_names(e, &o, collect, &all), KS_OK);
+        assert_int_equal(ks_engine_label_names(e, &o, t_add_word, &all), KS_OK);
         assert_string_equal(all.text, "__name__ gone i job ");
         if (round == 1)
             assert_int_equal(ks_engine_flush(e), KS_OK);
@@ -125,10 +101,10 @@ static void test_ends_of_time(void **state)
                                        .tenant_count = 1,
                                        .min_ms = bounds[i][0],
                                        .max_ms = bounds[i][1]};
-            struct collected names = {""}, values = {""};
-            assert_int_equal(ks_engine_label_names(e, &o, collect, &names), KS_OK);
+            struct t_words names = {""}, values = {""};
+            assert_int_equal(ks_engine_label_names(e, &o, t_add_word, &names), KS_OK);
             assert_string_equal(names.text, "__name__ x ");
-            assert_int_equal(ks_engine_label_values(e, &o, ks_slice_str("x"), collect, &values),
+            assert_int_equal(ks_engine_label_values(e, &o, ks_slice_str("x"), t_add_word, &values),
                              KS_OK);
             assert_string_equal(values.text, "1 ");
             assert_int_equal(t_read(e, "a", bounds[i][0], bounds[i][1], ts, v, 4), 1);
@@ -137,11 +113,11 @@ static void test_ends_of_time(void **state)
     }
     struct ks_select_opts none = {
         .tenants = &tenant, .tenant_count = 1, .min_ms = INT64_MAX, .max_ms = INT64_MAX};
-    struct collected names = {""};
-    assert_int_equal(ks_engine_label_names(e, &none, collect, &names), KS_OK);
+    struct t_words names = {""};
+    assert_int_equal(ks_engine_label_names(e, &none, t_add_word, &names), KS_OK);
     assert_string_equal(names.text, "");
     none.min_ms = none.max_ms = INT64_MIN;
-    assert_int_equal(ks_engine_label_names(e, &none, collect, &names), KS_OK);
+    assert_int_equal(ks_engine_label_names(e, &none, t_add_word, &names), KS_OK);
     assert_string_equal(names.text, "");
     /* Times nobody can mean are dropped and counted, never stored under another day. */
     const int64_t wild[] = {INT64_MIN, -1, INT64_MAX, INT64_MAX - 1};

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/time.h"
+#include "disk_faults.h"
 #include "engine_util.h"
 #include "histogram_shapes.h"
 #include "sys/clock.h"
@@ -331,21 +332,12 @@ static void fail_calls(unsigned kind, ks_err err, bool sticky)
 
 static void test_io_fails(void **state)
 {
-    static const unsigned kinds[] = {KS_SIM_OPEN,  KS_SIM_READ,   KS_SIM_WRITE,
-                                     KS_SIM_SYNC,  KS_SIM_RENAME, KS_SIM_UNLINK,
-                                     KS_SIM_MKDIR, KS_SIM_LIST,   KS_SIM_CREATE};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        for (int sticky = 0; sticky < 2; sticky++)
-            fail_calls(kinds[i], KS_EIO, sticky);
+    each_disk_fault(fail_calls, KS_EIO);
 }
 
 static void test_no_space(void **state)
 {
-    static const unsigned kinds[] = {KS_SIM_WRITE, KS_SIM_SYNC, KS_SIM_RENAME, KS_SIM_MKDIR,
-                                     KS_SIM_CREATE};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        for (int sticky = 0; sticky < 2; sticky++)
-            fail_calls(kinds[i], KS_ENOSPC, sticky);
+    each_disk_fault(fail_calls, KS_ENOSPC);
 }
 
 static void test_memory_fails(void **state)

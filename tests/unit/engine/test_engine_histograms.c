@@ -21,18 +21,9 @@ enum { SERIES = 6, SLOTS = 1500, STEP_MS = 15000 };
 
 static struct ks_engine *open_engine(const char *dir)
 {
-    struct ks_engine_opts o = {.dir = dir,
-                               .no_background = true,
-                               .retention_ms = 100 * KS_MS_DAY,
-                               .wal_segment_bytes = 4 << 20,
-                               .min_free_disk_bytes = 1,
-                               .shards = 2};
-    struct ks_engine *e = NULL;
-    ks_err err = ks_engine_open(&o, &e);
-    if (err != KS_OK)
-        print_error("open: %s\n", ks_err_text());
-    assert_int_equal(err, KS_OK);
-    return e;
+    struct ks_engine_opts o = t_opts(dir);
+    o.shards = 2;
+    return t_open(&o);
 }
 
 /* The model: what was written last at each slot; counts decide between two writes of one time. */

@@ -147,26 +147,18 @@ static void *writer_main(void *arg)
 static void check_line(struct world *w, unsigned writer, unsigned s, struct ks_samples *out)
 {
     struct line *l = &w->lines[writer][s];
-    struct ks_matcher room[8];
     struct ks_series_set *set = NULL;
     char name[96];
     name_of(writer, s, name);
-    struct ks_selector sel = t_selector(name, room, 8);
-    struct ks_tenant tenant = {0, 0};
-    struct ks_select_opts o = {.tenants = &tenant,
-                               .tenant_count = 1,
-                               .selectors = &sel,
-                               .selector_count = 1,
-                               .min_ms = w->start_ms,
-                               .max_ms = w->start_ms + (int64_t)SLOTS * STEP_MS};
+    int64_t end_ms = w->start_ms + (int64_t)SLOTS * STEP_MS;
     uint32_t acked = atomic_load(&l->acked);
-    if (ks_engine_select(w->e, &o, &set) != KS_OK || ks_series_set_count(set) > 1) {
+    if (t_select(w->e, name, w->start_ms, end_ms, &set) != KS_OK || ks_series_set_count(set) > 1) {
         complain(w, "select", name, set ? ks_series_set_count(set) : 0);
         ks_series_set_free(set);
         return;
     }
     out->count = 0;
-    if (ks_series_set_count(set) && read_series(set, s, o.min_ms, o.max_ms, out) != KS_OK)
+    if (ks_series_set_count(set) && read_series(set, s, w->start_ms, end_ms, out) != KS_OK)
         complain(w, "read", name, 0);
     ks_series_set_free(set);
     uint32_t tried = atomic_load(&l->tried);
@@ -276,12 +268,7 @@ static struct ks_engine *open_on(const char *dir, struct ks_pool *pool)
                                .flush_interval_ms = 1,
                                .shards = 4,
                                .pool = pool};
-    struct ks_engine *e = NULL;
-    ks_err err = ks_engine_open(&o, &e);
-    if (err != KS_OK)
-        print_error("open: %s\n", ks_err_text());
-    assert_int_equal(err, KS_OK);
-    return e;
+    return t_open(&o);
 }
 
 static void start(struct world *w, struct thread *t, unsigned number, void *(*fn)(void *))

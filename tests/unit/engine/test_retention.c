@@ -22,7 +22,6 @@ static const int64_t T0 = 20000 * 86400000ll; /* a midnight */
 
 static struct ks_engine *open_with(struct ks_engine_opts o)
 {
-    struct ks_engine *e = NULL;
     o.no_background = true;
     o.wal_segment_bytes = 1 << 20;
     o.flush_interval_ms = 1; /* with every tick */
@@ -30,11 +29,7 @@ static struct ks_engine *open_with(struct ks_engine_opts o)
         o.retention_ms = 400 * KS_MS_DAY;
     if (!o.min_free_disk_bytes)
         o.min_free_disk_bytes = 1;
-    ks_err err = ks_engine_open(&o, &e);
-    if (err != KS_OK)
-        print_error("open: %s\n", ks_err_text());
-    assert_int_equal(err, KS_OK);
-    return e;
+    return t_open(&o);
 }
 
 static void must_ok(ks_err err)
