@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -52,27 +51,17 @@ QUERIES = [
 ]
 
 
-class Logs(servers.Server):
-    def disk(self):
-        raise NotImplementedError
-
-
-class Kofstore(Logs):
-    label = "kofstore"
-
-    def command(self):
-        return [self.binary, "serve", f"-storageDataPath={self.folder}", f"-httpListenAddr={self.addr}"]
-
+class Kofstore(servers.Kofstore):
     def settle(self):
         self.get("/internal/force_flush")
         self.get("/internal/force_merge")
-        servers.Kofstore.settle(self)
+        super().settle()
 
     def disk(self):
         return servers.folder_bytes(self.folder + "/logs")
 
 
-class VictoriaLogs(Logs):
+class VictoriaLogs(servers.Server):
     label = "VictoriaLogs"
 
     def command(self):

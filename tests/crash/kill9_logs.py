@@ -14,18 +14,17 @@ import json
 import os
 import random
 import sys
-import threading
 import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kill9_rounds
 from kill9 import Client, Failure
+from kill9_rounds import ACKED, UNSURE
 
 WRITERS = 4
 FOLDER_ROUNDS = 15
 STORES = ("logs", "audit")
-ACKED, UNSURE = 1, 2
 FLAGS = ["-httpListenAddr=127.0.0.1:0", "-logs.retentionPeriod=30d", "-logs.store=audit:1y", "-wal.segmentBytes=4MiB",
          "-wal.maxReplayBytes=16MiB", "-flushInterval=1s", "-logs.flushInterval=1s", "-storage.minFreeDiskSpaceBytes=1",
          "-loggerLevel=WARN", "-defaultMsgValue="]
@@ -35,15 +34,10 @@ def prefix(store):
     return "" if store == "logs" else "/store/" + store
 
 
-class Writer(threading.Thread):
-    """Sends batches until the server dies; what it knows of each row outlives the rounds."""
-
+class Writer(kill9_rounds.Writer):
     def __init__(self, number, seed):
-        super().__init__()
-        self.number, self.rng = number, random.Random(seed)
-        self.seq = 0
-        self.batches = []  # (store, state, {id: row})
-        self.failure = None
+        super().__init__(number, seed)
+        self.seq = 0  # batches are (store, state, {id: row})
 
     def text(self):
         rng = self.rng
@@ -75,35 +69,18 @@ class Writer(threading.Thread):
         return ("/insert/loki/api/v1/push?disable_message_parsing=1", {"Content-Type": "application/json"},
                 json.dumps({"streams": streams}).encode())
 
-    def run_round(self, port):
-        client = Client(port)
-        try:
-            while True:
-                rows = [self.row(time.time_ns()) for _ in range(self.rng.choice([1, 1, 5, 20, 200]))]
-                store = self.rng.choice(STORES)
-                path, headers, body = self.body(rows)
-                batch = [store, UNSURE, {r["id"]: r for r in rows}]
-                self.batches.append(batch)
-                status, data = client.call("POST", prefix(store) + path, body, headers)
-                if status in (200, 204):
-                    if data:
-                        raise Failure("a batch was taken in part: %s" % data[:300])
-                    batch[1] = ACKED
-                elif status not in (429, 503):
-                    raise Failure("a write answered %d: %s" % (status, data[:300]))
-        except OSError:
-            pass
-        except Failure as e:
-            self.failure = e
-
-
-def housekeeping(port, rng, stop):
-    client = Client(port)
-    try:
-        while not stop.wait(rng.random() * 0.6):
-            client.call("GET", rng.choice(["/internal/force_flush", "/internal/force_merge"]))
-    except OSError:
-        pass
+    def send(self, client):
+        rows = [self.row(time.time_ns()) for _ in range(self.rng.choice([1, 1, 5, 20, 200]))]
+        store = self.rng.choice(STORES)
+        path, headers, body = self.body(rows)
+        batch = [store, UNSURE, {r["id"]: r for r in rows}]
+        self.batches.append(batch)
+        status, data = client.call("POST", prefix(store) + path, body, headers)
+        if status not in (200, 204):
+            return self.refused(status, data)
+        if data:
+            raise Failure("a batch was taken in part: %s" % data[:300])
+        batch[1] = ACKED
 
 
 def read_rows(port, store):
@@ -165,7 +142,7 @@ def check(port, writers):
 def run(rounds, seed, folder, log):
     writers = [Writer(i, seed * 1000 + i) for i in range(WRITERS)]
     found, ends = kill9_rounds.play(folder, log, FLAGS, rounds, random.Random(seed), seed, writers,
-                                    lambda port: check(port, writers), housekeeping)
+                                    lambda port: check(port, writers), ["/internal/force_flush", "/internal/force_merge"], 0.6)
     return found[-1], ends
 
 

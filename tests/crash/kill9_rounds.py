@@ -8,12 +8,52 @@ import tempfile
 import threading
 import time
 
-from kill9 import Failure, Server
+from kill9 import Client, Failure, Server
+
+ACKED, UNSURE = 1, 2  # a batch nobody was told of may be there or not
 
 
-def play(folder, log, flags, rounds, rng, seed, writers, check, housekeeping):
+class Writer:
+    """Sends batches until the server dies; what it knows of them outlives the rounds."""
+
+    def __init__(self, number, seed):
+        self.number, self.rng = number, random.Random(seed)
+        self.batches, self.failure = [], None
+
+    def send(self, client):
+        """One batch; raises OSError when the server is gone."""
+        raise NotImplementedError
+
+    def run_round(self, port):
+        client = Client(port)
+        try:
+            while True:
+                self.send(client)
+        except OSError:
+            pass
+        except Failure as e:
+            self.failure = e
+
+    @staticmethod
+    def refused(status, data):
+        """What may be answered instead of an acknowledgement."""
+        if status not in (429, 503):
+            raise Failure("a write answered %d: %s" % (status, data[:300]))
+
+
+def housekeeping(port, rng, stop, paths, pause_s):
+    """Calls one of the paths now and then, until the server dies."""
+    client = Client(port)
+    try:
+        while not stop.wait(rng.random() * pause_s):
+            client.call("GET", rng.choice(paths))
+    except OSError:
+        pass
+
+
+def play(folder, log, flags, rounds, rng, seed, writers, check, paths, pause_s):
     """Starts the server, checks, writes for a moment and ends it, again and again; check(port) is called after every start
-    and once at the end. Returns what the checks gave and how often each signal ended the server."""
+    and once at the end; meanwhile one of the paths every pause_s seconds at most. Returns what the checks gave and how often each signal ended the server."""
     server = Server(folder, log)
     server.FLAGS = flags
     found, ends = [], {signal.SIGKILL: 0, signal.SIGTERM: 0}
@@ -27,7 +67,7 @@ def play(folder, log, flags, rounds, rng, seed, writers, check, housekeeping):
         found.append(check(server.port))
         stop = threading.Event()
         threads = [threading.Thread(target=w.run_round, args=(server.port,)) for w in writers]
-        threads.append(threading.Thread(target=housekeeping, args=(server.port, random.Random(seed + number), stop)))
+        threads.append(threading.Thread(target=housekeeping, args=(server.port, random.Random(seed + number), stop, paths, pause_s)))
         for t in threads:
             t.start()
         time.sleep(0.1 + rng.random() * 0.8)

@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import kill9_rounds
 from kill9 import Client, Failure
+from kill9_rounds import ACKED, UNSURE
 
 WRITERS = 4
 FOLDER_ROUNDS = 12
@@ -28,7 +29,6 @@ MAX_TRACES = 800
 RECENT = 100  # more spans come to so young traces only: they are within the ring for certain
 LOOKS = 500   # traces compared after each start
 BATCH_MAX = 20
-ACKED, UNSURE = 1, 2
 FLAGS = ["-httpListenAddr=127.0.0.1:0", "-traces.maxTraces=%d" % MAX_TRACES, "-wal.segmentBytes=4MiB", "-wal.maxReplayBytes=16MiB",
          "-storage.minFreeDiskSpaceBytes=1", "-loggerLevel=WARN"]
 
@@ -53,11 +53,10 @@ class Traces:
         return self.began - trace["at"] < MAX_TRACES - WRITERS * BATCH_MAX
 
 
-class Writer(threading.Thread):
+class Writer(kill9_rounds.Writer):
     def __init__(self, number, seed, traces):
-        super().__init__()
-        self.number, self.rng, self.traces = number, random.Random(seed), traces
-        self.mine, self.batches, self.failure = [], [], None
+        super().__init__(number, seed)
+        self.traces, self.mine = traces, []  # batches are (state, [(trace, span)])
 
     def value(self):
         rng = self.rng
@@ -93,38 +92,21 @@ class Writer(threading.Thread):
             spans += [(trace, self.span(trace)) for _ in range(self.rng.randrange(1, 6))]
         return spans
 
-    def run_round(self, port):
-        client = Client(port)
-        try:
-            while True:
-                spans = self.batch()
-                if not spans:
-                    continue
-                body = {"resourceSpans": [{"resource": {"attributes": [
-                    {"key": "service.name", "value": {"stringValue": "service-%d" % self.number}}]},
-                    "scopeSpans": [{"scope": {"name": "kill9"}, "spans": [s for _, s in spans]}]}]}
-                batch = [UNSURE, spans]
-                self.batches.append(batch)
-                status, data = client.call("POST", "/v1/traces", json.dumps(body), {"Content-Type": "application/json"})
-                if status == 200:
-                    if b"rejected" in data:
-                        raise Failure("spans were refused: %s" % data[:300])
-                    batch[0] = ACKED
-                elif status not in (429, 503):
-                    raise Failure("a write answered %d: %s" % (status, data[:300]))
-        except OSError:
-            pass
-        except Failure as e:
-            self.failure = e
-
-
-def housekeeping(port, rng, stop):
-    client = Client(port)
-    try:
-        while not stop.wait(rng.random() * 0.5):
-            client.call("GET", "/internal/force_flush")
-    except OSError:
-        pass
+    def send(self, client):
+        spans = self.batch()
+        if not spans:
+            return
+        body = {"resourceSpans": [{"resource": {"attributes": [
+            {"key": "service.name", "value": {"stringValue": "service-%d" % self.number}}]},
+            "scopeSpans": [{"scope": {"name": "kill9"}, "spans": [s for _, s in spans]}]}]}
+        batch = [UNSURE, spans]
+        self.batches.append(batch)
+        status, data = client.call("POST", "/v1/traces", json.dumps(body), {"Content-Type": "application/json"})
+        if status != 200:
+            return self.refused(status, data)
+        if b"rejected" in data:
+            raise Failure("spans were refused: %s" % data[:300])
+        batch[0] = ACKED
 
 
 def tag(attribute):
@@ -199,7 +181,7 @@ def run(rounds, seed, folder, log):
     traces = Traces()
     writers = [Writer(i, seed * 1000 + i, traces) for i in range(WRITERS)]
     found, ends = kill9_rounds.play(folder, log, FLAGS, rounds, rng, seed, writers,
-                                    lambda port: check(port, writers, traces, rng), housekeeping)
+                                    lambda port: check(port, writers, traces, rng), ["/internal/force_flush"], 0.5)
     return sum(found), ends
 
 

@@ -10,7 +10,6 @@ Differences that are known and meant are named in KNOWN below, with who is right
 import argparse
 import concurrent.futures
 import contextlib
-import json
 import math
 import os
 import random
@@ -21,7 +20,7 @@ import time
 import urllib.request
 
 import ingest_lib as lib
-from fuzz_promql import ask, key, points, write_request
+from answers_lib import ask, differ_series, write_request
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 STEP = 15000
@@ -363,14 +362,6 @@ class Gen:
         return self.vector(self.pick(1, 1, 2, 2, 3))
 
 
-def close(x, y):
-    x, y = float(x), float(y)
-    if math.isnan(x) or math.isnan(y):
-        return math.isnan(x) and math.isnan(y)
-    # Sums differ by the order of their terms.
-    return x == y or abs(x - y) <= 1e-9 * max(abs(x), abs(y)) or (abs(x) < 1e-9 and abs(y) < 1e-9)
-
-
 def differ(want, got, ordered):
     (ws, w), (gs, g) = want, got
     if w["status"] != g["status"]:
@@ -380,19 +371,7 @@ def differ(want, got, ordered):
     wd, gd = w["data"], g["data"]
     if wd["resultType"] != gd["resultType"]:
         return "type %s, want %s" % (gd["resultType"], wd["resultType"])
-    a, b = {key(s): s for s in wd["result"]}, {key(s): s for s in gd["result"]}
-    if set(a) != set(b) or len(gd["result"]) != len(b):
-        return "series: extra %s, missing %s" % (sorted(set(b) - set(a))[:3], sorted(set(a) - set(b))[:3])
-    if ordered and [key(s) for s in wd["result"]] != [key(s) for s in gd["result"]]:
-        return "order %s, want %s" % ([key(s) for s in gd["result"]][:6], [key(s) for s in wd["result"]][:6])
-    for k, s in a.items():
-        p, q = points(s), points(b[k])
-        if [x[0] for x in p] != [x[0] for x in q]:
-            return "%s: %d points %s, want %d %s" % (k, len(q), q[:5], len(p), p[:5])
-        for x, y in zip(p, q):
-            if not close(x[1], y[1]):
-                return "%s at %s: %s, want %s" % (k, x[0], y[1], x[1])
-    return None
+    return differ_series(wd["result"], gd["result"], ordered)
 
 
 @contextlib.contextmanager

@@ -8,17 +8,18 @@ The peer is $KS_PEERS/prometheus or the one on $PATH; without it the run is skip
 """
 import argparse
 import concurrent.futures
-import json
+import contextlib
 import math
+import os
 import random
 import re
 import struct
+import tempfile
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 
 import ingest_lib as lib
+from answers_lib import ask, close, differ_series, write_request
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 STEP = 15000
@@ -64,16 +65,6 @@ def series(rnd):
             add("h_bucket", {"job": job, "le": le}, rows[le])
     # Prometheus picks among equals in the order of creation, the server in the order of labels.
     return sorted(out, key=lambda s: sorted(s[0].items()))
-
-
-def write_request(data, base):
-    body = b""
-    for labels, samples in data:
-        s = b"".join(lib.pb_bytes(1, lib.pb_bytes(1, k.encode()) + lib.pb_bytes(2, v.encode()))
-                     for k, v in sorted(labels.items()))
-        s += b"".join(lib.pb_bytes(2, lib.pb_double(1, v) + lib.pb_varint(2, base + t)) for t, v in samples)
-        body += lib.pb_bytes(1, s)
-    return lib.snappy(body)
 
 
 class Gen:
@@ -228,35 +219,6 @@ class Gen:
         return self.vector(self.pick(1, 2, 2, 3))
 
 
-def ask(url, args):
-    data = urllib.parse.urlencode(args).encode()
-    try:
-        with urllib.request.urlopen(url, data, timeout=60) as r:
-            return r.status, json.loads(r.read())
-    except urllib.error.HTTPError as e:
-        body = e.read()
-        try:
-            return e.code, json.loads(body)
-        except ValueError:
-            return e.code, {"status": "error", "error": body.decode(errors="replace")}
-
-
-def close(x, y):
-    x, y = float(x), float(y)
-    if math.isnan(x) or math.isnan(y):
-        return math.isnan(x) and math.isnan(y)
-    # Sums differ by the order of series: compensated, but far apart magnitudes leave a trace.
-    return x == y or abs(x - y) <= 1e-9 * max(abs(x), abs(y)) or (abs(x) < 1e-9 and abs(y) < 1e-9)
-
-
-def points(s):
-    return s["values"] if "values" in s else [s["value"]]
-
-
-def key(s):
-    return json.dumps(s["metric"], sort_keys=True)
-
-
 def differ(want, got, ordered):
     (ws, w), (gs, g) = want, got
     if w["status"] != g["status"] or ws != gs:
@@ -277,22 +239,7 @@ def differ(want, got, ordered):
     if wd["resultType"] in ("scalar", "string"):
         same = close(wd["result"][1], gd["result"][1])
         return None if same else "value %s, want %s" % (gd["result"], wd["result"])
-    a, b = {key(s): s for s in wd["result"]}, {key(s): s for s in gd["result"]}
-    if set(a) != set(b) or len(gd["result"]) != len(b):
-        return "series: extra %s, missing %s" % (sorted(set(b) - set(a))[:3], sorted(set(a) - set(b))[:3])
-    if ordered == "values":
-        p, q = ([s["value"][1] for s in x["result"]] for x in (wd, gd))
-        return None if all(map(close, p, q)) else "order %s, want %s" % (q[:8], p[:8])
-    if ordered and [key(s) for s in wd["result"]] != [key(s) for s in gd["result"]]:
-        return "order %s, want %s" % ([key(s) for s in gd["result"]][:6], [key(s) for s in wd["result"]][:6])
-    for k, s in a.items():
-        p, q = points(s), points(b[k])
-        if [x[0] for x in p] != [x[0] for x in q]:
-            return "%s: points at %s, want %s" % (k, [x[0] for x in q][:8], [x[0] for x in p][:8])
-        for x, y in zip(p, q):
-            if not close(x[1], y[1]):
-                return "%s at %s: %s, want %s" % (k, x[0], y[1], x[1])
-    return None
+    return differ_series(wd["result"], gd["result"], ordered)
 
 
 def main():
@@ -307,9 +254,6 @@ def main():
     print("seed", args.seed)
     rnd = random.Random(args.seed)
     base = (int(time.time()) - 2 * 3600) // 60 * 60000
-    import contextlib
-    import os
-    import tempfile
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         with open(os.path.join(folder, "p.yml"), "w") as f:

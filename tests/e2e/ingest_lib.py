@@ -3,7 +3,6 @@
 kofstore is $KOFSTORE_BIN (default build/release/kofstore). Peers are found in $KS_PEERS (a folder) or $PATH; without one the checks
 against it are skipped with a message."""
 import contextlib
-import gzip
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-BIN = os.environ.get("KOFSTORE_BIN", "build/release/kofstore")
+BIN = os.environ.get("KOFSTORE_BIN") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../build/release/kofstore")
 passed = failed = skipped = 0
 
 

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.parse
 
-from ingest_lib import BIN, Server, check, check_true, finish, free_port, started
+from ingest_lib import BIN, check, check_true, finish, free_port, started
 
 
 @contextlib.contextmanager

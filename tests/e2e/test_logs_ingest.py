@@ -4,7 +4,6 @@ import gzip
 import json
 import struct
 import sys
-import time
 
 from logs_lib import *
 

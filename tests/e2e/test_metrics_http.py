@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """The server as its clients see it: starts $KOFSTORE_BIN, writes by every protocol, queries back, kills it, starts it again.
 
-Standard library only; remote write is encoded here (protobuf by hand, snappy as literals). Prints a line per failed check and ends
-with "N passed, M failed"."""
+Standard library only. Prints a line per failed check and ends with "N passed, M failed"."""
 import contextlib
 import gzip
 import http.client
@@ -20,42 +19,9 @@ import time
 import urllib.parse
 import zlib
 
-BIN = os.environ.get("KOFSTORE_BIN", "build/release/kofstore")
-passed = failed = 0
-
-
-def check(what, got, want):
-    global passed, failed
-    if got == want:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what}\n  got  {got!r}\n  want {want!r}")
-
-
-def check_true(what, ok, detail=""):
-    global passed, failed
-    if ok:
-        passed += 1
-    else:
-        failed += 1
-        print(f"FAILED {what} {detail}")
-
-
-# --- encoders --------------------------------------------------------------------------------------------------------------
-
-
-def varint(n):
-    n &= (1 << 64) - 1
-    out = b""
-    while n >= 128:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def field(number, data):
-    return varint(number << 3 | 2) + varint(len(data)) + data
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import ingest_lib  # noqa: E402
+from ingest_lib import BIN, check, check_true, pb_bytes as field, snappy, varint  # noqa: E402
 
 
 def series(labels, samples):
@@ -65,15 +31,6 @@ def series(labels, samples):
     for ms, value in samples:
         out += field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + varint(ms))
     return field(1, out)
-
-
-def snappy(data):
-    out = varint(len(data))
-    for i in range(0, len(data), 60000):
-        piece = data[i : i + 60000]
-        n = len(piece) - 1
-        out += (bytes([n << 2]) if n < 60 else bytes([61 << 2]) + struct.pack("<H", n)) + piece
-    return out
 
 
 # --- the server ------------------------------------------------------------------------------------------------------------
@@ -409,8 +366,7 @@ def main():
         with contextlib.suppress(Exception):
             server.process.kill()
         shutil.rmtree(data, ignore_errors=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    ingest_lib.finish()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 range, from the head, after kill -9, and from merged parts. Needs `prometheus` on PATH or in KOFSTORE_PROMETHEUS; says so and ends
 well without it."""
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,8 @@ import time
 import urllib.parse
 import urllib.request
 
-from test_prometheus import PROM, BIN, free_port, get, wait_for
+from ingest_lib import BIN, free_port
+from test_prometheus import PROM, get, wait_for
 
 H = "prometheus_http_request_duration_seconds"
 EXPRESSIONS = [

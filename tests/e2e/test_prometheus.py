@@ -5,23 +5,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
 import urllib.request
 
-BIN = os.environ.get("KOFSTORE_BIN", "build/release/kofstore")
+from ingest_lib import BIN, free_port
+
 PROM = os.environ.get("KOFSTORE_PROMETHEUS") or shutil.which("prometheus")
 NODE = os.environ.get("KOFSTORE_NODE_EXPORTER") or shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def get(url, timeout=10):

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Tempo's read API over the trace store: what Grafana's Tempo datasource asks, JSON and protobuf, TraceQL, tags, filters."""
 import base64
-import json
 import os
 import sys
 import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(__file__))
+from ingest_lib import pb_walk  # noqa: E402
 from trace_lib import Server, request, span  # noqa: E402
 
 SEC = 10 ** 9
@@ -17,29 +17,7 @@ BASE = "/select/tempo/api"
 
 def walk(data):
     """Fields of a protobuf message: (number, value)."""
-    i = 0
-    def number():
-        nonlocal i
-        v = shift = 0
-        while True:
-            c = data[i]
-            i += 1
-            v |= (c & 127) << shift
-            shift += 7
-            if c < 128:
-                return v
-    while i < len(data):
-        key = number()
-        if key & 7 == 2:
-            n = number()
-            yield key >> 3, data[i:i + n]
-            i += n
-        elif key & 7 == 0:
-            yield key >> 3, number()
-        else:
-            n = 8 if key & 7 == 1 else 4
-            yield key >> 3, data[i:i + n]
-            i += n
+    return [(number, value) for number, _, value in pb_walk(data)]
 
 
 def spans_of(trace):

@@ -11,7 +11,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(__file__))
-from trace_lib import Server, field, request, span  # noqa: E402
+from trace_lib import Server, request, span  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TID = bytes.fromhex("1163d809514711c4503f981a9634c021")

@@ -1,6 +1,5 @@
 """OTLP spans as protobuf, and a kofstore with all trace listeners: for tests of traces."""
 import json
-import os
 import signal
 import socket
 import struct
@@ -11,19 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-BIN = os.environ.get("KOFSTORE_BIN") or os.path.join(os.path.dirname(__file__), "../../build/release/kofstore")
-
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out += bytes([n & 127 | 128])
-        n >>= 7
-    return out + bytes([n])
-
-
-def field(number, content):
-    return varint(number << 3 | 2) + varint(len(content)) + content
+from ingest_lib import BIN, pb_bytes as field, varint  # noqa: F401
 
 
 def text(number, s):
