@@ -1,7 +1,8 @@
 /*
  * Merging parts of one day: L0 as flushed → L1 when there are enough of them → few parts, or one,
  * when the day is closed. Rows that were deleted or have expired by a rule are left behind. What is
- * merged is read and written block by block; publishing replaces the sources at once.
+ * merged is read and written block by block, run of rows by run of rows (storage/logs/log_part.h
+ * says what is not decoded for it); publishing replaces the sources at once.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ enum {
     SMALL_BYTES = 256 << 10, /* not worth sparing */
 };
 #define MERGED_BYTES_MAX (8ull << 30)
+#define NO_RANK          UINT32_MAX
 
 struct source {
     struct ksi_lpart_view view;
@@ -34,9 +36,6 @@ struct source {
     const int64_t *times;
     const struct ks_lblock_run *runs;
     size_t run, run_count;
-    const struct ks_slice *names;
-    struct ks_log_column *columns;
-    size_t column_count, column_cap;
     uint64_t first_row;
     bool done;
 };
@@ -47,8 +46,7 @@ struct merge {
     size_t count;
     uint8_t level;
     struct ks_lpart_writer *w;
-    struct ks_lpart_field *fields;
-    size_t field_cap;
+    uint32_t rank; /* of the stream begun in w; NO_RANK */
     int64_t now_ms;
     uint64_t rows_in, rows_out;
 };
@@ -58,33 +56,22 @@ struct merge {
 static ks_err load_block(struct merge *m, struct source *x)
 {
     struct ks_lpart *p = x->view.part->p;
+    ks_lpart_give_block(m->w, x->block);
+    x->block = NULL;
     if (x->next_block == ks_lpart_block_count(p)) {
         x->done = true;
         return KS_OK;
     }
     if (ks_engine_stopping(m->s->logs->e))
         return ks_fail(KS_ECANCELED, "the store is closing");
+    KS_TRY(ks_lpart_take_block(m->w, &x->block));
     x->first_row = ks_lpart_block(p, x->next_block)->first_row;
     x->rows = ks_lpart_block(p, x->next_block)->rows;
     KS_TRY(ks_lblock_open(x->block, p, x->next_block++));
     KS_TRY(ks_lblock_times(x->block, &x->times));
     x->run_count = ks_lblock_runs(x->block, &x->runs);
-    x->column_count = ks_lblock_names(x->block, &x->names);
-    KS_TRY(ks_array_reserve((void **)&x->columns, &x->column_cap, x->column_count,
-                            sizeof *x->columns));
-    for (size_t i = 0; i < x->column_count; i++)
-        KS_TRY(ks_lblock_column(x->block, x->names[i], NULL, &x->columns[i]));
     x->row = 0;
     x->run = 0;
-    return KS_OK;
-}
-
-static ks_err step(struct merge *m, struct source *x)
-{
-    if (++x->row == x->rows)
-        return load_block(m, x);
-    while (x->run + 1 < x->run_count && x->runs[x->run + 1].first_row <= x->row)
-        x->run++;
     return KS_OK;
 }
 
@@ -111,63 +98,79 @@ static struct source *lowest(struct merge *m, const struct source *but)
     return best;
 }
 
-static struct ks_slice value_at(const struct ks_log_column *c, uint32_t row)
+/* --- what is left behind --- */
+
+static bool is_deleted(const struct source *x, uint32_t row)
 {
-    switch (c->kind) {
-    case KS_COL_CONST:
-        return c->values[0];
-    case KS_COL_DICT:
-        return c->values[c->codes[row]];
-    case KS_COL_VALUES:
-        return c->values[row];
-    default:
-        return ks_slice(NULL, 0);
-    }
+    return x->view.tombs &&
+           roaring_bitmap_contains(x->view.tombs->rows, (uint32_t)(x->first_row + row));
 }
 
-static bool is_gone(struct merge *m, struct source *x, const struct ks_lpart_stream *s)
+/* Rows of the stream that are older have expired by a rule. */
+static int64_t kept_from_ns(const struct merge *m, const struct ks_lpart_stream *s)
 {
-    if (x->view.tombs &&
-        roaring_bitmap_contains(x->view.tombs->rows, (uint32_t)(x->first_row + x->row)))
-        return true;
-    if (!m->s->rules)
-        return false;
     struct ks_verdict v;
+    if (!m->s->rules)
+        return INT64_MIN;
     ks_rules_judge(m->s->rules, s->tenant, s->tags, &v);
     int64_t keep_ms = v.keep_ms == INT64_MAX ? m->s->opts.retention_ms : v.keep_ms;
-    return keep_ms < m->now_ms && x->times[x->row] < (m->now_ms - keep_ms) * KSI_NS_MS;
+    return keep_ms < m->now_ms ? (m->now_ms - keep_ms) * KSI_NS_MS : INT64_MIN;
 }
 
-static ks_err copy_row(struct merge *m, struct source *x)
+/* --- runs of rows --- */
+
+/* Where the rows of x end that come before those of the others: within its stream, at the first
+ * row that next's current one precedes. */
+static uint32_t run_end(const struct source *x, const struct source *next)
+{
+    uint32_t end = x->run + 1 < x->run_count ? x->runs[x->run + 1].first_row : x->rows;
+    if (!next || rank_of(next) != rank_of(x))
+        return end;
+    int64_t until = next->times[next->row];
+    uint32_t row = x->row + 1;
+    while (row < end && (x->times[row] < until || (x->times[row] == until && x < next)))
+        row++;
+    return row;
+}
+
+/* Rows [first, end) of x, which are of one stream, but for those that are gone. */
+static ks_err copy_rows(struct merge *m, struct source *x, uint32_t first, uint32_t end)
 {
     const struct ks_lpart_stream *s = ks_lpart_stream(x->view.part->p, x->runs[x->run].stream);
-    size_t n = 0;
-    m->rows_in++;
-    if (is_gone(m, x, s))
-        return KS_OK;
-    KS_TRY(
-        ks_array_reserve((void **)&m->fields, &m->field_cap, x->column_count, sizeof *m->fields));
-    for (size_t i = 0; i < x->column_count; i++) {
-        struct ks_slice v = value_at(&x->columns[i], x->row);
-        if (v.len)
-            m->fields[n++] = (struct ks_lpart_field){x->names[i], v};
+    int64_t from_ns = kept_from_ns(m, s);
+    m->rows_in += end - first;
+    while (first < end) {
+        while (first < end && (x->times[first] < from_ns || is_deleted(x, first)))
+            first++;
+        uint32_t to = first;
+        while (to < end && x->times[to] >= from_ns && !is_deleted(x, to))
+            to++;
+        if (to == first)
+            break;
+        if (m->rank != rank_of(x)) {
+            KS_TRY(ks_lpart_stream_begin(m->w, s->tenant, s->tags));
+            m->rank = rank_of(x);
+        }
+        KS_TRY(ks_lpart_add_run(m->w, x->block, first, to - first));
+        m->rows_out += to - first;
+        first = to;
     }
-    m->rows_out++;
-    return ks_lpart_add(m->w, s->tenant, s->tags, x->times[x->row], m->fields, n);
+    return KS_OK;
 }
 
 static ks_err merge_rows(struct merge *m)
 {
-    for (size_t i = 0; i < m->count; i++) {
-        KS_TRY(ks_lblock_new(&m->src[i].block));
+    m->rank = NO_RANK;
+    for (size_t i = 0; i < m->count; i++)
         KS_TRY(load_block(m, &m->src[i]));
-    }
     for (struct source *x; (x = lowest(m, NULL));) {
-        struct source *next = lowest(m, x);
-        do {
-            KS_TRY(copy_row(m, x));
-            KS_TRY(step(m, x));
-        } while (!x->done && (!next || before(x, next)));
+        uint32_t end = run_end(x, lowest(m, x));
+        KS_TRY(copy_rows(m, x, x->row, end));
+        x->row = end;
+        if (end == x->rows)
+            KS_TRY(load_block(m, x));
+        else if (x->run + 1 < x->run_count && x->runs[x->run + 1].first_row <= end)
+            x->run++;
     }
     return KS_OK;
 }
@@ -402,8 +405,12 @@ static ks_err write_merged(struct merge *m, struct ksi_lpart **ret)
     pthread_mutex_unlock(&s->commit_lock);
     KS_TRY(rank_streams(m));
     KS_TRY(ksi_log_part_path(s, mp.day, mp.id, true, path));
-    KS_TRY(ks_lpart_writer_new(vfs, path, true, &m->w));
+    KS_TRY(ks_lpart_writer_new(vfs, path, false, &m->w));
     ks_err err = merge_rows(m);
+    for (size_t i = 0; i < m->count; i++) {
+        ks_lpart_give_block(m->w, m->src[i].block);
+        m->src[i].block = NULL;
+    }
     if (err != KS_OK || !m->rows_out) {
         ks_lpart_writer_abort(m->w);
         return err;
@@ -428,12 +435,8 @@ static ks_err run(struct merge *m)
         err = publish(m, fresh);
     else
         mark_suspects(m, err);
-    for (size_t i = 0; i < m->count; i++) {
-        ks_lblock_free(m->src[i].block);
+    for (size_t i = 0; i < m->count; i++)
         ks_free(m->src[i].ranks);
-        ks_free(m->src[i].columns);
-    }
-    ks_free(m->fields);
     atomic_fetch_sub(&m->s->active_merges, 1);
     return err;
 }

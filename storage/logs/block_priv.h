@@ -33,6 +33,9 @@ enum {
     KSI_TEMPLATE_SLOTS = 100,
     KSI_SLOT_MARK = 0, /* byte that stands for a slot in a template's text */
     KSI_DICT_MAX = 1 << 16,
+    KSI_SMALL_DICT = 256, /* up to so many values a dictionary is always taken */
+    KSI_DICT_MIN_ROWS = 8,
+    KSI_TEMPLATE_MIN_ROWS = 16,
     KSI_PRESENT_ALL = 0,
     KSI_PRESENT_RUNS = 1,
     KSI_PRESENT_BITS = 2,
@@ -71,6 +74,7 @@ struct ksi_enc {
     uint32_t *codes, *table;
     size_t code_cap, table_cap;
     struct ksi_split *split;
+    struct ksi_enc_merge *merge; /* column_merge.c */
 };
 void ksi_enc_init(struct ksi_enc *e, struct ks_part_writer *w);
 void ksi_enc_done(struct ksi_enc *e);
@@ -81,6 +85,18 @@ void ksi_enc_end_block(struct ksi_enc *e);
 void ksi_enc_place(struct ksi_enc *e, struct ks_slice payload);
 /* Encodes a vector as a node, directory bytes to e->dir. depth 0: a column, 1: a slot. */
 void ksi_enc_values(struct ksi_enc *e, const struct ks_slice *v, size_t n, int depth);
+/* The parts of it that merging shares. A constant; a dictionary in the making: its values are in
+ * the scratch buffer, codes of rows in e->codes. */
+struct ksi_enc_dict {
+    struct ks_slice *values;
+    size_t count, limit, cap;
+};
+void ksi_enc_const(struct ksi_enc *e, struct ks_slice v, int depth);
+bool ksi_enc_dict_begin(struct ksi_enc *e, size_t n, struct ksi_enc_dict *d);
+/* The code of a value, new ones are added; false: there are too many for a dictionary to pay. */
+bool ksi_enc_dict_code(struct ksi_enc *e, struct ksi_enc_dict *d, struct ks_slice v, uint32_t *ret);
+/* Writes the node: values in order of text, codes one or two bytes each. */
+void ksi_enc_dict_put(struct ksi_enc *e, const struct ksi_enc_dict *d, size_t n);
 /* Numbers as a node's tail: range, planes, location. */
 void ksi_enc_numbers(struct ksi_enc *e, const int64_t *v, size_t n);
 void ksi_enc_tokens(struct ksi_enc *e, struct ks_slice text);
@@ -88,6 +104,7 @@ void ksi_enc_tokens(struct ksi_enc *e, struct ks_slice text);
 /* storage/logs/template.c: true when the vector was written as a template node. */
 bool ksi_enc_templates(struct ksi_enc *e, const struct ks_slice *v, size_t n);
 void ksi_split_free(struct ksi_split *s);
+void ksi_enc_merge_free(struct ksi_enc_merge *m);
 
 /* --- reading --- */
 

@@ -15,7 +15,7 @@ static ks_err malformed(const struct ks_lblock *b, const char *what)
                    what);
 }
 
-static void release(struct ks_lblock *b)
+void ks_lblock_close(struct ks_lblock *b)
 {
     for (uint32_t i = 0; b->dir && i < b->pages.count; i++)
         if (b->pages.pins[i].pin)
@@ -45,7 +45,7 @@ void ks_lblock_free(struct ks_lblock *b)
 {
     if (!b)
         return;
-    release(b);
+    ks_lblock_close(b);
     ks_arena_done(&b->arena);
     ks_free(b);
 }
@@ -70,7 +70,7 @@ static ks_err load_presence(struct ks_lblock *b, struct ksi_column *c)
 
 ks_err ks_lblock_open(struct ks_lblock *b, struct ks_lpart *p, size_t i)
 {
-    release(b);
+    ks_lblock_close(b);
     KS_ASSERT(i < p->block_count);
     b->part = p;
     b->index = i;

@@ -12,12 +12,10 @@
 enum {
     OWN_PAGE_BYTES = 16 << 10,
     GROUP_BYTES = 256 << 10,
-    SMALL_DICT = 256,
     DICT_SAMPLE = 1024,
     SORTED_DICT = 4096,
     BUF_MAX = 64 << 20,
     NO_PAGE = UINT32_MAX,
-    TEMPLATE_MIN_ROWS = 16,
 };
 
 void ksi_enc_init(struct ksi_enc *e, struct ks_part_writer *w)
@@ -39,6 +37,7 @@ void ksi_enc_done(struct ksi_enc *e)
     ks_buf_done(&e->blooms);
     ks_hash_set_done(&e->tokens);
     ksi_split_free(e->split);
+    ksi_enc_merge_free(e->merge);
     ks_free(e->pages);
     ks_free(e->numbers);
     ks_free(e->codes);
@@ -229,8 +228,8 @@ static bool encode_typed(struct ksi_enc *e, const struct ks_slice *v, size_t n, 
         ksi_enc_place(e, ks_buf_view(&e->payload));
     else
         ksi_enc_numbers(e, e->numbers, n);
-    if (t.kind == KS_TYPED_INT || t.kind == KS_TYPED_PADDED) {
-        e->numbers_left_out = true;
+    if (!hex && t.kind != KS_TYPED_TIME) {
+        e->numbers_left_out = true; /* so are those of decimals and addresses: numbers, all */
         return true;
     }
     for (size_t i = 0; (hex || depth) && i < n; i++)
@@ -240,47 +239,57 @@ static bool encode_typed(struct ksi_enc *e, const struct ks_slice *v, size_t n, 
 
 /* --- dictionary --- */
 
-struct dict {
-    struct ks_slice *values; /* in the scratch buffer */
-    size_t count, limit;
-};
-
 static int by_value(const void *a, const void *b, void *values)
 {
     const struct ks_slice *v = values;
     return ks_slice_cmp(v[*(const uint32_t *)a], v[*(const uint32_t *)b]);
 }
 
-/* Numbers the distinct values in e->codes; false when there are too many to pay. */
-static bool collect(struct ksi_enc *e, const struct ks_slice *v, size_t n, struct dict *d)
+bool ksi_enc_dict_begin(struct ksi_enc *e, size_t n, struct ksi_enc_dict *d)
 {
-    size_t cap = 256;
-    d->limit = n / 4 < SMALL_DICT ? n / 4 : n / 8 < SMALL_DICT ? SMALL_DICT : n / 8;
+    *d = (struct ksi_enc_dict){.cap = 256};
+    d->limit = n / 4 < KSI_SMALL_DICT ? n / 4 : n / 8 < KSI_SMALL_DICT ? KSI_SMALL_DICT : n / 8;
     d->limit = d->limit < KSI_DICT_MAX ? d->limit : KSI_DICT_MAX;
-    while (cap < d->limit * 2)
-        cap *= 2;
-    check(e, ks_array_reserve((void **)&e->table, &e->table_cap, cap, sizeof *e->table));
+    while (d->cap < d->limit * 2)
+        d->cap *= 2;
+    check(e, ks_array_reserve((void **)&e->table, &e->table_cap, d->cap, sizeof *e->table));
     check(e, ks_array_reserve((void **)&e->codes, &e->code_cap, n, sizeof *e->codes));
     ks_buf_reset(&e->scratch);
     if (e->err != KS_OK || !ks_buf_reserve(&e->scratch, (d->limit + 1) * sizeof *d->values))
         return false;
     d->values = (struct ks_slice *)(void *)e->scratch.ptr;
-    memset(e->table, 0, cap * sizeof *e->table);
+    memset(e->table, 0, d->cap * sizeof *e->table);
+    return true;
+}
+
+bool ksi_enc_dict_code(struct ksi_enc *e, struct ksi_enc_dict *d, struct ks_slice v, uint32_t *ret)
+{
+    size_t at = ks_hash64(v.ptr, v.len) & (d->cap - 1);
+    while (e->table[at] && !ks_slice_eq(d->values[e->table[at] - 1], v))
+        at = (at + 1) & (d->cap - 1);
+    if (!e->table[at]) {
+        if (d->count == d->limit)
+            return false;
+        d->values[d->count] = v;
+        e->table[at] = (uint32_t)++d->count;
+    }
+    *ret = e->table[at] - 1;
+    return true;
+}
+
+/* Numbers the distinct values in e->codes; false when there are too many to pay. */
+static bool collect(struct ksi_enc *e, const struct ks_slice *v, size_t n, struct ksi_enc_dict *d)
+{
+    if (!ksi_enc_dict_begin(e, n, d))
+        return false;
     for (size_t i = 0; i < n; i++) {
         if (i && ks_slice_eq(v[i], v[i - 1])) {
             e->codes[i] = e->codes[i - 1];
             continue;
         }
-        size_t at = ks_hash64(v[i].ptr, v[i].len) & (cap - 1);
-        while (e->table[at] && !ks_slice_eq(d->values[e->table[at] - 1], v[i]))
-            at = (at + 1) & (cap - 1);
-        if (!e->table[at]) {
-            if (d->count == d->limit || (i < DICT_SAMPLE && d->count > DICT_SAMPLE / 2))
-                return false;
-            d->values[d->count] = v[i];
-            e->table[at] = (uint32_t)++d->count;
-        }
-        e->codes[i] = e->table[at] - 1;
+        if (!ksi_enc_dict_code(e, d, v[i], &e->codes[i]) ||
+            (i < DICT_SAMPLE && d->count > DICT_SAMPLE / 2))
+            return false;
     }
     return true;
 }
@@ -301,8 +310,7 @@ static void put_lengths(struct ks_buf *out, const struct ks_slice *v, size_t n, 
     *ret_width = width;
 }
 
-/* Values in order of text, codes one or two bytes each. */
-static void put_dict(struct ksi_enc *e, const struct dict *d, size_t n)
+void ksi_enc_dict_put(struct ksi_enc *e, const struct ksi_enc_dict *d, size_t n)
 {
     uint8_t width = 1;
     uint32_t *order = e->table; /* at least twice as large as the dictionary */
@@ -347,16 +355,16 @@ static void put_dict(struct ksi_enc *e, const struct dict *d, size_t n)
 
 static bool encode_dict(struct ksi_enc *e, const struct ks_slice *v, size_t n, int depth)
 {
-    struct dict d = {0};
-    if (n < 8 || !collect(e, v, n, &d))
+    struct ksi_enc_dict d;
+    if (n < KSI_DICT_MIN_ROWS || !collect(e, v, n, &d))
         return false;
     /* Many distinct numbers are smaller and quicker as numbers. (The dictionary is in the scratch
      * buffer, which typed values do not use.) */
-    if (d.count > SMALL_DICT && encode_typed(e, v, n, depth))
+    if (d.count > KSI_SMALL_DICT && encode_typed(e, v, n, depth))
         return true;
     for (size_t i = 0; depth && i < d.count; i++)
         ksi_enc_tokens(e, d.values[i]);
-    put_dict(e, &d, n);
+    ksi_enc_dict_put(e, &d, n);
     return true;
 }
 
@@ -385,20 +393,25 @@ static bool all_equal(const struct ks_slice *v, size_t n)
     return true;
 }
 
+void ksi_enc_const(struct ksi_enc *e, struct ks_slice v, int depth)
+{
+    ks_buf_byte(&e->dir, KSI_NODE_CONST);
+    ks_buf_lp(&e->dir, v);
+    if (depth)
+        ksi_enc_tokens(e, v);
+}
+
 void ksi_enc_values(struct ksi_enc *e, const struct ks_slice *v, size_t n, int depth)
 {
     if (e->err != KS_OK)
         return;
     if (all_equal(v, n)) {
-        ks_buf_byte(&e->dir, KSI_NODE_CONST);
-        ks_buf_lp(&e->dir, v[0]);
-        if (depth)
-            ksi_enc_tokens(e, v[0]);
+        ksi_enc_const(e, v[0], depth);
         return;
     }
     if (encode_dict(e, v, n, depth) || encode_typed(e, v, n, depth))
         return;
-    if (depth == 0 && n >= TEMPLATE_MIN_ROWS && ksi_enc_templates(e, v, n))
+    if (depth == 0 && n >= KSI_TEMPLATE_MIN_ROWS && ksi_enc_templates(e, v, n))
         return;
     encode_raw(e, v, n);
 }

@@ -44,6 +44,18 @@ KS_NODISCARD ks_err ks_lpart_stream_begin(struct ks_lpart_writer *w, struct ks_t
                                           struct ks_slice tags);
 KS_NODISCARD ks_err ks_lpart_add_cells(struct ks_lpart_writer *w, int64_t time_ns,
                                        const struct ks_lpart_cell *cells, size_t count);
+struct ks_lblock;
+/*
+ * Adds rows [first, first + count) of a block of another part to the open stream, without making
+ * their texts where that can be avoided (column_merge.h). The rows of one block are added in order.
+ * The block stays open, and is read from, until it was given back.
+ */
+KS_NODISCARD ks_err ks_lpart_add_run(struct ks_lpart_writer *w, struct ks_lblock *b, uint32_t first,
+                                     uint32_t count);
+/* A block to open, one that was given back before or a new one; and back again, once no more rows
+ * of it will be added: the writer frees or reuses it when it is done with it. */
+KS_NODISCARD ks_err ks_lpart_take_block(struct ks_lpart_writer *w, struct ks_lblock **ret);
+void ks_lpart_give_block(struct ks_lpart_writer *w, struct ks_lblock *b);
 /* Publishes the part; the writer is gone in any case. KS_EINVAL: no row was added (and there is no
  * part). */
 KS_NODISCARD ks_err ks_lpart_writer_finish(struct ks_lpart_writer *w, uint64_t *ret_bytes);
@@ -84,6 +96,8 @@ size_t ks_lpart_memory(const struct ks_lpart *p);
 struct ks_lblock;
 KS_NODISCARD ks_err ks_lblock_new(struct ks_lblock **ret);
 void ks_lblock_free(struct ks_lblock *b);
+/* Lets go of what it read; it may be opened again. */
+void ks_lblock_close(struct ks_lblock *b);
 KS_NODISCARD ks_err ks_lblock_open(struct ks_lblock *b, struct ks_lpart *p, size_t i);
 KS_NODISCARD ks_err ks_lblock_times(struct ks_lblock *b, const int64_t **ret_ns);
 /* Runs of rows of one stream: stream of the part, first row; the last run ends with the block. */

@@ -4,62 +4,13 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "storage/logs/block_priv.h"
+#include "storage/logs/log_part_write_priv.h"
 
 enum {
-    BLOCK_TEXT_MAX = 3 << 20,
-    BLOCK_COLUMNS_MAX = 1000,
     STREAM_CUT_TEXT = 1 << 20, /* at a new stream a block may end early */
     META_PAGE_BYTES = 256 << 10,
     META_MAX = 1 << 30,
     ARENA_MAX = 1 << 30,
-};
-
-struct column {
-    struct ks_slice name; /* the writer's copy */
-    uint32_t number;      /* of the name in the part */
-    uint32_t *rows;
-    struct ks_slice *values;
-    size_t count, row_cap, value_cap;
-};
-
-struct run {
-    uint32_t stream, rows;
-};
-
-struct ks_lpart_writer {
-    struct ks_part_writer *w;
-    struct ksi_enc enc;
-    bool copy;
-    ks_err err;
-    struct ks_arena text;  /* of the open block, with copy */
-    struct ks_arena names; /* names of columns */
-    /* names of the part */
-    struct ks_slice *name;
-    size_t name_count, name_cap;
-    uint32_t *name_table; /* number + 1 by hash */
-    size_t name_table_cap;
-    /* the open block */
-    struct column *columns; /* by name number; count 0: not in this block */
-    size_t column_cap;
-    uint32_t *used; /* name numbers in this block */
-    size_t used_count, used_cap;
-    uint32_t *guess;
-    size_t guess_cap;
-    int64_t *times;
-    size_t time_cap;
-    uint32_t rows;
-    struct run *runs;
-    size_t run_count, run_cap;
-    uint64_t text_bytes;
-    /* of the part */
-    struct ks_buf streams, index, tags; /* tags: of the current stream */
-    struct ks_tenant tenant;
-    uint32_t stream_count;
-    uint64_t stream_rows, total_rows, total_text;
-    uint32_t prev_stream; /* of the index */
-    uint32_t block_count;
-    int64_t min_ns, max_ns;
 };
 
 ks_err ks_lpart_writer_new(struct ks_vfs *vfs, const char *path, bool copy,
@@ -88,6 +39,7 @@ ks_err ks_lpart_writer_new(struct ks_vfs *vfs, const char *path, bool copy,
 
 static void writer_free(struct ks_lpart_writer *w)
 {
+    ksi_block_merge_free(w->merge);
     ksi_enc_done(&w->enc);
     for (size_t i = 0; i < w->column_cap; i++) {
         ks_free(w->columns[i].rows);
@@ -136,7 +88,7 @@ static ks_err grow_names(struct ks_lpart_writer *w)
     return KS_OK;
 }
 
-static ks_err number_name(struct ks_lpart_writer *w, struct ks_slice name, uint32_t *ret)
+ks_err ksi_writer_name(struct ks_lpart_writer *w, struct ks_slice name, uint32_t *ret)
 {
     if (w->name_count * 2 >= w->name_table_cap)
         KS_TRY(grow_names(w));
@@ -165,7 +117,7 @@ static ks_err number_name(struct ks_lpart_writer *w, struct ks_slice name, uint3
 
 /* --- encoding a block --- */
 
-static void put_presence(struct ks_lpart_writer *w, const struct column *c)
+static void put_presence(struct ks_lpart_writer *w, const struct ksi_wcolumn *c)
 {
     struct ksi_enc *e = &w->enc;
     if (c->count == w->rows) {
@@ -203,16 +155,24 @@ static void put_presence(struct ks_lpart_writer *w, const struct column *c)
     ksi_enc_place(e, ks_buf_view(runs));
 }
 
-static void put_column(struct ks_lpart_writer *w, const struct column *c)
+static void put_column(struct ks_lpart_writer *w, struct ksi_wcolumn *c)
 {
     struct ksi_enc *e = &w->enc;
+    bool merged = ksi_block_merge_open(w);
+    if (merged && e->err == KS_OK)
+        e->err = ksi_block_merge_rows(w, c);
+    if (e->err != KS_OK)
+        return;
     ks_buf_varint(&e->dir, c->number);
     ks_buf_varint(&e->dir, c->count);
     put_presence(w, c);
     ks_hash_set_reset(&e->tokens);
     e->gather = true;
     e->numbers_left_out = false;
-    ksi_enc_values(e, c->values, c->count, 0);
+    if (merged)
+        ksi_block_merge_values(w);
+    else
+        ksi_enc_values(e, c->values, c->count, 0);
     size_t at = e->blooms.len;
     ks_bloom_build(&e->tokens, &e->blooms);
     ks_buf_varint(&e->dir, e->blooms.len - at);
@@ -290,7 +250,7 @@ static void put_ref(struct ks_buf *b, struct ks_page_ref ref)
     ks_buf_varint(b, ref.raw_bytes);
 }
 
-static ks_err write_block(struct ks_lpart_writer *w)
+ks_err ksi_writer_block(struct ks_lpart_writer *w)
 {
     struct ks_page_ref dir, bloom;
     if (!w->rows)
@@ -300,6 +260,8 @@ static ks_err write_block(struct ks_lpart_writer *w)
         min = w->times[i] < min ? w->times[i] : min;
         max = w->times[i] > max ? w->times[i] : max;
     }
+    if (ksi_block_merge_open(w))
+        KS_TRY(ksi_block_merge_count(w));
     put_body(w);
     KS_TRY(w->enc.err);
     KS_TRY(put_dir(w, &dir, &bloom));
@@ -324,6 +286,8 @@ static ks_err write_block(struct ks_lpart_writer *w)
     w->rows = 0;
     w->text_bytes = 0;
     ks_arena_reset(&w->text);
+    if (w->merge)
+        ksi_block_merge_close(w);
     return ks_buf_status(&w->index);
 }
 
@@ -343,7 +307,7 @@ static void close_stream(struct ks_lpart_writer *w)
 static ks_err open_stream(struct ks_lpart_writer *w, struct ks_tenant tenant, struct ks_slice tags)
 {
     if (w->text_bytes > STREAM_CUT_TEXT)
-        KS_TRY(write_block(w));
+        KS_TRY(ksi_writer_block(w));
     close_stream(w);
     w->tenant = tenant;
     ks_buf_reset(&w->tags);
@@ -354,7 +318,7 @@ static ks_err open_stream(struct ks_lpart_writer *w, struct ks_tenant tenant, st
 
 static ks_err add_cell(struct ks_lpart_writer *w, uint32_t name, struct ks_slice value)
 {
-    struct column *c = &w->columns[name];
+    struct ksi_wcolumn *c = &w->columns[name];
     if (!c->count) {
         KS_TRY(
             ks_array_reserve((void **)&w->used, &w->used_cap, w->used_count + 1, sizeof *w->used));
@@ -375,17 +339,25 @@ static ks_err add_cell(struct ks_lpart_writer *w, uint32_t name, struct ks_slice
     return KS_OK;
 }
 
-/* Room for one more row of the open stream, in a new block when this one is full. */
-static ks_err begin_row(struct ks_lpart_writer *w)
+ks_err ksi_writer_run(struct ks_lpart_writer *w, uint32_t rows)
 {
-    if (w->rows == KSI_BLOCK_ROWS || w->text_bytes > BLOCK_TEXT_MAX ||
-        w->used_count > BLOCK_COLUMNS_MAX)
-        KS_TRY(write_block(w));
     uint32_t stream = w->stream_count - 1;
     if (!w->run_count || w->runs[w->run_count - 1].stream != stream) {
         KS_TRY(ks_array_reserve((void **)&w->runs, &w->run_cap, w->run_count + 1, sizeof *w->runs));
-        w->runs[w->run_count++] = (struct run){stream, 0};
+        w->runs[w->run_count++] = (struct ksi_wrun){stream, 0};
     }
+    w->runs[w->run_count - 1].rows += rows;
+    w->stream_rows += rows;
+    return KS_OK;
+}
+
+/* Room for one more row of the open stream, in a new block when this one is full. */
+static ks_err begin_row(struct ks_lpart_writer *w)
+{
+    if (w->rows == KSI_BLOCK_ROWS || w->text_bytes > KSI_BLOCK_TEXT_MAX ||
+        w->used_count > KSI_BLOCK_COLUMNS_MAX || ksi_block_merge_open(w))
+        KS_TRY(ksi_writer_block(w));
+    KS_TRY(ksi_writer_run(w, 1));
     if (w->rows == w->time_cap)
         KS_TRY(ks_array_reserve((void **)&w->times, &w->time_cap, w->rows + 1u, sizeof *w->times));
     return KS_OK;
@@ -394,8 +366,6 @@ static ks_err begin_row(struct ks_lpart_writer *w)
 static void end_row(struct ks_lpart_writer *w, int64_t time_ns)
 {
     w->times[w->rows++] = time_ns;
-    w->runs[w->run_count - 1].rows++;
-    w->stream_rows++;
 }
 
 static ks_err add_cells(struct ks_lpart_writer *w, int64_t time_ns,
@@ -420,7 +390,7 @@ static ks_err add_fields(struct ks_lpart_writer *w, const struct ks_lpart_field 
     for (size_t i = 0; i < count; i++) {
         uint32_t g = w->guess[i];
         if (g >= w->name_count || !ks_slice_eq(w->name[g], fields[i].name)) {
-            KS_TRY(number_name(w, fields[i].name, &g));
+            KS_TRY(ksi_writer_name(w, fields[i].name, &g));
             w->guess[i] = g;
         }
         KS_TRY(add_cell(w, g, fields[i].value));
@@ -453,7 +423,7 @@ ks_err ks_lpart_add(struct ks_lpart_writer *w, struct ks_tenant tenant, struct k
 ks_err ks_lpart_name(struct ks_lpart_writer *w, struct ks_slice name, uint32_t *ret)
 {
     if (w->err == KS_OK)
-        w->err = number_name(w, name, ret);
+        w->err = ksi_writer_name(w, name, ret);
     return w->err;
 }
 
@@ -498,7 +468,7 @@ static ks_err put_tail(struct ks_lpart_writer *w)
 {
     struct ks_buf *b = &w->enc.payload;
     KS_TRY(w->err);
-    KS_TRY(write_block(w));
+    KS_TRY(ksi_writer_block(w));
     close_stream(w);
     if (!w->total_rows)
         return ks_fail(KS_EINVAL, "a log part without rows");

@@ -10,35 +10,10 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "storage/logs/block_priv.h"
+#include "storage/logs/template_priv.h"
 #include "storage/logs/token.h"
 
-enum { SAMPLE_ROWS = 512, RARE = 3, ESCAPED = UINT32_MAX, TEXT_MAX = 64 << 20, UUID_LEN = 36 };
-
-struct shape {
-    size_t at; /* in texts */
-    uint32_t len, slots, rows, id;
-    uint64_t hash;
-};
-
-struct ksi_split {
-    struct ks_buf text;  /* of the row being split */
-    struct ks_buf texts; /* of all shapes */
-    struct shape *shapes;
-    size_t shape_count, shape_cap;
-    uint32_t *table; /* shape + 1 by hash */
-    size_t table_cap;
-    uint32_t *shape_of; /* per row; ESCAPED */
-    size_t row_cap;
-    size_t *first_slot; /* per row */
-    size_t first_cap;
-    struct ks_slice *slots;
-    size_t slot_count, slot_cap;
-    uint32_t *grouped; /* rows by template */
-    size_t grouped_cap;
-    struct ks_slice *vector;
-    size_t vector_cap;
-};
+enum { SAMPLE_ROWS = 512, RARE = 3, TEXT_MAX = 64 << 20, UUID_LEN = 36 };
 
 void ksi_split_free(struct ksi_split *s)
 {
@@ -87,8 +62,7 @@ static size_t extend(struct ks_slice v, size_t i, size_t j)
     return j;
 }
 
-/* Static text to s->text, variables to s->slots; false: keep the text whole. */
-static bool split_one(struct ksi_split *s, struct ks_slice v, uint32_t *ret_slots, ks_err *err)
+bool ksi_split_one(struct ksi_split *s, struct ks_slice v, uint32_t *ret_slots, ks_err *err)
 {
     size_t i = 0, first = s->slot_count;
     ks_buf_reset(&s->text);
@@ -154,8 +128,7 @@ static ks_err grow_table(struct ksi_split *s)
     return KS_OK;
 }
 
-/* The number of the shape in s->text; new ones are added. */
-static ks_err shape_number(struct ksi_split *s, uint32_t slots, uint32_t *ret)
+ks_err ksi_split_shape(struct ksi_split *s, uint32_t slots, uint32_t *ret)
 {
     struct ks_slice text = ks_buf_view(&s->text);
     uint64_t hash = ks_hash64(text.ptr, text.len);
@@ -163,7 +136,7 @@ static ks_err shape_number(struct ksi_split *s, uint32_t slots, uint32_t *ret)
         KS_TRY(grow_table(s));
     size_t at = hash & (s->table_cap - 1);
     for (; s->table[at]; at = (at + 1) & (s->table_cap - 1)) {
-        struct shape *x = &s->shapes[s->table[at] - 1];
+        struct ksi_shape *x = &s->shapes[s->table[at] - 1];
         if (x->hash == hash && ks_slice_eq(ks_slice(s->texts.ptr + x->at, x->len), text)) {
             x->rows++;
             *ret = s->table[at] - 1;
@@ -172,7 +145,7 @@ static ks_err shape_number(struct ksi_split *s, uint32_t slots, uint32_t *ret)
     }
     KS_TRY(ks_array_reserve((void **)&s->shapes, &s->shape_cap, s->shape_count + 1,
                             sizeof *s->shapes));
-    s->shapes[s->shape_count] = (struct shape){
+    s->shapes[s->shape_count] = (struct ksi_shape){
         .at = s->texts.len, .len = (uint32_t)text.len, .slots = slots, .rows = 1, .hash = hash};
     ks_buf_slice(&s->texts, text);
     s->table[at] = (uint32_t)++s->shape_count;
@@ -180,17 +153,23 @@ static ks_err shape_number(struct ksi_split *s, uint32_t slots, uint32_t *ret)
     return ks_buf_status(&s->texts);
 }
 
+ks_err ksi_split_row(struct ksi_split *s, size_t i, struct ks_slice v)
+{
+    uint32_t slots;
+    ks_err err = KS_OK;
+    s->first_slot[i] = s->slot_count;
+    s->shape_of[i] = KSI_ESCAPED;
+    if (ksi_split_one(s, v, &slots, &err))
+        return ksi_split_shape(s, slots, &s->shape_of[i]);
+    s->slot_count = s->first_slot[i];
+    return err;
+}
+
 /* Splits all rows; false when templates do not pay. */
 static bool split_all(struct ksi_split *s, const struct ks_slice *v, size_t n, ks_err *err)
 {
     for (size_t i = 0; i < n; i++) {
-        uint32_t slots;
-        s->first_slot[i] = s->slot_count;
-        s->shape_of[i] = ESCAPED;
-        if (split_one(s, v[i], &slots, err))
-            *err = shape_number(s, slots, &s->shape_of[i]);
-        else
-            s->slot_count = s->first_slot[i];
+        *err = ksi_split_row(s, i, v[i]);
         if (*err != KS_OK)
             return false;
         if (i == SAMPLE_ROWS && s->shape_count > SAMPLE_ROWS / 2)
@@ -199,23 +178,17 @@ static bool split_all(struct ksi_split *s, const struct ks_slice *v, size_t n, k
     return s->shape_count <= n / 3 + 4;
 }
 
-/* Numbers the shapes that stay, in order of appearance, from 1; returns how many. */
-static uint32_t number_shapes(struct ksi_split *s, size_t n, size_t *ret_escaped)
+uint32_t ksi_split_number(struct ksi_split *s, size_t n, size_t *ret_escaped)
 {
     uint32_t count = 0;
     size_t kept = 0;
     for (size_t i = 0; i < s->shape_count; i++) {
-        struct shape *x = &s->shapes[i];
+        struct ksi_shape *x = &s->shapes[i];
         x->id = x->rows >= RARE && count < KSI_TEMPLATES ? ++count : 0;
         kept += x->id ? x->rows : 0;
     }
     *ret_escaped = n - kept;
     return count;
-}
-
-static uint32_t id_of(const struct ksi_split *s, size_t row)
-{
-    return s->shape_of[row] == ESCAPED ? 0 : s->shapes[s->shape_of[row]].id;
 }
 
 /* --- writing --- */
@@ -235,7 +208,7 @@ static void put_texts_and_ids(struct ksi_enc *e, struct ksi_split *s, size_t n, 
     if (ks_buf_reserve(out, n * width)) {
         uint8_t *p = (uint8_t *)out->ptr + out->len;
         for (size_t i = 0; i < n; i++) {
-            uint32_t id = id_of(s, i);
+            uint32_t id = ksi_split_id(s, i);
             if (width == 1)
                 p[i] = (uint8_t)id;
             else
@@ -253,11 +226,11 @@ static void group_rows(struct ksi_split *s, size_t n, uint32_t count, uint32_t *
 {
     memset(starts, 0, (count + 2) * sizeof *starts);
     for (size_t i = 0; i < n; i++)
-        starts[id_of(s, i) + 1]++;
+        starts[ksi_split_id(s, i) + 1]++;
     for (uint32_t t = 0; t <= count; t++)
         starts[t + 1] += starts[t];
     for (size_t i = 0; i < n; i++)
-        s->grouped[starts[id_of(s, i)]++] = (uint32_t)i;
+        s->grouped[starts[ksi_split_id(s, i)]++] = (uint32_t)i;
     for (uint32_t t = count + 1; t > 0; t--)
         starts[t] = starts[t - 1];
     starts[0] = 0;
@@ -280,7 +253,7 @@ static void put_slots(struct ksi_enc *e, struct ksi_split *s, const struct ks_sl
     }
 }
 
-static ks_err reserve(struct ksi_enc *e, size_t n)
+ks_err ksi_split_begin(struct ksi_enc *e, size_t n)
 {
     if (!e->split) {
         if (!(e->split = ks_zalloc(sizeof *e->split)))
@@ -300,23 +273,9 @@ static ks_err reserve(struct ksi_enc *e, size_t n)
     return KS_OK;
 }
 
-bool ksi_enc_templates(struct ksi_enc *e, const struct ks_slice *v, size_t n)
+void ksi_split_put_head(struct ksi_enc *e, size_t n, uint32_t count, uint32_t *starts)
 {
-    ks_err err = reserve(e, n);
     struct ksi_split *s = e->split;
-    size_t escaped;
-    if (err != KS_OK || !split_all(s, v, n, &err)) {
-        e->err = e->err == KS_OK ? err : e->err;
-        return false;
-    }
-    uint32_t count = number_shapes(s, n, &escaped);
-    if (!count || escaped > n / 2)
-        return false;
-    uint32_t *starts = ks_alloc_array(count + 2, sizeof *starts);
-    if (!starts) {
-        e->err = KS_ENOMEM;
-        return false;
-    }
     group_rows(s, n, count, starts);
     ks_buf_byte(&e->dir, KSI_NODE_TEMPLATE);
     ks_buf_varint(&e->dir, count);
@@ -326,6 +285,26 @@ bool ksi_enc_templates(struct ksi_enc *e, const struct ks_slice *v, size_t n)
         ks_buf_varint(&e->dir, s->shapes[s->shape_of[s->grouped[starts[t]]]].slots);
     }
     put_texts_and_ids(e, s, n, count);
+}
+
+bool ksi_enc_templates(struct ksi_enc *e, const struct ks_slice *v, size_t n)
+{
+    ks_err err = ksi_split_begin(e, n);
+    struct ksi_split *s = e->split;
+    size_t escaped;
+    if (err != KS_OK || !split_all(s, v, n, &err)) {
+        e->err = e->err == KS_OK ? err : e->err;
+        return false;
+    }
+    uint32_t count = ksi_split_number(s, n, &escaped);
+    if (!count || escaped > n / 2)
+        return false;
+    uint32_t *starts = ks_alloc_array(count + 2, sizeof *starts);
+    if (!starts) {
+        e->err = KS_ENOMEM;
+        return false;
+    }
+    ksi_split_put_head(e, n, count, starts);
     put_slots(e, s, v, count, starts);
     ks_free(starts);
     return true;

@@ -1,5 +1,6 @@
 /*
- * Log parts against a plain model: what was added comes back byte for byte, whole or for some rows;
+ * Log parts against a plain model: what was added comes back byte for byte, whole or for some rows,
+ * also after merging with other parts and leaving rows out, again and again;
  * filters give what matching every text gives; damage is always found.
  */
 #include <setjmp.h>
@@ -86,7 +87,9 @@ static void column_name(size_t c, char out[24])
     snprintf(out, 24, "c%03zu", c);
 }
 
-static ks_err write_model(struct ks_vfs *vfs, const struct model *m, const char *path, bool copy)
+/* The rows of `of`, or all of them when part_of is NULL. */
+static ks_err write_rows(struct ks_vfs *vfs, const struct model *m, const uint8_t *part_of,
+                         uint8_t of, const char *path, bool copy)
 {
     struct ks_lpart_writer *w;
     struct ks_lpart_field *f = calloc(m->columns, sizeof *f);
@@ -98,6 +101,8 @@ static ks_err write_model(struct ks_vfs *vfs, const struct model *m, const char 
         column_name(c, names[c]);
     for (size_t i = 0; i < m->rows && err == KS_OK; i++) {
         size_t n = 0;
+        if (part_of && part_of[i] != of)
+            continue;
         for (size_t c = 0; c < m->columns; c++)
             if (m->cells[i * m->columns + c].len)
                 f[n++] = (struct ks_lpart_field){
@@ -119,6 +124,11 @@ static ks_err write_model(struct ks_vfs *vfs, const struct model *m, const char 
     free(f);
     free(names);
     return err;
+}
+
+static ks_err write_model(struct ks_vfs *vfs, const struct model *m, const char *path, bool copy)
+{
+    return write_rows(vfs, m, NULL, 0, path, copy);
 }
 
 static struct ks_slice value_at(const struct ks_log_column *c, size_t row)
@@ -403,6 +413,203 @@ static void every_failing_allocation_is_clean(void **state)
     ks_simdisk_free(d);
 }
 
+/* --- merging --- */
+
+enum { PARTS = 4 };
+
+/* Where a part is being read. */
+struct reading {
+    struct ks_lpart *p;
+    struct ks_lblock *b;
+    size_t next_block;
+    uint32_t row, rows;
+};
+
+static ks_err next_block(struct ks_lpart_writer *w, struct reading *x)
+{
+    ks_lpart_give_block(w, x->b);
+    x->b = NULL;
+    x->row = x->rows = 0;
+    if (x->next_block == ks_lpart_block_count(x->p))
+        return KS_OK;
+    KS_TRY(ks_lpart_take_block(w, &x->b));
+    x->rows = ks_lpart_block(x->p, x->next_block)->rows;
+    return ks_lblock_open(x->b, x->p, x->next_block++);
+}
+
+/* All rows of the model but those that are gone, each from the part it is in. */
+static ks_err merge_rows(struct ks_lpart_writer *w, const struct model *m, const uint8_t *part_of,
+                         const bool *gone, struct reading *from)
+{
+    struct ks_buf tags;
+    ks_err err = KS_OK;
+    uint32_t stream = UINT32_MAX, begun = UINT32_MAX;
+    ks_buf_init(&tags, 1000);
+    for (size_t i = 0; i < PARTS && err == KS_OK; i++)
+        err = next_block(w, &from[i]);
+    for (size_t i = 0; i < m->rows && err == KS_OK;) {
+        struct reading *x = &from[part_of[i]];
+        size_t k = i + 1;
+        while (k < m->rows && part_of[k] == part_of[i] && gone[k] == gone[i] &&
+               m->stream_of[k] == m->stream_of[i] && x->row + (k - i) < x->rows)
+            k++;
+        if (!gone[i] && m->stream_of[i] != stream) {
+            stream_tags(stream = m->stream_of[i], &tags);
+            err = ks_buf_status(&tags);
+        }
+        if (!gone[i] && err == KS_OK && stream != begun) {
+            begun = stream;
+            err = ks_lpart_stream_begin(w, (struct ks_tenant){1, 2}, ks_buf_view(&tags));
+        }
+        if (!gone[i] && err == KS_OK)
+            err = ks_lpart_add_run(w, x->b, x->row, (uint32_t)(k - i));
+        x->row += (uint32_t)(k - i);
+        if (x->row == x->rows && err == KS_OK)
+            err = next_block(w, x);
+        i = k;
+    }
+    for (size_t i = 0; i < PARTS; i++)
+        ks_lpart_give_block(w, from[i].b);
+    ks_buf_done(&tags);
+    return err;
+}
+
+/* Parts named as the digits in names become `out`. */
+static ks_err merge_parts(struct ks_vfs *vfs, const struct model *m, const uint8_t *part_of,
+                          const bool *gone, const char *names, const char *out)
+{
+    struct ks_lpart_writer *w;
+    struct reading from[PARTS] = {0};
+    ks_err err = ks_lpart_writer_new(vfs, out, false, &w);
+    bool writing = err == KS_OK;
+    for (size_t i = 0; names[i] && err == KS_OK; i++) {
+        char path[] = {names[i], '.', 'p', 'a', 'r', 't', 0};
+        err = ks_lpart_open(vfs, path, NULL, &from[i].p);
+    }
+    for (size_t i = strlen(names); i < PARTS; i++) /* not used by part_of */
+        from[i].p = from[0].p;
+    if (err == KS_OK)
+        err = merge_rows(w, m, part_of, gone, from);
+    if (err == KS_OK)
+        err = ks_lpart_writer_finish(w, NULL);
+    else if (writing)
+        ks_lpart_writer_abort(w);
+    for (size_t i = 0; names[i]; i++)
+        ks_lpart_close(from[i].p);
+    return err;
+}
+
+/* Parts say something again and again for a while. */
+static void deal(const struct model *m, uint64_t *rng, uint8_t *part_of, bool *gone)
+{
+    uint64_t most = 1 + ks_rng_below(rng, 60), loss = ks_rng_below(rng, 3);
+    for (size_t i = 0; i < m->rows;) {
+        size_t n = 1 + ks_rng_below(rng, most);
+        uint8_t part = (uint8_t)ks_rng_below(rng, PARTS);
+        for (; n && i < m->rows; n--, i++) {
+            part_of[i] = part;
+            gone[i] = loss && ks_rng_below(rng, loss == 1 ? 200 : 3) == 0;
+        }
+    }
+    for (size_t i = 0; i < PARTS && i < m->rows; i++) { /* no part is empty, nor all gone */
+        part_of[i] = (uint8_t)i;
+        gone[i] = false;
+    }
+}
+
+/* Leaves the gone ones out; their texts stay with `all`. */
+static struct model without(const struct model *all, const uint8_t *part_of, const bool *gone,
+                            uint8_t *ret_part_of)
+{
+    struct model m = *all;
+    m.cells = calloc(all->rows * all->columns, sizeof *m.cells);
+    m.times = malloc(all->rows * 8);
+    m.stream_of = malloc(all->rows * 4);
+    m.rows = m.streams = 0;
+    for (size_t i = 0; i < all->rows; i++) {
+        if (gone[i])
+            continue;
+        memcpy(m.cells + m.rows * m.columns, all->cells + i * m.columns,
+               m.columns * sizeof *m.cells);
+        m.times[m.rows] = all->times[i];
+        m.stream_of[m.rows] = all->stream_of[i];
+        m.streams += !m.rows || m.stream_of[m.rows] != m.stream_of[m.rows - 1];
+        ret_part_of[m.rows++] = part_of[i];
+    }
+    return m;
+}
+
+static void merged_rows_come_back(void **state)
+{
+    static const size_t sizes[][3] = {{4, 24, 1},       {40, 24, 3},   {500, 48, 100},
+                                      {3000, 24, 1500}, {9000, 24, 7}, {30000, 24, 1},
+                                      {70000, 5, 3},    {200, 1500, 4}};
+    struct ks_simdisk *d;
+    uint64_t seed = 4711;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        assert_int_equal(ks_simdisk_new(&d), KS_OK);
+        struct ks_vfs *vfs = ks_simdisk_vfs(d);
+        struct model m = make_model(sizes[i][0], sizes[i][1], sizes[i][2], ks_rng_next(&seed));
+        uint8_t *part_of = malloc(m.rows), *later = malloc(m.rows), *last = malloc(m.rows);
+        bool *gone = malloc(m.rows), *half = calloc(m.rows, 1), *none = calloc(m.rows, 1);
+        deal(&m, &seed, part_of, gone);
+        for (char part = 0; part < PARTS; part++) {
+            char path[] = {(char)('0' + part), '.', 'p', 'a', 'r', 't', 0};
+            assert_int_equal(write_rows(vfs, &m, part_of, (uint8_t)part, path, part % 2), KS_OK);
+        }
+        assert_int_equal(merge_parts(vfs, &m, part_of, gone, "0123", "8.part"), KS_OK);
+        struct model left = without(&m, part_of, gone, later);
+        check_part(vfs, &left, "8.part", ks_rng_next(&seed));
+        /* A part of which half the rows were deleted; rows of the others are added one part after
+         * the other. */
+        for (size_t k = 0; k < left.rows; k++) {
+            half[k] = k % 2 && k > 3;
+            later[k] = 0;
+        }
+        assert_int_equal(merge_parts(vfs, &left, later, half, "8", "9.part"), KS_OK);
+        struct model few = without(&left, later, half, last);
+        check_part(vfs, &few, "9.part", ks_rng_next(&seed));
+        assert_int_equal(merge_parts(vfs, &few, last, none, "9", "7.part"), KS_OK);
+        check_part(vfs, &few, "7.part", ks_rng_next(&seed));
+        free(few.cells), free(few.times), free(few.stream_of);
+        free(left.cells), free(left.times), free(left.stream_of);
+        free(part_of), free(later), free(last), free(gone), free(half), free(none);
+        model_free(&m);
+        ks_simdisk_free(d);
+    }
+}
+
+static void merging_survives_failing_allocations(void **state)
+{
+    struct ks_simdisk *d;
+    uint64_t seed = 99;
+    uint8_t part_of[150];
+    bool gone[150];
+    assert_int_equal(ks_simdisk_new(&d), KS_OK);
+    struct ks_vfs *vfs = ks_simdisk_vfs(d);
+    struct model m = make_model(150, 24, 3, 8);
+    deal(&m, &seed, part_of, gone);
+    memset(gone, 0, sizeof gone);
+    for (char part = 0; part < PARTS; part++) {
+        char path[] = {(char)('0' + part), '.', 'p', 'a', 'r', 't', 0};
+        assert_int_equal(write_rows(vfs, &m, part_of, (uint8_t)part, path, false), KS_OK);
+    }
+    for (uint64_t n = 1;; n++) {
+        ks_mem_fail_after(n, 0);
+        ks_err err = merge_parts(vfs, &m, part_of, gone, "0123", "a.part");
+        bool hit = ks_mem_fail_hit();
+        ks_mem_fail_after(0, 0);
+        if (err == KS_OK)
+            check_part(vfs, &m, "a.part", n);
+        else
+            assert_int_equal(err, KS_ENOMEM);
+        if (!hit)
+            break;
+    }
+    model_free(&m);
+    ks_simdisk_free(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -410,6 +617,8 @@ int main(void)
         cmocka_unit_test(the_first_version_is_read),
         cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(every_failing_allocation_is_clean),
+        cmocka_unit_test(merged_rows_come_back),
+        cmocka_unit_test(merging_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
