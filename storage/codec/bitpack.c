@@ -1,7 +1,7 @@
 /*
  * Fixed-width bit packing (pack_priv.h). Eight values of width w fill exactly w bytes, so each
- * width has a kernel whose shifts are constants; the last bytes go through a padded copy, so no
- * load crosses the end of the input.
+ * width has a kernel whose shifts are constants; the last values are taken one by one, so no load
+ * crosses the end of the input.
  */
 #include <string.h>
 
@@ -44,32 +44,49 @@ ALL_WIDTHS(KERNEL)
 #define ENTRY(w) unpack_##w,
 static unpack_fn *const kernels[64] = {ALL_WIDTHS(ENTRY)};
 
+/* The bits of a buffer of fewer than eight bytes, by loads that overlap: a copy would be waited
+ * for. */
+static uint64_t short_word(const uint8_t *src, size_t len)
+{
+    if (len >= 4)
+        return ks_le32(src) | (uint64_t)ks_le32(src + len - 4) << 8 * (len - 4);
+    if (len >= 2)
+        return ks_le16(src) | (uint64_t)ks_le16(src + len - 2) << 8 * (len - 2);
+    return src[0];
+}
+
+/* Values first..n one by one, from loads that end where the bytes do. */
+static void unpack_end(const uint8_t *src, size_t len, size_t first, size_t n, unsigned width,
+                       uint64_t *ret)
+{
+    uint64_t mask = ksi_mask(width), word = len < 8 ? short_word(src, len) : 0;
+    for (size_t i = first; i < n; i++) {
+        size_t bit = i * width, at = bit >> 3;
+        if (len < 8) {
+            ret[i] = word >> bit & mask;
+            continue;
+        }
+        at = at + 8 <= len ? at : len - 8;
+        size_t sh = bit - 8 * at; /* 0..63 */
+        uint64_t v = ks_le64(src + at) >> sh;
+        if (sh + width > 64) /* nine bytes, and there are nine */
+            v |= (uint64_t)src[at + 8] << (64 - sh);
+        ret[i] = v & mask;
+    }
+}
+
 void ksi_unpack(const uint8_t *src, size_t n, unsigned width, uint64_t *ret)
 {
     if (width == 0) {
         memset(ret, 0, n * sizeof *ret);
         return;
     }
-    unpack_fn *kernel = kernels[width - 1];
-    size_t len = ksi_packed_bytes(n, width), reach = (7 * width >> 3) + 9;
+    size_t len = ksi_packed_bytes(n, width), reach = (7 * width >> 3) + 8 + (width > 57);
     size_t blocks = len < reach ? 0 : (len - reach) / width + 1; /* whose loads stay inside */
     if (blocks > n / 8)
         blocks = n / 8;
-    kernel(src, blocks, ret);
-    src += blocks * width;
-    ret += blocks * 8;
-    n -= blocks * 8;
-    if (n == 0)
-        return;
-    /* Fewer than reach + width bytes are left; kernels may load reach bytes behind them. */
-    uint8_t tail[2 * (64 + 66)] = {0};
-    uint64_t last[8];
-    memcpy(tail, src, ksi_packed_bytes(n, width));
-    kernel(tail, n / 8, ret);
-    if (n % 8) {
-        kernel(tail + n / 8 * width, 1, last);
-        memcpy(ret + n / 8 * 8, last, n % 8 * sizeof *ret);
-    }
+    kernels[width - 1](src, blocks, ret);
+    unpack_end(src, len, blocks * 8, n, width, ret);
 }
 
 uint8_t *ksi_pack(uint8_t *dst, const uint64_t *v, size_t n, unsigned width)

@@ -9,11 +9,6 @@ static inline int64_t minus(int64_t a, int64_t b)
     return (int64_t)((uint64_t)a - (uint64_t)b);
 }
 
-static inline int64_t plus(int64_t a, int64_t b)
-{
-    return (int64_t)((uint64_t)a + (uint64_t)b);
-}
-
 /* d[i] = x[i + 1] - x[i]; true when all are equal. In place is fine. n ≥ 1. */
 KSI_CLONES static bool differences(const int64_t *x, size_t n, int64_t *d)
 {
@@ -100,27 +95,31 @@ void ksi_ints_put(int64_t *x, size_t n, const struct ksi_ints *plan, struct ks_b
     }
 }
 
+/* x holds what PFOR left to do: its values are shifted, raised and added up in one pass. */
 static bool get_delta(struct ks_reader *r, size_t n, int64_t *x, bool *ret_flag)
 {
-    int64_t v = ks_read_zigzag(r);
-    if (n < 2 || !ksi_pfor_get(r, n - 1, x + 1, ret_flag))
+    uint64_t v = (uint64_t)ks_read_zigzag(r), base, *u = (uint64_t *)x;
+    unsigned shift;
+    if (n < 2 || !ksi_pfor_get_raw(r, n - 1, x + 1, &base, &shift, ret_flag))
         return false;
-    x[0] = v;
+    u[0] = v;
     for (size_t i = 1; i < n; i++)
-        x[i] = v = plus(v, x[i]);
+        u[i] = v += (u[i] << shift) + base;
     return true;
 }
 
 static bool get_delta2(struct ks_reader *r, size_t n, int64_t *x, bool *ret_flag)
 {
-    int64_t v = ks_read_zigzag(r), d = ks_read_zigzag(r);
-    if (n < 3 || !ksi_pfor_get(r, n - 2, x + 2, ret_flag))
+    uint64_t v = (uint64_t)ks_read_zigzag(r), d = (uint64_t)ks_read_zigzag(r), base;
+    uint64_t *u = (uint64_t *)x;
+    unsigned shift;
+    if (n < 3 || !ksi_pfor_get_raw(r, n - 2, x + 2, &base, &shift, ret_flag))
         return false;
-    x[0] = v;
-    x[1] = v = plus(v, d);
+    u[0] = v;
+    u[1] = v += d;
     for (size_t i = 2; i < n; i++) {
-        d = plus(d, x[i]);
-        x[i] = v = plus(v, d);
+        d += (u[i] << shift) + base;
+        u[i] = v += d;
     }
     return true;
 }

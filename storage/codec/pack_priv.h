@@ -64,6 +64,9 @@ size_t ksi_pfor_flagged_bytes(const struct ksi_pfor *p);
 void ksi_pfor_put(int64_t *x, size_t n, const struct ksi_pfor *p, struct ks_buf *out);
 /* Reads n integers; false when malformed. *ret_flag may be NULL where the flag is not allowed. */
 bool ksi_pfor_get(struct ks_reader *r, size_t n, int64_t *ret, bool *ret_flag);
+/* The same but for the last step: each is still to be (r << *ret_shift) + *ret_base. */
+bool ksi_pfor_get_raw(struct ks_reader *r, size_t n, int64_t *ret, uint64_t *ret_base,
+                      unsigned *ret_shift, bool *ret_flag);
 
 static inline size_t ksi_varint_bytes(uint64_t v)
 {

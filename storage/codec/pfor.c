@@ -200,52 +200,80 @@ void ksi_pfor_put(int64_t *x, size_t n, const struct ksi_pfor *p, struct ks_buf 
     out->len += bytes;
 }
 
-/* Adds the patches to unpacked low bits. */
+/* Adds the patches to unpacked low bits. Positions and rests are unpacked a block at a time: 128 of
+ * any width fill whole bytes. */
 static bool get_patches(struct ks_reader *r, size_t n, unsigned width, uint64_t *v)
 {
-    uint64_t count = ks_read_varint(r);
+    enum { BLOCK = 128 };
+    uint64_t count = ks_read_varint(r), pos[BLOCK], rest[BLOCK];
     unsigned patch = ks_read_u8(r), pos_bits = ksi_bit_width(n - 1);
     bool is_signed = patch & PATCH_SIGNED;
     patch &= ~(unsigned)PATCH_SIGNED;
     if (count == 0 || count > n || patch > 64 || width >= 64)
         return false;
-    size_t pos_len = ksi_packed_bytes(count, pos_bits), len = ksi_packed_bytes(count, patch);
-    const uint8_t *pos = (const uint8_t *)ks_read_bytes(r, pos_len).ptr;
-    const uint8_t *rest = (const uint8_t *)ks_read_bytes(r, len).ptr;
+    const uint8_t *at = (const uint8_t *)ks_read_bytes(r, ksi_packed_bytes(count, pos_bits)).ptr;
+    const uint8_t *from = (const uint8_t *)ks_read_bytes(r, ksi_packed_bytes(count, patch)).ptr;
     if (r->bad)
         return false;
     size_t next = 0;
-    for (size_t k = 0; k < count; k++) {
-        size_t i = ksi_get_bits(pos, pos_len, k * pos_bits, pos_bits);
-        if (i < next || i >= n)
-            return false;
-        uint64_t hi = ksi_get_bits(rest, len, k * patch, patch);
-        v[i] |= (is_signed ? (uint64_t)ks_unzigzag(hi) : hi + 1) << width;
-        next = i + 1;
+    for (size_t k = 0; k < count; k += BLOCK) {
+        size_t m = count - k < BLOCK ? count - k : BLOCK;
+        ksi_unpack(at + k / 8 * pos_bits, m, pos_bits, pos);
+        ksi_unpack(from + k / 8 * patch, m, patch, rest);
+        for (size_t j = 0; j < m; j++) {
+            if (pos[j] < next || pos[j] >= n)
+                return false;
+            v[pos[j]] |= (is_signed ? (uint64_t)ks_unzigzag(rest[j]) : rest[j] + 1) << width;
+            next = pos[j] + 1;
+        }
     }
     return true;
 }
 
-bool ksi_pfor_get(struct ks_reader *r, size_t n, int64_t *ret, bool *ret_flag)
+KSI_CLONES static void place(uint64_t *v, size_t n, unsigned shift, uint64_t base)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] = (v[i] << shift) + base;
+}
+
+KSI_CLONES static void add_base(uint64_t *v, size_t n, uint64_t base)
+{
+    for (size_t i = 0; i < n; i++)
+        v[i] += base;
+}
+
+bool ksi_pfor_get_raw(struct ks_reader *r, size_t n, int64_t *ret, uint64_t *ret_base,
+                      unsigned *ret_shift, bool *ret_flag)
 {
     unsigned width = ks_read_u8(r), ext = 0;
     if (width & EXTENDED) {
         width &= ~(unsigned)EXTENDED;
         ext = ks_read_u8(r);
     }
-    uint64_t base = (uint64_t)ks_read_zigzag(r), *v = (uint64_t *)ret;
-    unsigned shift = ext & 63;
+    *ret_base = (uint64_t)ks_read_zigzag(r);
+    *ret_shift = ext & 63;
     if (width > 64 || (ext & EXT_FLAG && !ret_flag))
         return false;
     struct ks_slice packed = ks_read_bytes(r, ksi_packed_bytes(n, width));
     if (r->bad)
         return false;
-    ksi_unpack((const uint8_t *)packed.ptr, n, width, v);
-    if (ext & EXT_PATCHES && !get_patches(r, n, width, v))
+    ksi_unpack((const uint8_t *)packed.ptr, n, width, (uint64_t *)ret);
+    if (ext & EXT_PATCHES && !get_patches(r, n, width, (uint64_t *)ret))
         return false;
-    for (size_t i = 0; i < n; i++)
-        v[i] = (v[i] << shift) + base;
     if (ret_flag)
         *ret_flag = ext & EXT_FLAG;
+    return true;
+}
+
+bool ksi_pfor_get(struct ks_reader *r, size_t n, int64_t *ret, bool *ret_flag)
+{
+    uint64_t base;
+    unsigned shift;
+    if (!ksi_pfor_get_raw(r, n, ret, &base, &shift, ret_flag))
+        return false;
+    if (shift)
+        place((uint64_t *)ret, n, shift, base);
+    else if (base)
+        add_base((uint64_t *)ret, n, base);
     return true;
 }

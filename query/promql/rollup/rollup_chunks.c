@@ -134,21 +134,26 @@ static bool takes_whole(const struct plan *p, size_t i, const struct ks_chunk_vi
     return !cut_by(p, p->end0, min_ms, max_ms) && !cut_by(p, p->end0 - p->window, min_ms, max_ms);
 }
 
-/* Whether some chunk is short enough to lie between two edges. Most often none is, and that is all
- * there is to see. */
-static bool any_fits(const struct ks_rollup_config *cfg, const struct ks_rollup_source *src)
+/* Whether chunks short enough to lie between two edges hold half of the samples. Most often they do
+ * not, and that is all there is to see. */
+static bool enough_fit(const struct ks_rollup_config *cfg, const struct ks_rollup_source *src)
 {
     int64_t window = cfg->window_ms > 0 ? cfg->window_ms : cfg->step_ms;
     /* Starts and ends of windows lie a step apart each, and between the last start and the first
      * end there is none. */
     int64_t widest = window - (cfg->end_ms - cfg->start_ms);
     widest = widest > cfg->step_ms ? widest : cfg->step_ms;
+    int64_t min_ms, max_ms;
+    uint64_t fit = 0, all = 0;
+    ks_rollup_fetch_range(cfg, &min_ms, &max_ms);
     for (size_t i = 0; i < src->chunk_count; i++) {
         struct ks_chunk_view c = src->chunk(src->arg, i);
-        if (!c.overlaps && c.max_ms - c.min_ms <= widest)
-            return true;
+        if (c.max_ms < min_ms || c.min_ms > max_ms)
+            continue;
+        all += c.sample_count;
+        fit += !c.overlaps && c.max_ms - c.min_ms <= widest ? c.sample_count : 0;
     }
-    return false;
+    return fit && fit >= all - fit;
 }
 
 static void make_plan(const struct ks_rollup_config *cfg, const struct ks_rollup_source *src,
@@ -336,7 +341,7 @@ ks_err ks_rollup_run_source(const struct ks_rollup_config *cfg, const struct ks_
                             uint64_t *ret_read_count)
 {
     struct plan p;
-    bool use = ks_rollup_takes_chunks(cfg) && any_fits(cfg, src);
+    bool use = ks_rollup_takes_chunks(cfg) && enough_fit(cfg, src);
     if (use) {
         make_plan(cfg, src, &p);
         use = p.saved > 0 && p.saved >= p.samples - p.saved && p.samples < UINT32_MAX;
