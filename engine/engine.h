@@ -147,6 +147,11 @@ struct ks_samples {
     size_t count, cap;
     size_t uncounted; /* read, and not yet in the query's samples_read: counted in lots */
     struct ks_times_memo memo;
+    /* What is known of them without a look. */
+    uint64_t times_id;         /* of no other times, of no other count; 0: nothing is known */
+    size_t plain, rising;      /* so many from the first on: none is NaN; and none is below its
+                                  predecessor */
+    struct ks_read_from *from; /* heap: the chunks the times came from (engine/read.c) */
 };
 void ks_samples_done(struct ks_samples *s);
 /* Counts what is left, for who wants to know samples_read. */

@@ -1,18 +1,16 @@
-/* Reading the samples of a selected series: decode, merge what overlaps, cut to the range,
- * deduplicate. */
+/*
+ * Reading the samples of a selected series: decode, merge what overlaps, cut to the range,
+ * deduplicate.
+ *
+ * Series of one scrape target have one column of times, and lie side by side: what the last series
+ * read left in `times` is kept as far as the next has the same columns, and only values are
+ * decoded.
+ */
 #include <string.h>
 
 #include "base/mem.h"
 #include "engine/series_set.h"
 #include "storage/codec/fold_samples.h"
-
-void ks_samples_done(struct ks_samples *s)
-{
-    ks_free(s->times);
-    ks_free(s->values);
-    ks_times_memo_done(&s->memo);
-    *s = (struct ks_samples){0};
-}
 
 static ks_err reserve(struct ks_samples *s, size_t more)
 {
@@ -31,6 +29,28 @@ static ks_err reserve(struct ks_samples *s, size_t more)
 struct range {
     int64_t min_ms, max_ms;
 };
+
+/* The chunks whose times lie in a row from the first sample on. */
+struct ks_read_from {
+    struct range want;
+    size_t count, cap;
+    bool all; /* the last read had these and no others */
+    struct read_times {
+        struct ks_times_key key;
+        uint32_t lead, kept; /* samples before the range, and of it */
+    } * items;
+};
+
+void ks_samples_done(struct ks_samples *s)
+{
+    ks_free(s->times);
+    ks_free(s->values);
+    ks_times_memo_done(&s->memo);
+    if (s->from)
+        ks_free(s->from->items);
+    ks_free(s->from);
+    *s = (struct ks_samples){0};
+}
 
 /* Looks at all of them: most often they do ascend. */
 static bool ascends(const int64_t *t, size_t n)
@@ -104,7 +124,6 @@ static ks_err decode_some(struct ks_series_set *s, const struct set_chunk *c,
                           const struct range *want, struct ks_samples *out)
 {
     uint32_t n = c->sample_count;
-    KS_TRY(reserve(out, n));
     int64_t *ts = out->times + out->count;
     double *v = out->values + out->count;
     switch ((enum set_source)c->source) {
@@ -137,8 +156,9 @@ static ks_err decode_some(struct ks_series_set *s, const struct set_chunk *c,
     return KS_OK;
 }
 
-/* Takes what lies outside of the range from the samples behind `first`, which are of one chunk. */
-static void trim(struct ks_samples *s, size_t first, const struct range *want)
+/* Takes what lies outside of the range from the samples behind `first`, which are of one chunk.
+ * Returns how many of these were before the range. */
+static size_t trim(struct ks_samples *s, size_t first, const struct range *want)
 {
     int64_t *t = s->times + first;
     double *v = s->values + first;
@@ -152,6 +172,7 @@ static void trim(struct ks_samples *s, size_t first, const struct range *want)
         memmove(v, v + from, n * sizeof *v);
     }
     s->count = first + n;
+    return from;
 }
 
 ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, ks_err err)
@@ -162,16 +183,143 @@ ks_err ksi_set_blame(const struct ks_series_set *s, const struct set_chunk *c, k
     return err;
 }
 
+/* --- times that are there already --- */
+
+/* One read: how far it goes along with the one before. */
+struct reading {
+    struct range want;
+    size_t at;    /* chunks read that stand in `from` */
+    bool same;    /* so far all are those of the read before */
+    bool noted;   /* so far all stand there */
+    bool ordered; /* so far times ascend */
+};
+
+static bool same_key(const struct ks_times_key *a, const struct ks_times_key *b)
+{
+    return a->owner == b->owner && a->offset == b->offset && a->frame == b->frame &&
+           a->count == b->count;
+}
+
+static void times_change(struct ks_samples *s)
+{
+    enum { LOT = 1 << 20 };
+    if (s->times_id++ % LOT == 0)
+        s->times_id = ks_cache_owner_new() * LOT + 1;
+}
+
+/* They are not what the chunks gave, or nobody knows. */
+static void times_unknown(struct ks_samples *s)
+{
+    times_change(s);
+    s->plain = s->rising = 0;
+    if (s->from) {
+        s->from->count = 0;
+        s->from->all = false;
+    }
+}
+
+/* plain: samples stay as their chunks have them. */
+static void reading_begin(struct reading *r, const struct range *want, bool plain,
+                          struct ks_samples *s)
+{
+    const struct ks_read_from *f = s->from;
+    bool same =
+        plain && f && f->want.min_ms == want->min_ms && f->want.max_ms == want->max_ms && f->count;
+    *r = (struct reading){.want = *want, .same = same, .noted = plain, .ordered = true};
+    if (!same)
+        times_unknown(s);
+    s->plain = s->rising = s->count = 0;
+}
+
+static void reading_end(struct reading *r, struct ks_samples *s)
+{
+    if (r->same && (!s->from->all || r->at != s->from->count))
+        times_change(s);
+    if (s->from)
+        s->from->all = r->noted && r->at == s->from->count;
+}
+
+/* Whether the times of a chunk are those that lie there. */
+static bool is_there(const struct reading *r, const struct set_chunk *c, const struct ks_samples *s)
+{
+    if (!r->same || c->source != SET_PART || r->at == s->from->count)
+        return false;
+    struct ks_times_key key = ks_mdata_times_key(c->u.data, ksi_set_ref(c));
+    return same_key(&key, &s->from->items[r->at].key);
+}
+
+/* Only the values, beside times that lie there. */
+static ks_err decode_beside(struct reading *r, const struct set_chunk *c, struct ks_samples *out)
+{
+    const struct read_times *t = &out->from->items[r->at++];
+    double *v = out->values + out->count;
+    KS_TRY(ks_mdata_decode_values(c->u.data, ksi_set_ref(c), &out->memo, v));
+    if (t->lead)
+        memmove(v, v + t->lead, t->kept * sizeof *v);
+    out->count += t->kept;
+    return KS_OK;
+}
+
+/* Without memory for it the next read starts anew. */
+static bool from_room(struct ks_samples *s, const struct range *want, size_t n)
+{
+    if (!s->from && !(s->from = ks_zalloc(sizeof *s->from)))
+        return false;
+    s->from->want = *want;
+    return ks_array_reserve((void **)&s->from->items, &s->from->cap, n, sizeof *s->from->items) ==
+           KS_OK;
+}
+
+/* A chunk was decoded behind `before`, `lead` samples of which were before the range. */
+static void note_chunk(struct reading *r, const struct set_chunk *c, size_t before, size_t lead,
+                       struct ks_samples *s)
+{
+    if (r->same) { /* no longer */
+        r->same = false;
+        s->from->count = r->at;
+        times_change(s);
+    }
+    r->noted = r->noted && r->ordered && c->source == SET_PART && from_room(s, &r->want, r->at + 1);
+    if (!r->noted)
+        return;
+    s->from->items[r->at++] = (struct read_times){ks_mdata_times_key(c->u.data, ksi_set_ref(c)),
+                                                  (uint32_t)lead, (uint32_t)(s->count - before)};
+    s->from->count = r->at;
+}
+
+/* What a chunk's aggregates tell of the samples behind `before`. */
+static void learn(const struct set_chunk *c, size_t before, struct ks_samples *s)
+{
+    const struct ks_chunk_agg *a = c->meta ? &c->meta->agg : NULL;
+    if (!a || a->count != c->sample_count || a->flags & (KS_CHUNK_HAS_STALE | KS_CHUNK_HAS_NAN))
+        return;
+    if (s->plain == before)
+        s->plain = s->count;
+    if (s->rising == before && !(a->flags & KS_CHUNK_HAS_RESET) &&
+        (!before || before == s->count || s->values[before] >= s->values[before - 1]))
+        s->rising = s->count;
+}
+
 /* Appends the samples of a chunk that are of the range. */
-static ks_err decode(struct ks_series_set *s, const struct set_chunk *c, const struct range *want,
+static ks_err decode(struct ks_series_set *s, const struct set_chunk *c, struct reading *r,
                      struct ks_samples *out)
 {
-    size_t before = out->count;
-    ks_err err = decode_some(s, c, want, out);
+    size_t before = out->count, lead = 0;
+    KS_TRY(reserve(out, c->sample_count));
+    bool there = is_there(r, c, out);
+    ks_err err = there ? decode_beside(r, c, out) : decode_some(s, c, &r->want, out);
     if (err != KS_OK)
         return ksi_set_blame(s, c, err);
-    if (c->source <= SET_SEALED && (c->min_ms < want->min_ms || c->max_ms > want->max_ms))
-        trim(out, before, want);
+    if (!there) {
+        if (c->source <= SET_SEALED && (c->min_ms < r->want.min_ms || c->max_ms > r->want.max_ms))
+            lead = trim(out, before, &r->want);
+        size_t from = before - (before > 0);
+        bool own = c->source == SET_OPEN || c->source == SET_OPEN_CONSTANT;
+        size_t look = out->count - from; /* of the head's own chunk only the joint */
+        r->ordered = r->ordered && ascends(out->times + from, own && look > 2 ? 2 : look);
+        note_chunk(r, c, before, lead, out);
+    }
+    learn(c, before, out);
     return KS_OK;
 }
 
@@ -232,29 +380,49 @@ static bool put_in_later(const struct set_chunk *c)
 /* The numbers of the chunks in the range, those to be put in later behind the others, which are
  * *ret_sorted when they ascend. */
 static ks_err decode_all(struct ks_series_set *s, const struct set_series *x,
-                         const struct range *judge, const struct range *want,
-                         struct ks_samples *out, size_t *ret_sorted)
+                         const struct range *judge, struct reading *r, struct ks_samples *out,
+                         size_t *ret_sorted)
 {
     const struct set_chunk *c = s->chunks + x->first_chunk;
-    bool in_order = true, late = false;
+    bool late = false;
     for (uint32_t k = 0; k < x->chunk_count; k++) {
         if (!of_range(&c[k], judge))
             continue;
-        if (put_in_later(&c[k])) {
+        if (put_in_later(&c[k]))
             late = true;
-            continue;
-        }
-        size_t before = out->count;
-        KS_TRY(decode(s, &c[k], want, out));
-        before -= before > 0;
-        bool own = c[k].source == SET_OPEN || c[k].source == SET_OPEN_CONSTANT;
-        size_t look = out->count - before; /* of the head's own chunk only the joint */
-        in_order = in_order && ascends(out->times + before, own && look > 2 ? 2 : look);
+        else
+            KS_TRY(decode(s, &c[k], r, out));
     }
-    *ret_sorted = in_order ? out->count : 0;
-    for (uint32_t k = 0; k < x->chunk_count && late; k++)
+    *ret_sorted = r->ordered ? out->count : 0;
+    reading_end(r, out);
+    if (!late)
+        return KS_OK;
+    r->same = r->noted = false;
+    for (uint32_t k = 0; k < x->chunk_count; k++)
         if (of_range(&c[k], judge) && put_in_later(&c[k]))
-            KS_TRY(decode(s, &c[k], want, out));
+            KS_TRY(decode(s, &c[k], r, out));
+    return KS_OK;
+}
+
+/* What is done to samples once they are together. */
+static ks_err settle(struct ks_series_set *s, size_t i, size_t sorted, int64_t min_ms,
+                     int64_t max_ms, struct ks_samples *out)
+{
+    int64_t keep_from_ms = INT64_MIN;
+    bool touched = sorted < out->count || s->dedup_ms > 1 || s->e->rules;
+    if (touched)
+        times_unknown(out);
+    if (sorted < out->count)
+        KS_TRY(ks_samples_insert(out->times, out->values, sorted, &out->count));
+    if (s->dedup_ms > 1)
+        out->count = ks_samples_dedup(out->times, out->values, out->count, s->dedup_ms);
+    if (s->e->rules) {
+        keep_from_ms = ks_verdict_keep_from(&s->verdicts[i], s->now_ms);
+        out->count =
+            ks_verdict_thin(&s->verdicts[i], s->now_ms, out->times, out->values, out->count);
+    }
+    if (touched)
+        cut(out, min_ms > keep_from_ms ? min_ms : keep_from_ms, max_ms);
     return KS_OK;
 }
 
@@ -262,30 +430,28 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
                       struct ks_samples *out)
 {
     enum { CHECK_EVERY = 16 };
-    const struct set_series *x = &s->series[i];
     struct range judge = {min_ms, max_ms}, want = judge;
-    int64_t keep_from_ms = INT64_MIN;
+    struct reading r;
     size_t sorted;
-    out->count = 0;
     if (s->e->rules) {
         int64_t widest_ms = ks_rules_widest_ms(s->e->rules);
         judge.max_ms = max_ms < INT64_MAX - widest_ms ? max_ms + widest_ms : INT64_MAX;
-        keep_from_ms = ks_verdict_keep_from(&s->verdicts[i], s->now_ms);
     }
     /* Where samples are thinned, one outside of the range may decide about one inside: chunks are
      * read whole. */
-    if (s->e->rules || s->dedup_ms > 1)
+    bool thinned = s->e->rules || s->dedup_ms > 1;
+    if (thinned)
         want = (struct range){INT64_MIN, INT64_MAX};
+    out->count = 0;
     if (i % CHECK_EVERY == 0)
         KS_TRY(ks_read_ctx_check(s->ctx));
-    KS_TRY(decode_all(s, x, &judge, &want, out, &sorted));
-    if (sorted < out->count)
-        KS_TRY(ks_samples_insert(out->times, out->values, sorted, &out->count));
-    if (s->dedup_ms > 1)
-        out->count = ks_samples_dedup(out->times, out->values, out->count, s->dedup_ms);
-    if (s->e->rules)
-        out->count =
-            ks_verdict_thin(&s->verdicts[i], s->now_ms, out->times, out->values, out->count);
-    cut(out, min_ms > keep_from_ms ? min_ms : keep_from_ms, max_ms);
+    reading_begin(&r, &want, !thinned, out);
+    ks_err err = decode_all(s, &s->series[i], &judge, &r, out, &sorted);
+    if (err == KS_OK)
+        err = settle(s, i, sorted, min_ms, max_ms, out);
+    if (err != KS_OK) {
+        times_unknown(out);
+        return err;
+    }
     return count_read(s, out);
 }

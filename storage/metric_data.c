@@ -398,14 +398,32 @@ static ks_err values_by_memo(struct ks_mdata *d, const struct ks_chunk_ref *ref,
     return KS_OK;
 }
 
+struct ks_times_key ks_mdata_times_key(const struct ks_mdata *d, const struct ks_chunk_ref *ref)
+{
+    return (struct ks_times_key){d->owner, ref->times_frame, ref->times_offset,
+                                 ref->meta.sample_count};
+}
+
+ks_err ks_mdata_decode_times(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                             struct ks_times_memo *memo, int64_t *ret)
+{
+    return memo ? times_by_memo(d, ref, memo, ret) : decode_times(d, ref, ret);
+}
+
 ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                        struct ks_times_memo *memo, int64_t *ret_times, double *ret_values)
+{
+    KS_TRY(ks_mdata_decode_times(d, ref, memo, ret_times));
+    return ks_mdata_decode_values(d, ref, memo, ret_values);
+}
+
+ks_err ks_mdata_decode_values(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                              struct ks_times_memo *memo, double *ret_values)
 {
     struct ks_page page = {0};
     struct ks_slice bytes;
     if (ref->meta.kind != KS_CHUNK_F64)
         return ks_fail(KS_EINVAL, "a chunk of histograms holds no numbers");
-    KS_TRY(memo ? times_by_memo(d, ref, memo, ret_times) : decode_times(d, ref, ret_times));
     const struct ks_chunk_agg *a = &ref->meta.agg;
     if (ks_values_all_equal(ref->meta.values_encoding) && a->count == ref->meta.sample_count) {
         for (uint32_t i = 0; i < a->count; i++) /* the directory says it all */

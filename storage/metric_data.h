@@ -123,6 +123,18 @@ void ks_times_memo_done(struct ks_times_memo *m);
 KS_NODISCARD ks_err ks_mdata_decode(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                                     struct ks_times_memo *memo, int64_t *ret_times,
                                     double *ret_values);
+/* The columns apart. */
+KS_NODISCARD ks_err ks_mdata_decode_times(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                                          struct ks_times_memo *memo, int64_t *ret);
+KS_NODISCARD ks_err ks_mdata_decode_values(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                                           struct ks_times_memo *memo, double *ret);
+/* Names a column of times: chunks with equal keys have equal times, whatever is closed or opened
+ * meanwhile. */
+struct ks_times_key {
+    uint64_t owner; /* never 0 */
+    uint32_t frame, offset, count;
+};
+struct ks_times_key ks_mdata_times_key(const struct ks_mdata *d, const struct ks_chunk_ref *ref);
 /* The same for a chunk of histograms, whose arrays come from the arena. */
 KS_NODISCARD ks_err ks_mdata_decode_histograms(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                                                struct ks_times_memo *memo, struct ks_arena *arena,

@@ -248,8 +248,7 @@ static ks_err run_tail(struct ksi_run *r, struct ksi_worker *w, size_t i, bool a
         KS_TRY(src->read(r->set, i, from, r->max_ms, &w->samples));
         if (r->ctx->q->strict)
             ksi_plain_nans(w->samples.values, w->samples.count);
-        ks_err err = ks_rollup_run(&u->tail, w->samples.times, w->samples.values, w->samples.count,
-                                   &w->scratch, out);
+        ks_err err = ks_rollup_run_read(&u->tail, &w->samples, &w->scratch, out);
         w->scratch.trace = NULL;
         KS_TRY(err);
         if (from == r->min_ms || (t->n >= KS_ROLLUP_ESTIMATE_SAMPLES && t->begins_before))
@@ -313,8 +312,7 @@ static ks_err run_window_tail(struct ksi_run *r, struct ksi_worker *w, size_t i,
     KS_TRY(r->ctx->q->src->read(r->set, i, u->tail_min_ms, u->tail_max_ms, &w->samples));
     if (r->ctx->q->strict)
         ksi_plain_nans(w->samples.values, w->samples.count);
-    return ks_rollup_run(&u->tail, w->samples.times, w->samples.values, w->samples.count,
-                         &w->scratch, out);
+    return ks_rollup_run_read(&u->tail, &w->samples, &w->scratch, out);
 }
 
 /* Under an aggregate: out is the rest of the grid. */

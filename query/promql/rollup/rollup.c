@@ -259,15 +259,29 @@ ksi_rollup_kernel ksi_rollup_kernel_of(enum ks_promql_func_id func, bool strict)
     return strict ? ksi_strict_kernel_of(func) : kernels[func];
 }
 
-ks_err ks_rollup_run(const struct ks_rollup_config *cfg, const int64_t *times, const double *values,
-                     size_t n, struct ks_rollup_scratch *s, double *out)
+static ks_err run(const struct ks_rollup_config *cfg, const struct ksi_rollup_input *in,
+                  struct ks_rollup_scratch *s, double *out)
 {
     ksi_rollup_kernel kernel = ksi_rollup_kernel_of(cfg->func, cfg->strict);
     KS_ASSERT(kernel);
     struct ksi_rollup r;
     bool resets = !cfg->strict && ksi_rollup_removes_resets(cfg->func);
-    KS_TRY(ksi_rollup_prepare(cfg, times, values, n, resets, s, &r));
+    KS_TRY(ksi_rollup_prepare(cfg, in, resets, s, &r));
     KS_TRY(kernel(&r, out));
     ksi_rollup_trace(&r);
     return KS_OK;
+}
+
+ks_err ks_rollup_run(const struct ks_rollup_config *cfg, const int64_t *times, const double *values,
+                     size_t n, struct ks_rollup_scratch *s, double *out)
+{
+    struct ksi_rollup_input in = {.times = times, .values = values, .n = n};
+    return run(cfg, &in, s, out);
+}
+
+ks_err ks_rollup_run_read(const struct ks_rollup_config *cfg, const struct ks_samples *x,
+                          struct ks_rollup_scratch *s, double *out)
+{
+    struct ksi_rollup_input in = {x->times, x->values, x->count, x->times_id, x->plain, x->rising};
+    return run(cfg, &in, s, out);
 }

@@ -66,8 +66,17 @@ struct ks_rollup_buf {
 };
 enum { KS_ROLLUP_BUFS = 13 };
 struct ks_rollup_trace;
+struct ks_samples;
+/* What the windows' bounds that lie in the scratch were found for. */
+struct ks_rollup_bounds {
+    uint64_t times_id; /* 0: of no use */
+    int64_t first_ms, step_ms, window_ms;
+    uint32_t points;
+    uint64_t work;
+};
 struct ks_rollup_scratch {
     struct ks_rollup_buf bufs[KS_ROLLUP_BUFS];
+    struct ks_rollup_bounds bounds;
     struct ks_rollup_trace *trace; /* NULL: none wanted */
 };
 void ks_rollup_scratch_done(struct ks_rollup_scratch *s);
@@ -102,6 +111,11 @@ void ks_rollup_fetch_range(const struct ks_rollup_config *cfg, int64_t *ret_min_
 KS_NODISCARD ks_err ks_rollup_run(const struct ks_rollup_config *cfg, const int64_t *times,
                                   const double *values, size_t n, struct ks_rollup_scratch *s,
                                   double *out);
+
+/* The same for what ks_series_read() gave: what is known of the samples is not looked at again. */
+KS_NODISCARD ks_err ks_rollup_run_read(const struct ks_rollup_config *cfg,
+                                       const struct ks_samples *samples,
+                                       struct ks_rollup_scratch *s, double *out);
 
 /* True for rollups that may give several series from one: use ks_rollup_run_multi (it takes the
  * others too). */

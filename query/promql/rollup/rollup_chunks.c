@@ -352,12 +352,13 @@ ks_err ks_rollup_run_source(const struct ks_rollup_config *cfg, const struct ks_
         KS_TRY(src->read(src->arg, min_ms, max_ms, samples));
         if (ret_read_count)
             *ret_read_count = samples->count;
-        return ks_rollup_run(cfg, samples->times, samples->values, samples->count, s, out);
+        return ks_rollup_run_read(cfg, samples, s, out);
     }
     struct rebuilt b;
     struct ksi_rollup r;
     KS_TRY(rebuild(&p, samples, s, &b));
-    KS_TRY(ksi_rollup_prepare(cfg, b.times, b.values, b.count, b.counter, s, &r));
+    struct ksi_rollup_input in = {.times = b.times, .values = b.values, .n = b.count};
+    KS_TRY(ksi_rollup_prepare(cfg, &in, b.counter, s, &r));
     if (r.n != b.count)
         return ks_fail(KS_ECORRUPT, "an aggregate of a chunk is not a number");
     r.rank = b.rank;

@@ -348,7 +348,8 @@ ks_err ks_rollup_run_multi(const struct ks_rollup_config *cfg, const int64_t *ti
     bool resets = ksi_rollup_removes_resets(cfg->func);
     for (size_t i = 0; i < cfg->aggr_count; i++)
         resets |= ksi_rollup_removes_resets(ksi_aggr_func(cfg->aggr_names[i]));
-    KS_TRY(ksi_rollup_prepare(cfg, times, values, n, resets && !cfg->strict, scratch, &r));
+    struct ksi_rollup_input in = {.times = times, .values = values, .n = n};
+    KS_TRY(ksi_rollup_prepare(cfg, &in, resets && !cfg->strict, scratch, &r));
     struct sink s = {.arena = arena, .points = r.points};
     KS_TRY(run_kind(&r, &s));
     ret->items = s.items;

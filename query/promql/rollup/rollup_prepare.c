@@ -91,12 +91,13 @@ bool ksi_has_nan(const double *v, size_t n)
     return nan;
 }
 
-/* True when every value is at least its predecessor: then there is no NaN and no reset either. */
-static bool never_falls(const double *v, size_t n)
+/* True when every value is at least its predecessor: then there is no NaN and no reset either. Of
+ * the first `known` that is known. */
+static bool never_falls(const double *v, size_t n, size_t known)
 {
     int falls = 0;
-    size_t i = 1;
-    if (n && v[0] != v[0])
+    size_t i = known ? known : 1;
+    if (n && !known && v[0] != v[0])
         return false;
     for (; i + 4 <= n; i += 4)
         falls |= !(v[i] >= v[i - 1]) | !(v[i + 1] >= v[i]) | !(v[i + 2] >= v[i + 1]) |
@@ -270,9 +271,11 @@ static void find_bounds(const struct ksi_rollup *r, int64_t first, uint32_t coun
     }
 }
 
-/* When the window is a whole number of steps its start is an earlier window's end: one array serves
- * both. */
-static ks_err find_windows(struct ksi_rollup *r)
+/*
+ * When the window is a whole number of steps its start is an earlier window's end: one array serves
+ * both. Series of one target have one column of times: what was found for the last one holds.
+ */
+static ks_err find_windows(struct ksi_rollup *r, uint64_t times_id)
 {
     int64_t shift = r->window / r->step;
     bool shared = r->window % r->step == 0 && shift <= (int64_t)r->points;
@@ -280,43 +283,48 @@ static ks_err find_windows(struct ksi_rollup *r)
     uint32_t *b = ksi_rollup_buf(r->scratch, KSI_BUF_BOUNDS, count, sizeof *b);
     if (!b)
         return KS_ENOMEM;
+    struct ks_rollup_bounds *had = &r->scratch->bounds;
     r->lo = b;
-    if (shared) {
-        find_bounds(r, r->end0 - r->window, (uint32_t)count, b);
-        r->hi = b + shift;
-    } else {
-        find_bounds(r, r->end0 - r->window, r->points, b);
-        find_bounds(r, r->end0, r->points, b + r->points);
-        r->hi = b + r->points;
+    r->hi = b + (shared ? (size_t)shift : r->points);
+    if (times_id && had->times_id == times_id && had->first_ms == r->end0 &&
+        had->step_ms == r->step && had->window_ms == r->window && had->points == r->points) {
+        r->work = had->work;
+        return KS_OK;
     }
+    find_bounds(r, r->end0 - r->window, shared ? (uint32_t)count : r->points, b);
+    if (!shared)
+        find_bounds(r, r->end0, r->points, b + r->points);
     r->work = 0;
     for (uint32_t k = 0; k < r->points; k++)
         r->work += r->hi[k] - r->lo[k];
+    *had = (struct ks_rollup_bounds){times_id, r->end0, r->step, r->window, r->points, r->work};
     return KS_OK;
 }
 
-ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const int64_t *times,
-                          const double *values, size_t n, bool resets, struct ks_rollup_scratch *s,
-                          struct ksi_rollup *ret)
+ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const struct ksi_rollup_input *in,
+                          bool resets, struct ks_rollup_scratch *s, struct ksi_rollup *ret)
 {
+    size_t n = in->n;
     if (n >= UINT32_MAX)
         return ks_fail(KS_ELIMIT, "a series of %zu samples is too long", n);
-    struct ksi_rollup r = {.cfg = cfg, .scratch = s, .times = times, .values = values};
+    struct ksi_rollup r = {.cfg = cfg, .scratch = s, .times = in->times, .values = in->values};
     r.n = (uint32_t)n;
     r.points = (uint32_t)ks_rollup_points(cfg);
     r.step = cfg->step_ms;
     r.end0 = cfg->start_ms - cfg->offset_ms;
     if (cfg->func == KS_FN_ROLLUP_CANDLESTICK)
         r.end0 += cfg->step_ms; /* a candle lies after its time stamp */
-    bool rises = resets && never_falls(values, n);
-    if (!rises && ksi_has_nan(values, n)) {
+    bool rises = resets && never_falls(r.values, n, in->rising);
+    uint64_t times_id = in->times_id;
+    if (!rises && ksi_has_nan(r.values + in->plain, n - in->plain)) {
+        times_id = 0;
         KS_TRY(drop_nans(&r));
-        rises = resets && never_falls(r.values, r.n);
+        rises = resets && never_falls(r.values, r.n, 0);
     }
     if (resets && !rises)
         KS_TRY(remove_resets(&r));
     choose_window(&r);
-    KS_TRY(find_windows(&r));
+    KS_TRY(find_windows(&r, times_id));
     *ret = r;
     return KS_OK;
 }

@@ -116,8 +116,15 @@ static inline double ksi_seconds(int64_t ms)
     }
 
 /* --- rollup_prepare.c: samples as the function sees them, windows --- */
-KS_NODISCARD ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const int64_t *times,
-                                       const double *values, size_t n, bool remove_resets,
+struct ksi_rollup_input {
+    const int64_t *times;
+    const double *values;
+    size_t n;
+    uint64_t times_id; /* as in struct ks_samples, as are the next */
+    size_t plain, rising;
+};
+KS_NODISCARD ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg,
+                                       const struct ksi_rollup_input *in, bool remove_resets,
                                        struct ks_rollup_scratch *s, struct ksi_rollup *ret);
 bool ksi_rollup_removes_resets(enum ks_promql_func_id func);
 /* Functions whose window grows to the sample interval when the query wrote none. */

@@ -51,8 +51,7 @@ ks_err ksi_run_series_plain(struct ksi_run *r, struct ksi_worker *w, size_t i, d
         r->seen[i] = w->samples.count > 0;
     if (q->strict)
         ksi_plain_nans(w->samples.values, w->samples.count);
-    return ks_rollup_run(&r->plan->cfg, w->samples.times, w->samples.values, w->samples.count,
-                         &w->scratch, out);
+    return ks_rollup_run_read(&r->plan->cfg, &w->samples, &w->scratch, out);
 }
 
 /* --- groups --- */
