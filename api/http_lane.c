@@ -88,15 +88,39 @@ static void run(struct ksi_lane *l, struct ksi_conn *c, struct ks_scratch *scrat
     ks_scratch_trim(scratch);
 }
 
+/* Calls the worker that was busy last: a thread has an arena of the heap of its own, and pages of
+ * the last request are faulted in already in this one. Under l->lock. */
+static void call_idler(struct ksi_lane *l)
+{
+    struct ksi_idler *w = l->idle;
+    if (!w)
+        return;
+    l->idle = w->next;
+    w->called = true;
+    pthread_cond_signal(&w->wake);
+}
+
+/* Under l->lock. */
+static void idle(struct ksi_lane *l, struct ksi_idler *w)
+{
+    w->called = false;
+    w->next = l->idle;
+    l->idle = w;
+    while (!w->called)
+        pthread_cond_wait(&w->wake, &l->lock);
+}
+
 static void *worker(void *arg)
 {
     struct ksi_lane *l = arg;
     struct ks_scratch scratch;
+    struct ksi_idler w;
+    pthread_cond_init(&w.wake, NULL);
     ks_scratch_init(&scratch);
     pthread_mutex_lock(&l->lock);
     for (;;) {
         while (!l->head && !l->stop)
-            pthread_cond_wait(&l->wake, &l->lock);
+            idle(l, &w);
         if (!l->head)
             break;
         struct ksi_conn *c = dequeue(l);
@@ -108,6 +132,7 @@ static void *worker(void *arg)
     }
     pthread_mutex_unlock(&l->lock);
     ks_scratch_done(&scratch);
+    pthread_cond_destroy(&w.wake);
     return NULL;
 }
 
@@ -123,7 +148,7 @@ ks_err ksi_lane_submit(struct ksi_lane *l, struct ksi_conn *c)
         *l->tail = c;
         l->tail = &c->next;
         l->queued++;
-        pthread_cond_signal(&l->wake);
+        call_idler(l);
     }
     pthread_mutex_unlock(&l->lock);
     return taken ? KS_OK : KS_EAGAIN;
@@ -186,7 +211,6 @@ static ks_err lane_start(struct ksi_lane *l, struct ks_http_server *s, const cha
     l->opts = *opts;
     l->tail = &l->head;
     pthread_mutex_init(&l->lock, NULL);
-    pthread_cond_init(&l->wake, NULL);
     if (!(l->threads = ks_zalloc_array(l->opts.threads ? l->opts.threads : 1, sizeof *l->threads)))
         return KS_ENOMEM;
     for (; l->started < l->opts.threads; l->started++) {
@@ -218,7 +242,8 @@ void ksi_lanes_stop(struct ks_http_server *s)
             continue;
         pthread_mutex_lock(&l->lock);
         l->stop = true;
-        pthread_cond_broadcast(&l->wake);
+        while (l->idle)
+            call_idler(l);
         pthread_mutex_unlock(&l->lock);
         for (unsigned t = 0; t < l->started; t++)
             pthread_join(l->threads[t], NULL);
@@ -236,7 +261,6 @@ void ksi_lanes_free(struct ks_http_server *s)
         if (!l->server)
             continue;
         ks_free(l->threads);
-        pthread_cond_destroy(&l->wake);
         pthread_mutex_destroy(&l->lock);
     }
 }

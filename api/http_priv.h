@@ -42,9 +42,16 @@ struct ksi_conn {
     struct ksi_conn *watch_next, **watch_prev; /* running selects; under server->watch_lock */
 };
 
+/* A worker thread without work. */
+struct ksi_idler {
+    pthread_cond_t wake;
+    bool called;
+    struct ksi_idler *next;
+};
+
 struct ksi_lane {
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    struct ksi_idler *idle; /* the one that became idle last first: its memory is still warm */
     struct ksi_conn *head, **tail;
     size_t queued;
     bool stop;
