@@ -65,7 +65,9 @@ static void reserve_answer(struct ksi_conn *c)
 /* Called by the worker with its reference, which ends here. */
 void ksi_conn_answer(struct ksi_conn *c)
 {
-    if (c->stream.active) {
+    if (c->stream.flows) {
+        ksi_flow_end(c);
+    } else if (c->stream.active) {
         ksi_stream_end(c);
     } else {
         ksi_compress_body(c);

@@ -102,6 +102,7 @@ struct ks_http_request {
     int64_t start_mono_us;      /* when the worker took it */
     struct ks_scratch *scratch; /* the worker's reusable buffers */
     void *app;
+    void (*flow)(struct ks_http_request *req); /* ks_http_flow; NULL: the answer stays whole */
 };
 
 /* How many run at once, how many and how long they may wait, and the answer beyond. */
@@ -200,5 +201,17 @@ KS_NODISCARD ks_err ks_http_stream_write(struct ks_http_request *req, struct ks_
  * sees the failure. */
 void ks_http_stream_fail(struct ks_http_request *req, const char *text);
 bool ks_http_streaming(const struct ks_http_request *req);
+
+enum { KS_HTTP_FLOW_BYTES = 256 << 10 };
+/*
+ * For writers of answers that may be large, now and then while they add to resp.body, status and
+ * headers being final: sends what it holds, once that is much, and empties it (api/http_flow.c). No
+ * more errors can be answered then. Never waits for the client.
+ */
+static inline void ks_http_flow(struct ks_http_request *req)
+{
+    if (req->resp.body.len >= KS_HTTP_FLOW_BYTES && req->flow)
+        req->flow(req);
+}
 
 #endif

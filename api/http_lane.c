@@ -74,6 +74,7 @@ static void run(struct ksi_lane *l, struct ksi_conn *c, struct ks_scratch *scrat
     if (watched)
         watch_add(s, c);
     c->req.scratch = scratch;
+    c->req.flow = ksi_response_encoding(c) == KS_ENC_NONE ? ksi_flow : NULL; /* else packed whole */
     struct ksi_stopwatch took;
     c->req.start_mono_us = ks_mono_us();
     if (c->short_key)

@@ -18,6 +18,9 @@ struct ksi_stream {
     struct ks_buf ready; /* under lock: what the network thread may take */
     size_t taken;        /* under lock: consumed prefix of ready */
     bool ended, failed, client_gone, reader_waits; /* under lock */
+    bool flows;                                    /* worker: by ksi_flow, in pieces */
+    struct ksi_piece *first, **last, *spares;      /* under lock: to send; sent */
+    unsigned spare_count;                          /* under lock */
     struct ks_gzip_stream *gzip;                   /* worker only */
     struct ks_buf packed;                          /* worker only */
 };
@@ -108,6 +111,15 @@ void ksi_stream_client_gone(struct ksi_conn *c);
 void ksi_stream_wake(struct ksi_conn *c);
 /* Worker: flushes and ends a stream after the handler returned. */
 void ksi_stream_end(struct ksi_conn *c);
+
+/* http_flow.c. Worker: req->flow of requests it runs; the rest of the body, when the handler is
+ * done. */
+void ksi_flow(struct ks_http_request *req);
+void ksi_flow_end(struct ksi_conn *c);
+/* Network thread, under the stream's lock: moves at most max bytes out. */
+size_t ksi_flow_take(struct ksi_conn *c, char *out, size_t max);
+void ksi_flow_done(struct ksi_stream *st);
+enum ks_encoding ksi_response_encoding(struct ksi_conn *c);
 
 /* What a request asks, apart from its place in time; 0: it is not to run on the network thread. */
 uint64_t ksi_short_key(const struct ksi_conn *c);

@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 #include "api/http_priv.h"
 
@@ -53,7 +54,7 @@ static bool accepts(struct ks_slice list, const char *coding)
     return false;
 }
 
-static enum ks_encoding response_encoding(struct ksi_conn *c)
+enum ks_encoding ksi_response_encoding(struct ksi_conn *c)
 {
     if (!c->server->opts.compress_responses || c->req.resp.precompressed)
         return KS_ENC_NONE;
@@ -64,7 +65,7 @@ static enum ks_encoding response_encoding(struct ksi_conn *c)
 void ksi_compress_body(struct ksi_conn *c)
 {
     struct ks_http_response *r = &c->req.resp;
-    enum ks_encoding e = response_encoding(c);
+    enum ks_encoding e = ksi_response_encoding(c);
     if (e == KS_ENC_NONE || r->body.len < COMPRESS_MIN_BYTES)
         return;
     struct ks_buf out;
@@ -89,6 +90,7 @@ void ksi_stream_init(struct ksi_stream *st)
 {
     pthread_mutex_init(&st->lock, NULL);
     pthread_cond_init(&st->space, NULL);
+    st->last = &st->first;
     ks_buf_init(&st->ready, 64 << 20);
     ks_buf_init(&st->packed, 64 << 20);
 }
@@ -96,6 +98,7 @@ void ksi_stream_init(struct ksi_stream *st)
 void ksi_stream_done(struct ksi_stream *st)
 {
     ks_gzip_stream_free(st->gzip);
+    ksi_flow_done(st);
     ks_buf_done(&st->ready);
     ks_buf_done(&st->packed);
     pthread_cond_destroy(&st->space);
@@ -116,7 +119,7 @@ ks_err ks_http_stream_begin(struct ks_http_request *req)
 {
     struct ksi_conn *c = conn_of(req);
     KS_ASSERT(!c->stream.active);
-    if (response_encoding(c) == KS_ENC_GZIP) {
+    if (ksi_response_encoding(c) == KS_ENC_GZIP) {
         KS_TRY(ks_gzip_stream_new(&c->stream.gzip));
         ks_http_add_header(req, "Content-Encoding", KS_SLICE_LIT("gzip"));
     }
@@ -176,9 +179,9 @@ ks_err ks_http_stream_write(struct ks_http_request *req, struct ks_slice bytes)
 void ks_http_stream_fail(struct ks_http_request *req, const char *text)
 {
     struct ksi_conn *c = conn_of(req);
-    ks_err ignored = ks_http_stream_write(
-        req, ks_slice_str(text)); /* the cut connection tells the client anyway */
-    (void)ignored;
+    if (!c->stream.flows)
+        (void)!ks_http_stream_write(
+            req, ks_slice_str(text)); /* the cut connection tells the client anyway */
     pthread_mutex_lock(&c->stream.lock);
     c->stream.failed = true;
     pthread_mutex_unlock(&c->stream.lock);
@@ -222,12 +225,17 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *buf, size_t max)
     ssize_t n = 0;
     pthread_mutex_lock(&st->lock);
     size_t have = st->ready.len - st->taken;
-    if (have) {
+    if (st->first) {
+        n = (ssize_t)ksi_flow_take(c, buf, max);
+    } else if (have) {
         n = (ssize_t)(have < max ? have : max);
         memcpy(buf, st->ready.ptr + st->taken, (size_t)n);
         st->taken += (size_t)n;
         pthread_cond_signal(&st->space);
     } else if (st->failed && st->ended) {
+        /* The library marks the connection for closing but looks at it again only when something
+         * happens on its socket, or after the idle timeout: let it happen. */
+        (void)shutdown(c->fd, SHUT_RDWR); /* what was sent arrives; it may be closed already */
         n = MHD_CONTENT_READER_END_WITH_ERROR;
     } else if (st->ended) {
         n = MHD_CONTENT_READER_END_OF_STREAM;

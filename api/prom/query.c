@@ -43,13 +43,15 @@ static void write_matrix(const struct ks_prom_ctx *ctx, struct ks_buf *out,
         ks_prom_json_labels(out, s->labels, NULL); /* has the tenant, if all were asked for */
         size_t n = ks_prom_points_numbers(&points, out, s);
         n += ks_prom_points_histograms(&points, out, s);
-        ks_prom_points_expect(&points, out);
+        if (!ctx->req->flow)
+            ks_prom_points_expect(&points, out);
         if (!n) {
             out->len = before; /* a series without points is not part of the answer */
             continue;
         }
         ks_buf_byte(out, '}');
         sep = ",";
+        ks_http_flow(ctx->req);
     }
     ks_buf_byte(out, ']');
 }
@@ -75,6 +77,7 @@ static void write_vector(const struct ks_prom_ctx *ctx, struct ks_buf *out,
             json_point(ctx, out, time, s->values[0]);
         ks_buf_byte(out, '}');
         sep = ",";
+        ks_http_flow(ctx->req);
     }
     ks_buf_byte(out, ']');
 }
@@ -126,13 +129,14 @@ static void write_answer(const struct ks_prom_ctx *ctx, const struct ks_promql_r
     struct ks_http_request *req = ctx->req;
     struct ks_buf *out = &req->resp.body;
     ks_prom_json_begin(req);
+    /* A bare range selector answers with the samples as they are, without statistics. */
+    bool bare = r->raw && !range && !ctx->strict;
+    if (bare)
+        req->resp.content_type = "application/stream+json";
     write_data(ctx, out, r, range);
     write_string_list(out, "warnings", r->warnings, r->warning_count);
     write_string_list(out, "infos", r->infos, r->info_count);
-    /* A bare range selector answers with the samples as they are, without statistics. */
-    if (r->raw && !range && !ctx->strict)
-        req->resp.content_type = "application/stream+json";
-    else if (!ctx->strict)
+    if (!bare && !ctx->strict)
         ks_buf_printf(out, ",\"stats\":{\"seriesFetched\": \"%llu\",\"executionTimeMsec\":%lld}",
                       (unsigned long long)r->series_fetched,
                       (long long)(ks_mono_us() - req->start_mono_us) / 1000);
