@@ -111,7 +111,7 @@ static uint32_t walk_find(const struct walk *w, uint64_t id, size_t mask, size_t
     return w->slots[at];
 }
 
-static ks_err trace_edges(const struct ksi_gen *g, const struct ksi_slot *slot,
+static ks_err trace_edges(const struct ksi_data *g, const struct ksi_slot *slot,
                           struct ksi_filter *filter, struct walk *w, struct tally *t)
 {
     size_t n = 64, mask = 0, at = 0;
@@ -144,7 +144,7 @@ static ks_err trace_edges(const struct ksi_gen *g, const struct ksi_slot *slot,
 }
 
 /* From resources to services: the first resource with the same service stands for it. */
-static ks_err by_service(const struct ksi_gen *g, const struct tally *from, struct tally *to)
+static ks_err by_service(const struct ksi_data *g, const struct tally *from, struct tally *to)
 {
     size_t slots = 16;
     while (slots < g->resources_count * 2)
@@ -170,28 +170,27 @@ static ks_err by_service(const struct ksi_gen *g, const struct tally *from, stru
     return err;
 }
 
-/* Under the read lock, which is given up now and then. */
-static ks_err compute(struct ksi_gen *g, uint64_t first_live, struct ksi_filter *filter,
+static ks_err all_edges(struct ksi_look *l, uint64_t first_live, struct ksi_filter *filter,
+                        struct walk *w, struct tally *resources)
+{
+    struct ksi_slot slots[KSI_SLOTS_PER_LOOK];
+    size_t at = first_live > l->d.first_seq ? (size_t)(first_live - l->d.first_seq) : 0;
+    for (size_t n; (n = ksi_look_slots(l, at, KSI_SLOTS_PER_LOOK, slots)); at += n)
+        for (size_t i = 0; i < n; i++)
+            if (slots[i].spans)
+                KS_TRY(trace_edges(&l->d, &slots[i], filter, w, resources));
+    return KS_OK;
+}
+
+static ks_err compute(struct ksi_look *l, uint64_t first_live, struct ksi_filter *filter,
                       struct ksi_edges **ret)
 {
     struct tally resources = {0}, services = {0};
     struct walk w = {0};
-    ks_err err = KS_OK;
-    size_t low = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
-    uint64_t spans = g->spans; /* what comes while the lock is given up is for the next time */
-    size_t walked = 0;
-    for (size_t i = low; i < g->slot_count && err == KS_OK; i++) {
-        if (!g->slots[i].spans)
-            continue;
-        walked += g->slots[i].spans;
-        err = trace_edges(g, &g->slots[i], filter, &w, &resources);
-        if (walked < KSI_SPANS_PER_LOCK)
-            continue;
-        walked = 0;
-        ksi_gen_relock(g);
-    }
+    uint64_t spans = l->d.spans; /* what comes meanwhile is for the next time */
+    ks_err err = all_edges(l, first_live, filter, &w, &resources);
     if (err == KS_OK)
-        err = by_service(g, &resources, &services);
+        err = by_service(&l->d, &resources, &services);
     if (err == KS_OK) {
         *ret = ks_alloc(sizeof **ret + services.count * sizeof(struct edge));
         err = *ret ? KS_OK : KS_ENOMEM;
@@ -267,7 +266,7 @@ struct question {
     bool self;
 };
 
-static ks_err add_edges(const struct ksi_gen *g, const struct ksi_edges *edges,
+static ks_err add_edges(const struct ksi_data *g, const struct ksi_edges *edges,
                         const struct question *q, struct sum *s, struct ks_arena *arena)
 {
     for (size_t i = 0; i < edges->count; i++) {
@@ -281,42 +280,44 @@ static ks_err add_edges(const struct ksi_gen *g, const struct ksi_edges *edges,
 }
 
 /* What only spans that fit a filter make is not kept. */
-static ks_err filtered(struct ksi_gen *g, uint64_t first_live, const struct question *q,
+static ks_err filtered(struct ksi_look *l, uint64_t first_live, const struct question *q,
                        struct sum *s, struct ks_arena *arena)
 {
     struct ksi_edges *edges = NULL;
     struct ksi_filter *f;
-    KS_TRY(ksi_filter_new(q->filter, g, &f));
+    KS_TRY(ksi_filter_new(q->filter, &l->d, &f));
     if (!f)
         return KS_OK;
-    ks_err err = compute(g, first_live, f, &edges);
+    ks_err err = compute(l, first_live, f, &edges);
     if (err == KS_OK)
-        err = add_edges(g, edges, q, s, arena);
+        err = add_edges(&l->d, edges, q, s, arena);
     ks_free(edges);
     ksi_filter_free(f);
     return err;
 }
 
-static bool is_settled(const struct ksi_gen *g, uint64_t first_live)
+/* Of these: the generation's edges_lock held. */
+static bool is_settled(const struct ksi_look *l, uint64_t first_live)
 {
-    return g->edges && g->edges->spans == g->spans && g->edges->first_live == first_live;
+    const struct ksi_edges *e = l->g->edges;
+    return e && e->spans == l->d.spans && e->first_live == first_live;
 }
 
-static ks_err settle(struct ksi_gen *g, uint64_t first_live)
+static ks_err settle(struct ksi_look *l, uint64_t first_live)
 {
     struct ksi_edges *fresh = NULL;
-    KS_TRY(compute(g, first_live, NULL, &fresh));
-    ks_free(g->edges);
-    g->edges = fresh;
+    KS_TRY(compute(l, first_live, NULL, &fresh));
+    ks_free(l->g->edges);
+    l->g->edges = fresh;
     return KS_OK;
 }
 
-static ks_err kept(struct ksi_gen *g, uint64_t first_live, const struct question *q, struct sum *s,
+static ks_err kept(struct ksi_look *l, uint64_t first_live, const struct question *q, struct sum *s,
                    struct ks_arena *arena)
 {
-    if (!is_settled(g, first_live))
-        KS_TRY(settle(g, first_live));
-    return add_edges(g, g->edges, q, s, arena);
+    if (!is_settled(l, first_live))
+        KS_TRY(settle(l, first_live));
+    return add_edges(&l->d, l->g->edges, q, s, arena);
 }
 
 /* --- ahead of questions --- */
@@ -329,12 +330,13 @@ static ks_err settle_tenant(struct ks_traces *t, struct ks_tenant tenant, size_t
         struct ksi_gen *g = v.gens[i];
         uint64_t first = v.first_live[i] > g->first_seq ? v.first_live[i] : g->first_seq;
         pthread_mutex_lock(&g->edges_lock);
-        pthread_rwlock_rdlock(&g->lock);
-        if (!is_settled(g, first)) {
-            err = settle(g, first);
+        struct ksi_look l;
+        ksi_look_begin(&l, g);
+        if (!is_settled(&l, first)) {
+            err = settle(&l, first);
             --*left;
         }
-        pthread_rwlock_unlock(&g->lock);
+        ksi_look_end(&l);
         pthread_mutex_unlock(&g->edges_lock);
     }
     ksi_view_release(&v);
@@ -363,10 +365,11 @@ static ks_err add_gen(struct ksi_gen *g, uint64_t first_live, const struct quest
     if (first_live < g->first_seq)
         first_live = g->first_seq;
     pthread_mutex_lock(&g->edges_lock);
-    pthread_rwlock_rdlock(&g->lock);
+    struct ksi_look l;
+    ksi_look_begin(&l, g);
     ks_err err =
-        q->filter ? filtered(g, first_live, q, s, arena) : kept(g, first_live, q, s, arena);
-    pthread_rwlock_unlock(&g->lock);
+        q->filter ? filtered(&l, first_live, q, s, arena) : kept(&l, first_live, q, s, arena);
+    ksi_look_end(&l);
     pthread_mutex_unlock(&g->edges_lock);
     return err;
 }

@@ -6,6 +6,7 @@
 enum {
     TABLE_MIN = 32,
     SLOTS_FIRST = 8,
+    RESERVE_MIN = 8,
     DICT_MOVED = 4,
     BLOOM_FIRST_BYTES = 1 << 10,
     BLOOM_MAX_BYTES = 64 << 10,
@@ -22,7 +23,6 @@ struct ksi_gen *ksi_gen_new(struct ksi_pool *pool, uint64_t first_seq, uint64_t 
                             size_t slot_max)
 {
     struct ksi_gen *g = ks_zalloc(sizeof *g);
-    pthread_rwlockattr_t attr;
     if (!g)
         return NULL;
     atomic_store(&g->refs, 1);
@@ -30,11 +30,8 @@ struct ksi_gen *ksi_gen_new(struct ksi_pool *pool, uint64_t first_seq, uint64_t 
     g->first_seq = first_seq;
     g->base_ns = base_ns;
     g->slot_max = slot_max;
-    /* Readers come in crowds; the one writer must not starve. */
-    pthread_rwlockattr_init(&attr);
-    pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    pthread_rwlock_init(&g->lock, &attr);
-    pthread_rwlockattr_destroy(&attr);
+    g->pub = g->d;
+    pthread_mutex_init(&g->lock, NULL);
     pthread_mutex_init(&g->edges_lock, NULL);
     count_bytes(g, sizeof *g);
     return g;
@@ -63,7 +60,10 @@ void ksi_gen_unref(struct ksi_gen *g)
     chunks_free(g->pool, &g->recs);
     for (unsigned i = 0; i < g->bloom_count; i++)
         ks_free(g->bloom[i].bits);
+    for (size_t i = 0; i < g->retired_count; i++)
+        ks_free(g->retired[i].ptr);
     void *all[] = {g->slots,
+                   g->retired,
                    g->dict,
                    g->dict_table,
                    g->dict_old,
@@ -80,7 +80,7 @@ void ksi_gen_unref(struct ksi_gen *g)
                    g->scope_table.slots};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ks_free(all[i]);
-    pthread_rwlock_destroy(&g->lock);
+    pthread_mutex_destroy(&g->lock);
     pthread_mutex_destroy(&g->edges_lock);
     ksi_pool_unref(g->pool);
     ks_free(g);
@@ -88,11 +88,20 @@ void ksi_gen_unref(struct ksi_gen *g)
 
 ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap, size_t need, size_t elem)
 {
-    size_t before = *cap;
+    size_t before = *cap, after = before + before / 2 + RESERVE_MIN;
     if (KS_LIKELY(need <= before))
         return KS_OK;
-    KS_TRY(ks_array_reserve(array, cap, need, elem));
-    count_bytes(g, (*cap - before) * elem);
+    after = after < need ? need : after;
+    KS_TRY(ksi_gen_retire_room(g));
+    char *fresh = ks_alloc_array(after, elem);
+    if (!fresh)
+        return KS_ENOMEM;
+    if (before)
+        memcpy(fresh, *array, before * elem);
+    ksi_gen_retire(g, *array, before * elem);
+    count_bytes(g, after * elem);
+    *array = fresh;
+    *cap = after;
     return KS_OK;
 }
 
@@ -102,11 +111,16 @@ static bool slots_grow(struct ksi_gen *g)
     size_t cap = g->slot_cap + g->slot_cap / 2 + SLOTS_FIRST;
     if (cap > g->slot_max && g->slot_cap < g->slot_max)
         cap = g->slot_max;
-    struct ksi_slot *slots = ks_realloc(g->slots, cap * sizeof *slots);
+    struct ksi_slot *slots = ks_alloc_array(cap, sizeof *slots), *old = g->slots;
     if (!slots)
         return false;
     count_bytes(g, (cap - g->slot_cap) * sizeof *slots);
+    pthread_mutex_lock(&g->lock);
+    if (g->slot_count)
+        memcpy(slots, old, g->slot_count * sizeof *slots);
     g->slots = slots;
+    pthread_mutex_unlock(&g->lock);
+    ks_free(old);
     g->slot_cap = cap;
     return true;
 }
@@ -180,7 +194,7 @@ char *ksi_chunks_alloc(struct ksi_gen *g, struct ksi_chunks *c, size_t n, uint32
 }
 
 /* --- dictionary --- */
-struct ks_slice ksi_dict_text(const struct ksi_gen *g, uint32_t number)
+struct ks_slice ksi_dict_text(const struct ksi_data *g, uint32_t number)
 {
     const uint8_t *p = ksi_chunks_at(&g->text, g->dict[number]);
     size_t len = (size_t)ksi_varint(&p);
@@ -192,19 +206,20 @@ static inline uint32_t tag_of(uint64_t hash)
     return (uint32_t)(hash >> 56) << 24;
 }
 
-static uint32_t dict_find_in(const struct ksi_gen *g, const uint32_t *table, size_t mask,
+/* Readers look while the writer inserts: what is newer than their look counts as not there. */
+static uint32_t dict_find_in(const struct ksi_data *g, const uint32_t *table, size_t mask,
                              struct ks_slice s, uint64_t hash)
 {
-    for (size_t i = hash & mask; table[i]; i = (i + 1) & mask) {
-        uint32_t e = table[i];
-        if ((e & 0xff000000) == tag_of(hash) &&
+    uint32_t e;
+    for (size_t i = hash & mask; (e = __atomic_load_n(&table[i], __ATOMIC_RELAXED));
+         i = (i + 1) & mask)
+        if ((e & 0xff000000) == tag_of(hash) && (e & 0xffffff) <= g->dict_count &&
             ks_slice_eq(ksi_dict_text(g, (e & 0xffffff) - 1), s))
             return (e & 0xffffff) - 1;
-    }
     return KSI_NONE;
 }
 
-uint32_t ksi_dict_find(const struct ksi_gen *g, struct ks_slice s, uint64_t hash)
+uint32_t ksi_dict_find(const struct ksi_data *g, struct ks_slice s, uint64_t hash)
 {
     if (!g->dict_table)
         return KSI_NONE;
@@ -218,7 +233,7 @@ static void dict_insert(uint32_t *table, size_t mask, uint64_t hash, uint32_t nu
     size_t i = hash & mask;
     while (table[i])
         i = (i + 1) & mask;
-    table[i] = tag_of(hash) | (number + 1);
+    __atomic_store_n(&table[i], tag_of(hash) | (number + 1), __ATOMIC_RELAXED);
 }
 
 /* Takes over up to n places of the old table: growing is no pause. */
@@ -228,14 +243,12 @@ static void dict_move(struct ksi_gen *g, size_t n)
         uint32_t e = g->dict_old[g->dict_old_at];
         if (e) {
             uint32_t number = (e & 0xffffff) - 1;
-            dict_insert(g->dict_table, g->dict_mask, ksi_text_hash(ksi_dict_text(g, number)),
+            dict_insert(g->dict_table, g->dict_mask, ksi_text_hash(ksi_dict_text(&g->d, number)),
                         number);
         }
         if (g->dict_old_at++ < g->dict_old_mask)
             continue;
-        atomic_fetch_sub_explicit(&g->bytes, (g->dict_old_mask + 1) * sizeof *g->dict_old,
-                                  memory_order_relaxed);
-        ks_free(g->dict_old);
+        ksi_gen_retire(g, g->dict_old, (g->dict_old_mask + 1) * sizeof *g->dict_old);
         g->dict_old = NULL;
     }
 }
@@ -243,7 +256,8 @@ static void dict_move(struct ksi_gen *g, size_t n)
 static ks_err dict_grow(struct ksi_gen *g)
 {
     size_t slots = g->dict_table ? (g->dict_mask + 1) * 2 : TABLE_MIN;
-    dict_move(g, SIZE_MAX);
+    dict_move(g, SIZE_MAX); /* nothing: it has emptied the old one by now */
+    KS_TRY(ksi_gen_retire_room(g));
     uint32_t *t = ks_zalloc_array(slots, sizeof *t);
     if (!t)
         return KS_ENOMEM;
@@ -273,7 +287,7 @@ ks_err ksi_dict_index(struct ksi_gen *g, const uint64_t *hashes)
 
 uint32_t ksi_dict_put(struct ksi_gen *g, struct ks_slice s, uint64_t hash)
 {
-    uint32_t at = ksi_dict_find(g, s, hash), pos;
+    uint32_t at = ksi_dict_find(&g->d, s, hash), pos;
     if (at != KSI_NONE)
         return at;
     if (g->dict_count == KSI_DICT_MAX) {
@@ -310,13 +324,13 @@ static bool layer_has(const struct ksi_bloom *b, uint64_t hash)
 {
     for (unsigned k = 1; k <= 3; k++) {
         uint32_t bit = bloom_bit(b, hash, k);
-        if (!(b->bits[bit >> 6] >> (bit & 63) & 1))
+        if (!(__atomic_load_n(&b->bits[bit >> 6], __ATOMIC_RELAXED) >> (bit & 63) & 1))
             return false;
     }
     return true;
 }
 
-size_t ksi_bloom_count(const struct ksi_gen *g)
+size_t ksi_bloom_count(const struct ksi_data *g)
 {
     size_t n = 0;
     for (unsigned i = 0; i < g->bloom_count; i++)
@@ -324,7 +338,7 @@ size_t ksi_bloom_count(const struct ksi_gen *g)
     return n;
 }
 
-bool ksi_bloom_has(const struct ksi_gen *g, uint64_t hash)
+bool ksi_bloom_has(const struct ksi_data *g, uint64_t hash)
 {
     for (unsigned i = g->bloom_count; i-- > 0;)
         if (layer_has(&g->bloom[i], hash))
@@ -352,7 +366,7 @@ static bool bloom_layer(struct ksi_gen *g)
 
 bool ksi_bloom_add(struct ksi_gen *g, uint64_t hash)
 {
-    if (ksi_bloom_has(g, hash))
+    if (ksi_bloom_has(&g->d, hash))
         return true;
     struct ksi_bloom *b = g->bloom_count ? &g->bloom[g->bloom_count - 1] : NULL;
     if ((!b || b->count >= b->max) && !bloom_layer(g))
@@ -360,7 +374,8 @@ bool ksi_bloom_add(struct ksi_gen *g, uint64_t hash)
     b = &g->bloom[g->bloom_count - 1];
     for (unsigned k = 1; k <= 3; k++) {
         uint32_t bit = bloom_bit(b, hash, k);
-        b->bits[bit >> 6] |= (uint64_t)1 << (bit & 63);
+        __atomic_store_n(&b->bits[bit >> 6], b->bits[bit >> 6] | (uint64_t)1 << (bit & 63),
+                         __ATOMIC_RELAXED);
     }
     b->count++;
     return false;

@@ -1,11 +1,12 @@
 /*
  * One generation of a ring: a run of traces in first-seen order with everything their spans need,
  * dictionaries included, so that dropping it is freeing a handful of blocks. Append-only: what has
- * been written never moves or changes, except the arrays that grow, which `lock` guards.
+ * been written never moves or changes, except arrays that grow.
  *
- * Thread role: one writer at a time (the store's mutex), which takes `lock` for writing; readers
- * hold a reference and take `lock` for reading. Slices into `text` and `recs` stay valid as long as
- * the reference is held, also without the lock.
+ * Thread role: one writer at a time (the store's mutex), which works on what no reader looks at
+ * and publishes it batch by batch; readers hold a reference and look (struct ksi_look). Neither
+ * waits for the other's work. Slices into `text` and `recs` stay valid as long as the reference is
+ * held, also when nobody looks.
  *
  * A span's record (positions are chunk << 15 | offset; ref = varint: odd: dictionary number << 1;
  * last bits 00: length << 2 and the bytes; 10, of attribute values only: pattern << 2, its decimal
@@ -96,41 +97,70 @@ struct ksi_table {
     size_t mask, count;
 };
 
+/*
+ * What readers walk. The writer works on the generation's own and publishes a copy when a batch is
+ * stored; a reader takes a copy of that one. Arrays are only appended to, and one that has grown
+ * leaves the old one readable until nobody looks (ksi_gen_retire).
+ */
+#define KSI_DATA                                                                                   \
+    uint64_t first_seq, base_ns;                                                                   \
+    uint64_t lsn; /* of the last log record whose spans are all here */                            \
+    uint64_t spans;                                                                                \
+    size_t slot_count;                                                                             \
+    struct ksi_chunks text, recs;                                                                  \
+    uint32_t *dict; /* positions in text: varint length, bytes */                                  \
+    size_t dict_count;                                                                             \
+    /* tag << 24 | number + 1; old: the smaller one that entries are still taken over from */      \
+    uint32_t *dict_table, *dict_old;                                                               \
+    size_t dict_mask, dict_old_mask;                                                               \
+    uint32_t *keys; /* of shapes: dictionary number << 3 | type */                                 \
+    size_t keys_count;                                                                             \
+    struct ksi_shape *shapes;                                                                      \
+    size_t shapes_count;                                                                           \
+    struct ksi_process *resources, *scopes;                                                        \
+    size_t resources_count, scopes_count;                                                          \
+    struct ksi_pattern *patterns;                                                                  \
+    size_t patterns_count;                                                                         \
+    /* Of names and other texts without a key, and of key and value of every attribute. */         \
+    struct ksi_bloom bloom[KSI_BLOOM_LAYERS];                                                      \
+    unsigned bloom_count;                                                                          \
+    bool has_bytes; /* some value is of type BYTES: what it is searched by is not in bloom */
+
+struct ksi_data {
+    KSI_DATA
+};
+
+struct ksi_retired {
+    void *ptr;
+    size_t bytes;
+};
+
 struct ksi_gen {
     _Atomic uint32_t refs;
-    pthread_rwlock_t lock;
-    uint64_t first_seq, base_ns;
-    uint64_t lsn;      /* of the last log record whose spans are all here */
-    uint64_t snap_lsn; /* as loaded from a snapshot: records up to it are here already */
+    union { /* the writer's */
+        struct ksi_data d;
+        struct {
+            KSI_DATA
+        };
+    };
+    /* Guards pub, slots below pub.slot_count, and slots itself. Held for moments only. */
+    pthread_mutex_t lock;
+    struct ksi_data pub;
+    uint64_t version;         /* of pub */
+    _Atomic uint32_t lookers; /* up under lock */
     struct ksi_slot *slots;
-    size_t slot_count, slot_cap, slot_max;
+    size_t slot_cap, slot_max;
+    uint64_t snap_lsn; /* as loaded from a snapshot: records up to it are here already */
     struct ksi_pool *pool;
-    struct ksi_chunks text, recs;
-    uint32_t *dict; /* positions in text: varint length, bytes */
-    size_t dict_count, dict_cap;
-    /* tag << 24 | number + 1; old: the smaller one that entries are still taken over from */
-    uint32_t *dict_table, *dict_old;
-    size_t dict_mask, dict_old_mask, dict_old_at;
-    uint32_t *keys; /* of shapes: dictionary number << 3 | type */
-    size_t keys_count, keys_cap;
-    struct ksi_shape *shapes;
-    size_t shapes_count, shapes_cap;
-    struct ksi_process *resources, *scopes;
-    size_t resources_count, resources_cap, scopes_count, scopes_cap;
-    struct ksi_pattern *patterns;
-    size_t patterns_count, patterns_cap;
+    struct ksi_retired *retired; /* the writer's, until the last reader of them is gone */
+    size_t retired_count, retired_cap;
+    size_t dict_cap, dict_old_at, keys_cap, shapes_cap, resources_cap, scopes_cap, patterns_cap;
     struct ksi_table shape_table, resource_table, scope_table, pattern_table;
-    /* Of names and other texts without a key, and of key and value of every attribute. */
-    struct ksi_bloom bloom[KSI_BLOOM_LAYERS];
-    unsigned bloom_count;
     size_t bloom_hint;      /* about how many there will be: the generation before had so many */
     struct ksi_gen_op *ops; /* open addressing by hash */
     size_t ops_count, ops_mask;
-    bool has_bytes; /* some value is of type BYTES: what it is searched by is not in bloom */
-    bool closed;    /* no new traces */
     _Atomic uint64_t bytes;
-    uint64_t counted_bytes; /* the writer's: what the store's sum holds of this */
-    uint64_t spans;
+    uint64_t counted_bytes;   /* the writer's: what the store's sum holds of this */
     struct ksi_gen *next_dead; /* dropped: in the store's list of those to be freed */
     struct ksi_tenant *dead_of;
     /* Dependency edges as last computed, and for what: deps.c. */
@@ -138,21 +168,31 @@ struct ksi_gen {
     struct ksi_edges *edges;
 };
 
+/* A reader's look at a generation it has a reference to: gen_look.c. */
+struct ksi_look {
+    struct ksi_gen *g;
+    uint64_t version;
+    struct ksi_data d;
+};
+void ksi_look_begin(struct ksi_look *l, struct ksi_gen *g);
+void ksi_look_end(struct ksi_look *l);
+/* Copies up to n slots from the first on, and what their spans need to l->d; how many there are. */
+enum { KSI_SLOTS_PER_LOOK = 64 };
+size_t ksi_look_slots(struct ksi_look *l, size_t first, size_t n, struct ksi_slot *out);
+/* Readers may see what the writer has done. */
+void ksi_gen_publish(struct ksi_gen *g);
+/* The same, with slots [0, n) of the writer's in the place of those with these numbers. */
+struct ksi_place;
+void ksi_gen_publish_places(struct ksi_gen *g, const struct ksi_place *places, size_t n);
+/* An array that readers may have a copy of the address of. */
+KS_NODISCARD ks_err ksi_gen_retire_room(struct ksi_gen *g);
+void ksi_gen_retire(struct ksi_gen *g, void *ptr, size_t bytes);
+
 /* --- gen.c --- */
 struct ksi_gen *ksi_gen_new(struct ksi_pool *pool, uint64_t first_seq, uint64_t base_ns,
                             size_t slot_max);
 struct ksi_gen *ksi_gen_ref(struct ksi_gen *g);
 void ksi_gen_unref(struct ksi_gen *g);
-/*
- * A reader gives its lock up for a moment, so that the writer waits for no more than so many spans.
- * Arrays may have moved afterwards; positions and numbers stay.
- */
-enum { KSI_SPANS_PER_LOCK = 512 };
-static inline void ksi_gen_relock(struct ksi_gen *g)
-{
-    pthread_rwlock_unlock(&g->lock);
-    pthread_rwlock_rdlock(&g->lock);
-}
 /* Room for a slot more; NULL without memory. */
 struct ksi_slot *ksi_gen_slot_add(struct ksi_gen *g, struct ks_trace_id id);
 
@@ -173,12 +213,12 @@ KS_NODISCARD ks_err ksi_chunk_load(struct ksi_gen *g, struct ksi_chunks *c, stru
 /* The table of a dictionary whose texts are there; hashes: of each. */
 KS_NODISCARD ks_err ksi_dict_index(struct ksi_gen *g, const uint64_t *hashes);
 
-uint32_t ksi_dict_find(const struct ksi_gen *g, struct ks_slice s, uint64_t hash);
+uint32_t ksi_dict_find(const struct ksi_data *g, struct ks_slice s, uint64_t hash);
 uint32_t ksi_dict_put(struct ksi_gen *g, struct ks_slice s, uint64_t hash);
-struct ks_slice ksi_dict_text(const struct ksi_gen *g, uint32_t number);
+struct ks_slice ksi_dict_text(const struct ksi_data *g, uint32_t number);
 
-bool ksi_bloom_has(const struct ksi_gen *g, uint64_t hash);
-size_t ksi_bloom_count(const struct ksi_gen *g);
+bool ksi_bloom_has(const struct ksi_data *g, uint64_t hash);
+size_t ksi_bloom_count(const struct ksi_data *g);
 /* True when it was there already. */
 bool ksi_bloom_add(struct ksi_gen *g, uint64_t hash);
 static inline uint64_t ksi_int_hash(uint64_t v)
@@ -265,10 +305,10 @@ void ksi_put_value(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_bat
 /* A pattern whose text is at pos already; it must be valid. */
 KS_NODISCARD ks_err ksi_pattern_load(struct ksi_gen *g, uint32_t pos, uint32_t len);
 bool ksi_pattern_valid(struct ks_slice text);
-struct ks_slice ksi_unpack_value(const struct ksi_gen *g, uint32_t number, const uint8_t **p,
+struct ks_slice ksi_unpack_value(const struct ksi_data *g, uint32_t number, const uint8_t **p,
                                  char scratch[KSI_UNPACKED_MAX]);
 /* A value's text, in the arena when it was packed. */
-KS_NODISCARD ks_err ksi_value_view(const struct ksi_gen *g, const uint8_t **p,
+KS_NODISCARD ks_err ksi_value_view(const struct ksi_data *g, const uint8_t **p,
                                    struct ks_arena *arena, struct ks_slice *ret);
 
 /* --- reading a record: gen_read.c --- */
@@ -280,23 +320,23 @@ struct ksi_record {
     uint8_t bits1, bits2;
     const uint8_t *rest; /* behind end - start */
 };
-void ksi_record_read(const struct ksi_gen *g, uint32_t pos, struct ksi_record *ret);
+void ksi_record_read(const struct ksi_data *g, uint32_t pos, struct ksi_record *ret);
 /* What edges need of a record; returns the position of the span before. */
-uint32_t ksi_record_call(const struct ksi_gen *g, uint32_t pos, uint64_t *ret_span,
+uint32_t ksi_record_call(const struct ksi_data *g, uint32_t pos, uint64_t *ret_span,
                          uint64_t *ret_parent, uint32_t *ret_resource);
 /* A span in full. resources and scopes are decoded once per memo. */
 struct ksi_view_memo {
     const struct ks_resource **resources;
     const struct ks_scope **scopes;
 };
-KS_NODISCARD ks_err ksi_view_memo_init(struct ksi_view_memo *m, const struct ksi_gen *g,
+KS_NODISCARD ks_err ksi_view_memo_init(struct ksi_view_memo *m, const struct ksi_data *g,
                                        struct ks_arena *arena);
-KS_NODISCARD ks_err ksi_span_view(const struct ksi_gen *g, const struct ksi_slot *slot,
+KS_NODISCARD ks_err ksi_span_view(const struct ksi_data *g, const struct ksi_slot *slot,
                                   const struct ksi_record *r, struct ksi_view_memo *memo,
                                   struct ks_arena *arena, struct ks_span *ret);
-KS_NODISCARD ks_err ksi_resource_view(const struct ksi_gen *g, uint32_t number,
+KS_NODISCARD ks_err ksi_resource_view(const struct ksi_data *g, uint32_t number,
                                       struct ks_arena *arena, struct ks_resource *ret);
-KS_NODISCARD ks_err ksi_scope_view(const struct ksi_gen *g, uint32_t number, struct ks_arena *arena,
+KS_NODISCARD ks_err ksi_scope_view(const struct ksi_data *g, uint32_t number, struct ks_arena *arena,
                                    struct ks_scope *ret);
 
 /* Raw reads of bytes this process wrote. */
@@ -318,7 +358,7 @@ static inline int64_t ksi_zigzag(const uint8_t **p)
     return ks_unzigzag(ksi_varint(p));
 }
 /* A text by itself. */
-static inline struct ks_slice ksi_ref(const struct ksi_gen *g, const uint8_t **p)
+static inline struct ks_slice ksi_ref(const struct ksi_data *g, const uint8_t **p)
 {
     uint64_t v = ksi_varint(p);
     if (v & 1)
@@ -328,7 +368,7 @@ static inline struct ks_slice ksi_ref(const struct ksi_gen *g, const uint8_t **p
     return s;
 }
 /* A value's text, in scratch when it was packed. */
-static inline struct ks_slice ksi_value_text(const struct ksi_gen *g, const uint8_t **p,
+static inline struct ks_slice ksi_value_text(const struct ksi_data *g, const uint8_t **p,
                                              char scratch[KSI_UNPACKED_MAX])
 {
     const uint8_t *at = *p;
@@ -338,7 +378,7 @@ static inline struct ks_slice ksi_value_text(const struct ksi_gen *g, const uint
     *p = at;
     return ksi_unpack_value(g, (uint32_t)(v >> 2), p, scratch);
 }
-static inline void ksi_skip_ref(const struct ksi_gen *g, const uint8_t **p)
+static inline void ksi_skip_ref(const struct ksi_data *g, const uint8_t **p)
 {
     uint64_t v = ksi_varint(p);
     if (v & 1)
@@ -352,7 +392,7 @@ static inline void ksi_skip_ref(const struct ksi_gen *g, const uint8_t **p)
         (void)ksi_varint(p);
     *p += pt->nibble_bytes;
 }
-static inline void ksi_skip_value(const struct ksi_gen *g, const uint8_t **p, unsigned type)
+static inline void ksi_skip_value(const struct ksi_data *g, const uint8_t **p, unsigned type)
 {
     switch (type) {
     case KS_ATTR_EMPTY:

@@ -3,7 +3,7 @@
 
 static const uint32_t common_flags[7] = {0, 1, 0x101, 0x301, 0x100, 0x300, 0x201};
 
-void ksi_record_read(const struct ksi_gen *g, uint32_t pos, struct ksi_record *ret)
+void ksi_record_read(const struct ksi_data *g, uint32_t pos, struct ksi_record *ret)
 {
     const uint8_t *p = ksi_chunks_at(&g->recs, pos);
     int64_t back = ksi_zigzag(&p);
@@ -34,7 +34,7 @@ void ksi_record_read(const struct ksi_gen *g, uint32_t pos, struct ksi_record *r
     ret->rest = p;
 }
 
-uint32_t ksi_record_call(const struct ksi_gen *g, uint32_t pos, uint64_t *ret_span,
+uint32_t ksi_record_call(const struct ksi_data *g, uint32_t pos, uint64_t *ret_span,
                          uint64_t *ret_parent, uint32_t *ret_resource)
 {
     const uint8_t *p = ksi_chunks_at(&g->recs, pos);
@@ -54,7 +54,7 @@ uint32_t ksi_record_call(const struct ksi_gen *g, uint32_t pos, uint64_t *ret_sp
     return back ? (uint32_t)((int64_t)pos - back) : KSI_NONE;
 }
 
-static ks_err read_value(const struct ksi_gen *g, const uint8_t **p, uint32_t key,
+static ks_err read_value(const struct ksi_data *g, const uint8_t **p, uint32_t key,
                          struct ks_arena *arena, struct ks_attr *ret)
 {
     *ret = (struct ks_attr){.key = ksi_dict_text(g, key >> 3), .type = key & 7};
@@ -76,7 +76,7 @@ static ks_err read_value(const struct ksi_gen *g, const uint8_t **p, uint32_t ke
     }
 }
 
-static ks_err read_set(const struct ksi_gen *g, const uint8_t **p, struct ks_arena *arena,
+static ks_err read_set(const struct ksi_data *g, const uint8_t **p, struct ks_arena *arena,
                        struct ks_attrs *ret)
 {
     const struct ksi_shape *sh = &g->shapes[ksi_varint(p)];
@@ -90,7 +90,7 @@ static ks_err read_set(const struct ksi_gen *g, const uint8_t **p, struct ks_are
     return KS_OK;
 }
 
-ks_err ksi_resource_view(const struct ksi_gen *g, uint32_t number, struct ks_arena *arena,
+ks_err ksi_resource_view(const struct ksi_data *g, uint32_t number, struct ks_arena *arena,
                          struct ks_resource *ret)
 {
     const struct ksi_process *r = &g->resources[number];
@@ -101,7 +101,7 @@ ks_err ksi_resource_view(const struct ksi_gen *g, uint32_t number, struct ks_are
     return read_set(g, &p, arena, &ret->attrs);
 }
 
-ks_err ksi_scope_view(const struct ksi_gen *g, uint32_t number, struct ks_arena *arena,
+ks_err ksi_scope_view(const struct ksi_data *g, uint32_t number, struct ks_arena *arena,
                       struct ks_scope *ret)
 {
     const uint8_t *p = ksi_chunks_at(&g->text, g->scopes[number].pos);
@@ -111,14 +111,14 @@ ks_err ksi_scope_view(const struct ksi_gen *g, uint32_t number, struct ks_arena 
     return read_set(g, &p, arena, &ret->attrs);
 }
 
-ks_err ksi_view_memo_init(struct ksi_view_memo *m, const struct ksi_gen *g, struct ks_arena *arena)
+ks_err ksi_view_memo_init(struct ksi_view_memo *m, const struct ksi_data *g, struct ks_arena *arena)
 {
     m->resources = ks_arena_zalloc(arena, (g->resources_count + 1) * sizeof *m->resources);
     m->scopes = ks_arena_zalloc(arena, (g->scopes_count + 1) * sizeof *m->scopes);
     return m->resources && m->scopes ? KS_OK : ks_arena_err(arena);
 }
 
-static ks_err view_process(const struct ksi_gen *g, const struct ksi_record *r,
+static ks_err view_process(const struct ksi_data *g, const struct ksi_record *r,
                            struct ksi_view_memo *memo, struct ks_arena *arena)
 {
     if (!memo->resources[r->resource]) {
@@ -138,7 +138,7 @@ static ks_err view_process(const struct ksi_gen *g, const struct ksi_record *r,
     return KS_OK;
 }
 
-static ks_err view_events(const struct ksi_gen *g, const uint8_t **p, struct ks_arena *arena,
+static ks_err view_events(const struct ksi_data *g, const uint8_t **p, struct ks_arena *arena,
                           struct ks_span *ret)
 {
     uint32_t n = (uint32_t)ksi_varint(p);
@@ -155,7 +155,7 @@ static ks_err view_events(const struct ksi_gen *g, const uint8_t **p, struct ks_
     return KS_OK;
 }
 
-static ks_err view_links(const struct ksi_gen *g, const uint8_t **p, struct ks_arena *arena,
+static ks_err view_links(const struct ksi_data *g, const uint8_t **p, struct ks_arena *arena,
                          struct ks_span *ret)
 {
     uint32_t n = (uint32_t)ksi_varint(p);
@@ -175,7 +175,7 @@ static ks_err view_links(const struct ksi_gen *g, const uint8_t **p, struct ks_a
     return KS_OK;
 }
 
-ks_err ksi_span_view(const struct ksi_gen *g, const struct ksi_slot *slot,
+ks_err ksi_span_view(const struct ksi_data *g, const struct ksi_slot *slot,
                      const struct ksi_record *r, struct ksi_view_memo *memo, struct ks_arena *arena,
                      struct ks_span *ret)
 {

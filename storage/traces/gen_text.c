@@ -61,7 +61,7 @@ static uint32_t place(struct ksi_gen *g, const struct ks_batch_string *s, bool a
     struct ks_slice text = ks_slice(s->ptr, s->len);
     if (!s->len)
         return KSI_NONE;
-    uint32_t n = ksi_dict_find(g, text, s->hash);
+    uint32_t n = ksi_dict_find(&g->d, text, s->hash);
     if (n == KSI_NONE) {
         if (s->len < INTERN_MIN_BYTES || !(again || s->refs > 1))
             return KSI_NONE;
@@ -321,7 +321,7 @@ static size_t write_decimal(uint64_t v, char *out)
     return n;
 }
 
-struct ks_slice ksi_unpack_value(const struct ksi_gen *g, uint32_t number, const uint8_t **p,
+struct ks_slice ksi_unpack_value(const struct ksi_data *g, uint32_t number, const uint8_t **p,
                                  char scratch[KSI_UNPACKED_MAX])
 {
     const struct ksi_pattern *pt = &g->patterns[number];
@@ -347,7 +347,7 @@ struct ks_slice ksi_unpack_value(const struct ksi_gen *g, uint32_t number, const
     return ks_slice(scratch, (size_t)(out - scratch));
 }
 
-ks_err ksi_value_view(const struct ksi_gen *g, const uint8_t **p, struct ks_arena *arena,
+ks_err ksi_value_view(const struct ksi_data *g, const uint8_t **p, struct ks_arena *arena,
                       struct ks_slice *ret)
 {
     char scratch[KSI_UNPACKED_MAX];

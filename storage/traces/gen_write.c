@@ -180,6 +180,7 @@ ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m, const struct k
     }
     const struct ks_batch_resource *r = &b->resources[resource];
     uint32_t url;
+    size_t before = g->resources_count;
     KS_TRY(intern_set(g, m, b, &r->set));
     KS_TRY(ksi_intern(g, m, b, r->schema_url, &url));
     ks_buf_reset(&m->record);
@@ -187,18 +188,20 @@ ks_err ksi_gen_resource(struct ksi_gen *g, struct ksi_mapping *m, const struct k
     KS_TRY(put_set(g, m, b, &r->set));
     KS_TRY(process(g, m, &g->resource_table, &g->resources, &g->resources_count, &g->resources_cap,
                    ret));
+    m->resources[resource] = *ret + 1;
+    if (g->resources_count == before)
+        return KS_OK; /* readers may be at it */
     struct ksi_process *p = &g->resources[*ret];
     p->has_service = r->service != 0;
     if (r->service) {
         uint32_t n;
         KS_TRY(ksi_intern(g, m, b, r->service - 1, &n));
-        p->service = ksi_dict_text(g, n);
+        p->service = ksi_dict_text(&g->d, n);
         p->service_hash = b->strings[r->service - 1].hash;
     } else {
         p->service = ks_slice("", 0);
         p->service_hash = ksi_text_hash(p->service);
     }
-    m->resources[resource] = *ret + 1;
     return KS_OK;
 }
 

@@ -121,7 +121,7 @@ static uint64_t check_text(struct check *c, const uint64_t *key, struct ks_slice
             return 0;
         hash = c->hashes[v >> 1];
         if (ret)
-            *ret = ksi_dict_text(g, (uint32_t)(v >> 1));
+            *ret = ksi_dict_text(&g->d, (uint32_t)(v >> 1));
         len = 1;
     } else if (!(v & 2)) {
         struct ks_slice s = ks_read_bytes(&c->r, v >> 2);
@@ -142,7 +142,7 @@ static uint64_t check_text(struct check *c, const uint64_t *key, struct ks_slice
         (void)ks_read_bytes(&c->r, p->nibble_bytes);
         if (c->r.bad)
             return 0;
-        struct ks_slice s = ksi_unpack_value(g, (uint32_t)(v >> 2), &at, scratch);
+        struct ks_slice s = ksi_unpack_value(&g->d, (uint32_t)(v >> 2), &at, scratch);
         hash = ksi_text_hash(s);
         len = s.len;
         if (ret)
@@ -188,7 +188,7 @@ static void check_set(struct check *c, struct ksi_process *service)
         struct ks_slice text = {"", 0};
         check_value(c, key, service ? &text : NULL);
         if (service && (key & 7) == KS_ATTR_STRING &&
-            ks_slice_is(ksi_dict_text(g, key >> 3), "service.name")) {
+            ks_slice_is(ksi_dict_text(&g->d, key >> 3), "service.name")) {
             service->has_service = true;
             service->service = text;
         }
@@ -377,6 +377,7 @@ ks_err ksi_image_build(const struct ksi_image_head *h, struct ks_slice table, st
     g->has_bytes = h->has_bytes;
     g->lsn = g->snap_lsn = h->lsn;
     ks_err err = build(&c, table, slots);
+    ksi_gen_publish(g);
     ks_free(c.hashes);
     return err;
 }

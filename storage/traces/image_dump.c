@@ -1,16 +1,20 @@
 /*
- * A snapshot out of a ring that goes on: of each generation what its arrays hold is copied under
- * its lock, in a moment; chunks are read without it, for what is in them does not change.
+ * A snapshot out of a ring that goes on: of each generation the list of its traces is copied in a
+ * moment; everything else does not change.
  */
 #include "base/mem.h"
 #include "storage/traces/image_priv.h"
 
-/* A generation as it was when the lock was held. */
+enum { SLOTS_SPARE = 64 };
+
+/* A generation as it was in one moment. */
 struct capture {
     struct ksi_image_head head;
     struct ks_buf table, slots;
     struct ks_slice *chunks; /* of texts, then of records */
     size_t chunks_cap;
+    struct ksi_slot *live;
+    size_t live_cap;
 };
 
 struct tenant_list {
@@ -45,7 +49,7 @@ static void put_processes(struct ks_buf *b, const struct ksi_process *p, size_t 
     }
 }
 
-static void put_table(const struct ksi_gen *g, struct ks_buf *b)
+static void put_table(const struct ksi_data *g, struct ks_buf *b)
 {
     put_u32s(b, g->dict, g->dict_count);
     put_u32s(b, g->keys, g->keys_count);
@@ -61,10 +65,10 @@ static void put_table(const struct ksi_gen *g, struct ks_buf *b)
     }
 }
 
-static void put_slots(const struct ksi_gen *g, struct ks_buf *b)
+static void put_slots(const struct ksi_slot *slots, size_t n, struct ks_buf *b)
 {
-    for (size_t i = 0; i < g->slot_count; i++) {
-        const struct ksi_slot *s = &g->slots[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct ksi_slot *s = &slots[i];
         ks_buf_u64(b, s->id.hi);
         ks_buf_u64(b, s->id.lo);
         ks_buf_u32(b, s->tail);
@@ -75,7 +79,7 @@ static void put_slots(const struct ksi_gen *g, struct ks_buf *b)
     }
 }
 
-static ks_err list_chunks(struct capture *c, const struct ksi_gen *g)
+static ks_err list_chunks(struct capture *c, const struct ksi_data *g)
 {
     const struct ksi_chunks *both[] = {&g->text, &g->recs};
     struct ks_slice *to;
@@ -88,12 +92,24 @@ static ks_err list_chunks(struct capture *c, const struct ksi_gen *g)
     return KS_OK;
 }
 
-/* Under the generation's lock. */
-static ks_err capture(struct capture *c, const struct ksi_gen *g, uint64_t lsn)
+/* All slots and what they lead to as of one moment. */
+static ks_err take(struct capture *c, struct ksi_look *l)
+{
+    size_t n = l->d.slot_count;
+    do { /* more may come meanwhile */
+        KS_TRY(ks_array_reserve((void **)&c->live, &c->live_cap, n + SLOTS_SPARE, sizeof *c->live));
+        n = ksi_look_slots(l, 0, c->live_cap, c->live);
+    } while (n < l->d.slot_count && (n = l->d.slot_count));
+    return KS_OK;
+}
+
+static ks_err capture(struct capture *c, struct ksi_look *l, uint64_t lsn)
 {
     struct ksi_image_head *h = &c->head;
+    const struct ksi_data *g = &l->d;
     ks_buf_reset(&c->table);
     ks_buf_reset(&c->slots);
+    KS_TRY(take(c, l));
     h->first_seq = g->first_seq;
     h->base_ns = g->base_ns;
     h->lsn = g->lsn > lsn ? g->lsn : lsn;
@@ -108,7 +124,7 @@ static ks_err capture(struct capture *c, const struct ksi_gen *g, uint64_t lsn)
     h->text_chunks = g->text.count;
     h->rec_chunks = g->recs.count;
     put_table(g, &c->table);
-    put_slots(g, &c->slots);
+    put_slots(c->live, g->slot_count, &c->slots);
     KS_TRY(ks_buf_status(&c->table));
     KS_TRY(ks_buf_status(&c->slots));
     return list_chunks(c, g);
@@ -135,9 +151,10 @@ static ks_err emit_head(const struct ksi_image_head *h, const struct ks_traces_d
 static ks_err dump_gen(struct capture *c, struct ksi_gen *g, uint64_t lsn,
                        const struct ks_traces_dump *d)
 {
-    pthread_rwlock_rdlock(&g->lock);
-    ks_err err = capture(c, g, lsn);
-    pthread_rwlock_unlock(&g->lock);
+    struct ksi_look l;
+    ksi_look_begin(&l, g);
+    ks_err err = capture(c, &l, lsn);
+    ksi_look_end(&l);
     KS_TRY(err);
     KS_TRY(emit_head(&c->head, d));
     for (size_t i = 0; i < c->head.text_chunks + c->head.rec_chunks; i++)
@@ -182,6 +199,7 @@ ks_err ks_traces_dump(struct ks_traces *t, const struct ks_traces_dump *d)
     ks_buf_done(&c.table);
     ks_buf_done(&c.slots);
     ks_free(c.chunks);
+    ks_free(c.live);
     ks_free(list.items);
     return err;
 }

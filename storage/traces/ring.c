@@ -176,7 +176,7 @@ ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_
     if (!g)
         return KS_ENOMEM;
     if (r->gen_count)
-        g->bloom_hint = ksi_bloom_count(r->gens[r->gen_count - 1]);
+        g->bloom_hint = ksi_bloom_count(&r->gens[r->gen_count - 1]->d);
     r->gens[r->gen_count++] = g;
     t->stats.generations++;
     ksi_follow_bytes(t, tn, g);
@@ -201,9 +201,7 @@ ks_err ksi_ring_add(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring 
         KS_TRY(ksi_ring_open_gen(t, tn, r, r->next_seq, start_ns));
         g = r->gens[r->gen_count - 1];
     }
-    pthread_rwlock_wrlock(&g->lock);
     struct ksi_slot *s = ksi_gen_slot_add(g, id);
-    pthread_rwlock_unlock(&g->lock);
     if (!s)
         return KS_ENOMEM;
     uint64_t seq = r->next_seq++;
@@ -272,7 +270,7 @@ static ks_err store_in(struct ks_traces *t, struct ksi_tenant *tn, struct ks_bat
         struct ksi_place *p = &places[b->spans[i].trace];
         if (p->gen != g)
             continue;
-        struct ksi_slot *slot = &g->slots[p->slot];
+        struct ksi_slot *slot = &p->work;
         if (slot->spans >= t->opts.max_spans_per_trace) {
             slot->refused++;
             ret->over_trace_limit++;
@@ -286,6 +284,17 @@ static ks_err store_in(struct ks_traces *t, struct ksi_tenant *tn, struct ks_bat
     return KS_OK;
 }
 
+static void take_places(struct ksi_gen *g, struct ksi_place *places, size_t n)
+{
+    pthread_mutex_lock(&g->lock); /* pins */
+    for (size_t i = 0; i < n; i++)
+        if (places[i].gen == g) {
+            places[i].done = true;
+            places[i].work = g->slots[places[i].slot];
+        }
+    pthread_mutex_unlock(&g->lock);
+}
+
 ks_err ksi_store(struct ks_traces *t, struct ksi_tenant *tn, struct ks_batch *b,
                  struct ksi_place *places, uint64_t lsn, struct ks_traces_result *ret)
 {
@@ -295,15 +304,13 @@ ks_err ksi_store(struct ks_traces *t, struct ksi_tenant *tn, struct ks_batch *b,
         struct ksi_gen *g = places[i].gen;
         if (!g || places[i].done)
             continue;
-        pthread_rwlock_wrlock(&g->lock);
+        take_places(g, places + i, b->traces_count - i);
         ks_err err = store_in(t, tn, b, places, g, m, ret);
         if (lsn > g->lsn)
             g->lsn = lsn;
-        pthread_rwlock_unlock(&g->lock);
+        ksi_gen_publish_places(g, places + i, b->traces_count - i);
         ksi_follow_bytes(t, tn, g);
         KS_TRY(err);
-        for (size_t k = i; k < b->traces_count; k++)
-            places[k].done |= places[k].gen == g;
     }
     return KS_OK;
 }
@@ -443,9 +450,9 @@ bool ks_traces_pin(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace
         uint32_t slot;
         struct ksi_gen *g = ksi_ring_gen(&tn->rings[KSI_MAIN], seq, &slot);
         t->stats.pinned_total += !(g->slots[slot].flags & KSI_SLOT_PINNED);
-        pthread_rwlock_wrlock(&g->lock);
+        pthread_mutex_lock(&g->lock);
         g->slots[slot].flags |= KSI_SLOT_PINNED;
-        pthread_rwlock_unlock(&g->lock);
+        pthread_mutex_unlock(&g->lock);
     }
     pthread_mutex_unlock(&t->lock);
     return known;

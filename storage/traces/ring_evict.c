@@ -80,12 +80,12 @@ static ks_err copy_spans(struct ks_traces *t, struct ksi_gen *g, const struct ks
     struct ksi_view_memo memo;
     struct ks_batch_memo copied = {0};
     ks_arena_reset(&t->kept_arena);
-    KS_TRY(ksi_view_memo_init(&memo, g, &t->kept_arena));
+    KS_TRY(ksi_view_memo_init(&memo, &g->d, &t->kept_arena));
     while (*pos != KSI_NONE && !ks_batch_full(&t->kept_batch)) {
         struct ksi_record rec;
         struct ks_span span;
-        ksi_record_read(g, *pos, &rec);
-        KS_TRY(ksi_span_view(g, slot, &rec, &memo, &t->kept_arena, &span));
+        ksi_record_read(&g->d, *pos, &rec);
+        KS_TRY(ksi_span_view(&g->d, slot, &rec, &memo, &t->kept_arena, &span));
         ks_batch_copy_span(&t->kept_batch, &span, &copied);
         *pos = rec.prev;
     }

@@ -82,6 +82,7 @@ struct ksi_place {
     struct ksi_gen *gen; /* NULL: nowhere, its spans are dropped */
     uint32_t slot;
     bool done, late;
+    struct ksi_slot work; /* the slot as it will be once the batch is stored */
 };
 
 /*
@@ -163,9 +164,9 @@ static inline void ksi_writer_leave(struct ks_traces *t)
     ksi_reap_some(t);
 }
 
-/* A query in a generation under its lock: search.c. NULL in *ret: nothing there can fit. */
+/* A query in a generation looked at: search.c. NULL in *ret: nothing there can fit. */
 struct ksi_filter;
-KS_NODISCARD ks_err ksi_filter_new(const struct ks_trace_query *q, struct ksi_gen *g,
+KS_NODISCARD ks_err ksi_filter_new(const struct ks_trace_query *q, const struct ksi_data *d,
                                    struct ksi_filter **ret);
 void ksi_filter_free(struct ksi_filter *f);
 bool ksi_filter_fits(struct ksi_filter *f, uint32_t pos);

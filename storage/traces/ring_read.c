@@ -113,41 +113,33 @@ static ks_err drop_repeats(struct ks_span *spans, size_t *count, struct ks_arena
 }
 
 /* --- one trace --- */
-/* Takes the generation's lock, and gives it up now and then: what a trace had is where it was. */
-static ks_err read_spans(struct ksi_gen *g, const struct ksi_slot *slot, struct ks_arena *arena,
-                         struct ks_span *spans, size_t *ret_missing)
+static ks_err read_spans(const struct ksi_data *d, const struct ksi_slot *slot,
+                         struct ks_arena *arena, struct ks_span *spans, size_t *ret_missing)
 {
     struct ksi_view_memo memo;
     size_t n = slot->spans;
-    KS_TRY(ksi_view_memo_init(&memo, g, arena));
+    KS_TRY(ksi_view_memo_init(&memo, d, arena));
     for (uint32_t pos = slot->tail; pos != KSI_NONE && n;) {
         struct ksi_record rec;
-        ksi_record_read(g, pos, &rec);
-        KS_TRY(ksi_span_view(g, slot, &rec, &memo, arena, &spans[--n]));
+        ksi_record_read(d, pos, &rec);
+        KS_TRY(ksi_span_view(d, slot, &rec, &memo, arena, &spans[--n]));
         pos = rec.prev;
-        if (n % KSI_SPANS_PER_LOCK == 0)
-            ksi_gen_relock(g);
     }
     *ret_missing = n;
     return KS_OK;
 }
 
-static ks_err read_trace(struct ksi_gen *g, uint32_t at, struct ks_arena *arena,
+static ks_err read_trace(struct ksi_look *l, size_t at, struct ks_arena *arena,
                          struct ks_span **ret, size_t *ret_count)
 {
+    struct ksi_slot slot;
     size_t missing;
-    pthread_rwlock_rdlock(&g->lock);
-    struct ksi_slot slot = g->slots[at];
-    pthread_rwlock_unlock(&g->lock);
-    if (!slot.spans)
+    if (!ksi_look_slots(l, at, 1, &slot) || !slot.spans)
         return ks_fail(KS_ENOTFOUND, "trace not found");
     struct ks_span *spans = ks_arena_array(arena, slot.spans, sizeof *spans);
     if (!spans)
         return ks_arena_err(arena);
-    pthread_rwlock_rdlock(&g->lock);
-    ks_err err = read_spans(g, &slot, arena, spans, &missing);
-    pthread_rwlock_unlock(&g->lock);
-    KS_TRY(err);
+    KS_TRY(read_spans(&l->d, &slot, arena, spans, &missing));
     *ret = spans + missing;
     *ret_count = slot.spans - missing;
     return KS_OK;
@@ -169,7 +161,10 @@ ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant, struct ks_tra
     pthread_mutex_unlock(&t->lock);
     if (!g)
         return ks_fail(KS_ENOTFOUND, "trace not found");
-    ks_err err = read_trace(g, slot, arena, ret_spans, ret_count);
+    struct ksi_look look;
+    ksi_look_begin(&look, g);
+    ks_err err = read_trace(&look, slot, arena, ret_spans, ret_count);
+    ksi_look_end(&look);
     if (err == KS_OK)
         err = drop_repeats(*ret_spans, ret_count, arena);
     if (err != KS_OK) {
@@ -181,12 +176,12 @@ ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant, struct ks_tra
 }
 
 /* --- all spans --- */
-static ks_err each_in_slot(struct ksi_gen *g, uint32_t at, struct ks_arena *arena, ks_span_fn fn,
+static ks_err each_in_slot(struct ksi_look *l, size_t at, struct ks_arena *arena, ks_span_fn fn,
                            void *arg)
 {
     struct ks_span *spans;
     size_t n = 0;
-    KS_TRY(read_trace(g, at, arena, &spans, &n));
+    KS_TRY(read_trace(l, at, arena, &spans, &n));
     KS_TRY(drop_repeats(spans, &n, arena));
     for (size_t i = 0; i < n; i++)
         KS_TRY(fn(arg, &spans[i]));
@@ -197,16 +192,17 @@ static ks_err each_in_gen(struct ksi_gen *g, uint64_t first_live, struct ks_aren
                           ks_span_fn fn, void *arg)
 {
     size_t at = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
-    for (bool more = true; more; at++) {
-        pthread_rwlock_rdlock(&g->lock);
-        more = at < g->slot_count;
-        bool any = more && g->slots[at].spans;
-        pthread_rwlock_unlock(&g->lock);
+    struct ksi_look l;
+    struct ksi_slot slot;
+    ks_err err = KS_OK;
+    ksi_look_begin(&l, g);
+    for (; err == KS_OK && ksi_look_slots(&l, at, 1, &slot); at++) {
         ks_arena_reset(arena);
-        if (any)
-            KS_TRY(each_in_slot(g, (uint32_t)at, arena, fn, arg));
+        if (slot.spans)
+            err = each_in_slot(&l, at, arena, fn, arg);
     }
-    return KS_OK;
+    ksi_look_end(&l);
+    return err;
 }
 
 ks_err ks_traces_each(struct ks_traces *t, struct ks_tenant tenant, ks_span_fn fn, void *arg)

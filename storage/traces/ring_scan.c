@@ -5,8 +5,6 @@
 #include "base/mem.h"
 #include "storage/traces/ring_priv.h"
 
-enum { SPANS_PER_LOCK = 128 };
-
 struct piece {
     size_t gen; /* of the view */
     uint32_t first, end;
@@ -45,17 +43,20 @@ static ks_err cut_gen(struct ks_traces_scan *s, size_t gen, uint32_t piece_spans
     uint64_t live = s->view.first_live[gen];
     uint32_t at = live > g->first_seq ? (uint32_t)(live - g->first_seq) : 0;
     struct piece p = {.gen = gen, .first = at};
+    struct ksi_slot slots[KSI_SLOTS_PER_LOOK];
+    struct ksi_look l;
     ks_err err = KS_OK;
-    pthread_rwlock_rdlock(&g->lock);
-    for (; at < g->slot_count && err == KS_OK; at++) {
-        widen(&p, &g->slots[at]);
-        p.end = at + 1;
-        if (p.info.spans >= piece_spans) {
-            err = add_piece(s, &p);
-            p = (struct piece){.gen = gen, .first = at + 1};
+    ksi_look_begin(&l, g);
+    for (size_t n; err == KS_OK && (n = ksi_look_slots(&l, at, KSI_SLOTS_PER_LOOK, slots));)
+        for (size_t i = 0; i < n && err == KS_OK; i++) {
+            widen(&p, &slots[i]);
+            p.end = ++at;
+            if (p.info.spans >= piece_spans) {
+                err = add_piece(s, &p);
+                p = (struct piece){.gen = gen, .first = at};
+            }
         }
-    }
-    pthread_rwlock_unlock(&g->lock);
+    ksi_look_end(&l);
     return err == KS_OK ? add_piece(s, &p) : err;
 }
 
@@ -107,17 +108,26 @@ static int by_id(const void *pa, const void *pb)
 static ks_err pick(struct ks_traces_scan *s, const struct piece *p, const struct ks_trace_id *ids,
                    size_t count)
 {
-    struct ksi_gen *g = s->view.gens[p->gen];
+    struct ksi_slot slots[KSI_SLOTS_PER_LOOK];
+    struct ksi_look l;
     ks_err err = KS_OK;
-    pthread_rwlock_rdlock(&g->lock);
-    for (uint32_t at = p->first; at < p->end && err == KS_OK; at++) {
-        struct piece one = {.gen = p->gen, .first = at, .end = at + 1};
-        if (!bsearch(&g->slots[at].id, ids, count, sizeof *ids, by_id))
-            continue;
-        widen(&one, &g->slots[at]);
-        err = add_piece(s, &one);
+    ksi_look_begin(&l, s->view.gens[p->gen]);
+    for (uint32_t at = p->first; at < p->end && err == KS_OK;) {
+        size_t want = p->end - at < KSI_SLOTS_PER_LOOK ? p->end - at : KSI_SLOTS_PER_LOOK;
+        size_t n = ksi_look_slots(&l, at, want, slots);
+        for (size_t i = 0; i < n && err == KS_OK; i++) {
+            struct piece one = {.gen = p->gen, .first = at + (uint32_t)i};
+            one.end = one.first + 1;
+            if (!bsearch(&slots[i].id, ids, count, sizeof *ids, by_id))
+                continue;
+            widen(&one, &slots[i]);
+            err = add_piece(s, &one);
+        }
+        if (!n)
+            break;
+        at += (uint32_t)n;
     }
-    pthread_rwlock_unlock(&g->lock);
+    ksi_look_end(&l);
     return err;
 }
 
@@ -143,7 +153,7 @@ ks_err ks_traces_scan_only(struct ks_traces_scan *s, const struct ks_trace_id *i
 }
 
 /* --- reading --- */
-static ks_err head_of(const struct ksi_gen *g, const struct ksi_slot *slot, uint32_t pos,
+static ks_err head_of(const struct ksi_data *g, const struct ksi_slot *slot, uint32_t pos,
                       struct ksi_view_memo *memo, struct ks_arena *arena, struct ks_span *ret,
                       uint32_t *ret_prev)
 {
@@ -185,7 +195,7 @@ static bool heads_equal(const struct ks_span *a, const struct ks_span *b)
            a->resource == b->resource && a->kind == b->kind && ks_slice_eq(a->name, b->name);
 }
 
-static ks_err fill_one(const struct ksi_gen *g, const struct ks_traces_heads *h, size_t i,
+static ks_err fill_one(const struct ksi_data *g, const struct ks_traces_heads *h, size_t i,
                        struct ks_arena *arena, struct ks_span *io)
 {
     struct ksi_slot slot = {.id = io->trace_id};
@@ -195,7 +205,7 @@ static ks_err fill_one(const struct ksi_gen *g, const struct ks_traces_heads *h,
 }
 
 /* Clients send again when an answer was lost: of equal spans [from, end) the first stays. */
-static ks_err drop_repeats(const struct ksi_gen *g, struct ks_traces_heads *h, size_t from,
+static ks_err drop_repeats(const struct ksi_data *g, struct ks_traces_heads *h, size_t from,
                            struct ks_arena *arena)
 {
     size_t slots = 16, kept = from;
@@ -226,7 +236,7 @@ static ks_err drop_repeats(const struct ksi_gen *g, struct ks_traces_heads *h, s
 }
 
 /* The chain of a trace goes back from its last span. */
-static ks_err slot_heads(const struct ksi_gen *g, const struct ksi_slot *slot,
+static ks_err slot_heads(const struct ksi_data *g, const struct ksi_slot *slot,
                          struct ks_arena *arena, struct ks_traces_heads *h)
 {
     size_t from = h->count, i = from + slot->spans, n;
@@ -243,28 +253,50 @@ static ks_err slot_heads(const struct ksi_gen *g, const struct ksi_slot *slot,
     return n > 1 ? drop_repeats(g, h, from, arena) : KS_OK;
 }
 
+/* The slots of a piece, and what their spans need. */
+static ks_err piece_slots(struct ksi_look *l, const struct piece *p, struct ks_arena *arena,
+                          struct ksi_slot **ret, size_t *ret_count)
+{
+    size_t n = 0, all = p->end - p->first;
+    struct ksi_slot *slots = ks_arena_array(arena, all + 1, sizeof *slots);
+    if (!slots)
+        return ks_arena_err(arena);
+    for (size_t got = 1; n < all && got; n += got) {
+        size_t want = all - n < KSI_SLOTS_PER_LOOK ? all - n : KSI_SLOTS_PER_LOOK;
+        got = ksi_look_slots(l, p->first + n, want, slots + n);
+    }
+    *ret = slots;
+    *ret_count = n;
+    return KS_OK;
+}
+
+static ks_err piece_heads(struct ksi_look *l, const struct piece *p, struct ks_arena *arena,
+                          struct ks_traces_heads *h)
+{
+    struct ksi_slot *slots;
+    size_t count, n = 0;
+    KS_TRY(piece_slots(l, p, arena, &slots, &count));
+    for (size_t i = 0; i < count; i++)
+        n += slots[i].spans;
+    h->memo = ks_arena_zalloc(arena, sizeof *h->memo);
+    h->spans = ks_arena_array(arena, n + 1, sizeof *h->spans);
+    h->at = ks_arena_array(arena, n + 1, sizeof *h->at);
+    if (!h->memo || !h->spans || !h->at)
+        return ks_arena_err(arena);
+    KS_TRY(ksi_view_memo_init(h->memo, &l->d, arena));
+    for (size_t i = 0; i < count; i++)
+        KS_TRY(slot_heads(&l->d, &slots[i], arena, h));
+    return KS_OK;
+}
+
 ks_err ks_traces_scan_heads(struct ks_traces_scan *s, size_t i, struct ks_arena *arena,
                             struct ks_traces_heads *ret)
 {
-    const struct piece *p = &s->pieces[i];
-    struct ksi_gen *g = s->view.gens[p->gen];
     struct ks_traces_heads h = {0};
-    struct ksi_view_memo *memo = ks_arena_zalloc(arena, sizeof *memo);
-    size_t n = 0;
-    if (!memo)
-        return ks_arena_err(arena);
-    h.memo = memo;
-    pthread_rwlock_rdlock(&g->lock);
-    for (uint32_t at = p->first; at < p->end; at++)
-        n += g->slots[at].spans;
-    h.spans = ks_arena_array(arena, n + 1, sizeof *h.spans);
-    h.at = ks_arena_array(arena, n + 1, sizeof *h.at);
-    ks_err err = h.spans && h.at ? KS_OK : ks_arena_err(arena);
-    if (err == KS_OK)
-        err = ksi_view_memo_init(memo, g, arena);
-    for (uint32_t at = p->first; at < p->end && err == KS_OK; at++)
-        err = slot_heads(g, &g->slots[at], arena, &h);
-    pthread_rwlock_unlock(&g->lock);
+    struct ksi_look l;
+    ksi_look_begin(&l, s->view.gens[s->pieces[i].gen]);
+    ks_err err = piece_heads(&l, &s->pieces[i], arena, &h);
+    ksi_look_end(&l);
     *ret = h;
     return err;
 }
@@ -272,15 +304,12 @@ ks_err ks_traces_scan_heads(struct ks_traces_scan *s, size_t i, struct ks_arena 
 ks_err ks_traces_scan_fill(struct ks_traces_scan *s, size_t i, const struct ks_traces_heads *h,
                            const uint64_t *bits, struct ks_arena *arena)
 {
-    struct ksi_gen *g = s->view.gens[s->pieces[i].gen];
+    struct ksi_look l;
     ks_err err = KS_OK;
-    for (size_t k = 0; k < h->count && err == KS_OK;) {
-        size_t end = k + SPANS_PER_LOCK < h->count ? k + SPANS_PER_LOCK : h->count;
-        pthread_rwlock_rdlock(&g->lock);
-        for (; k < end && err == KS_OK; k++)
-            if (!bits || (bits[k / 64] >> (k % 64) & 1))
-                err = fill_one(g, h, k, arena, &h->spans[k]);
-        pthread_rwlock_unlock(&g->lock);
-    }
+    ksi_look_begin(&l, s->view.gens[s->pieces[i].gen]);
+    for (size_t k = 0; k < h->count && err == KS_OK; k++)
+        if (!bits || (bits[k / 64] >> (k % 64) & 1))
+            err = fill_one(&l.d, h, k, arena, &h->spans[k]);
+    ksi_look_end(&l);
     return err;
 }

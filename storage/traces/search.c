@@ -10,7 +10,7 @@
 #include "storage/traces/ring_priv.h"
 #include "sys/clock.h"
 
-enum { CONDS_MAX = 32, SLOTS_PER_LOCK = 128, KNOWN = 1 };
+enum { CONDS_MAX = 32, KNOWN = 1 };
 
 struct cond {
     const struct ks_trace_cond *c;
@@ -30,8 +30,7 @@ struct plan {
 /* A plan in one generation. */
 struct scan {
     const struct plan *p;
-    struct ksi_gen *g;
-    size_t judged;            /* spans since the lock was taken */
+    const struct ksi_data *g;
     uint32_t keys[CONDS_MAX]; /* dictionary number or KSI_NONE */
     /* Per resource and scope: KNOWN << 63 | fits << 62 | conditions found. Per shape: KNOWN << 63 |
      * conditions whose key it has. */
@@ -155,7 +154,7 @@ bool ks_trace_query_matches(const struct ks_trace_query *q, const struct ks_span
 /* Conditions that some attribute of the list at *p fulfils; *p moves behind it. */
 static uint32_t list_finds(struct scan *s, const uint8_t **p, unsigned scope)
 {
-    const struct ksi_gen *g = s->g;
+    const struct ksi_data *g = s->g;
     uint32_t number = (uint32_t)ksi_varint(p), found = 0;
     const struct ksi_shape *sh = &g->shapes[number];
     uint64_t mask = number < s->shape_cap ? s->shapes[number] : 0;
@@ -310,13 +309,13 @@ static bool slot_may_fit(const struct scan *s, const struct ksi_slot *slot)
            (!q->service.len || (slot->services & ksi_service_bit(s->p->service_hash)));
 }
 
-static bool pair_may_be(const struct ksi_gen *g, const struct cond *c, uint64_t value)
+static bool pair_may_be(const struct ksi_data *g, const struct cond *c, uint64_t value)
 {
     return ksi_bloom_has(g, ksi_pair_hash(c->key_hash, value));
 }
 
 /* Whether the value searched for can be in the generation with its key at all. */
-static bool value_may_be(const struct ksi_gen *g, const struct cond *c)
+static bool value_may_be(const struct ksi_data *g, const struct cond *c)
 {
     struct ks_slice v = c->c->value;
     const struct ks_attr_match *m = &c->match;
@@ -335,14 +334,14 @@ static bool value_may_be(const struct ksi_gen *g, const struct cond *c)
 }
 
 /* Of a text without a key: names. */
-static bool text_may_be(const struct ksi_gen *g, struct ks_slice text, uint64_t hash)
+static bool text_may_be(const struct ksi_data *g, struct ks_slice text, uint64_t hash)
 {
     return !text.len || ksi_dict_find(g, text, hash) != KSI_NONE || ksi_bloom_has(g, hash);
 }
 
 static bool gen_may_fit(struct scan *s)
 {
-    const struct ksi_gen *g = s->g;
+    const struct ksi_data *g = s->g;
     for (size_t i = 0; i < s->p->count; i++) {
         const struct cond *c = &s->p->conds[i];
         s->keys[i] = KSI_NONE;
@@ -358,20 +357,11 @@ static bool gen_may_fit(struct scan *s)
     return text_may_be(g, s->p->q->operation, s->p->operation_hash);
 }
 
-/* Called for every span judged; slots may have moved afterwards. */
-static inline void give_way(struct scan *s)
-{
-    if (++s->judged < KSI_SPANS_PER_LOCK)
-        return;
-    s->judged = 0;
-    ksi_gen_relock(s->g);
-}
-
 static bool slot_fits(struct scan *s, const struct ksi_slot *slot)
 {
     if (!slot_may_fit(s, slot))
         return false;
-    for (uint32_t pos = slot->tail; pos != KSI_NONE; give_way(s))
+    for (uint32_t pos = slot->tail; pos != KSI_NONE;)
         if (record_fits(s, pos, &pos))
             return true;
     return false;
@@ -405,24 +395,27 @@ static ks_err canceled(const struct ks_trace_query *q)
     return KS_OK;
 }
 
-/* Newest first; the lock is given up now and then so that writers need not wait for long. */
-static ks_err scan_slots(struct scan *s, struct ksi_gen *g, uint64_t first_live,
+static ks_err add_found(struct found *found, struct ks_trace_id id)
+{
+    KS_TRY(ks_array_reserve((void **)&found->ids, &found->cap, found->count + 1,
+                            sizeof *found->ids));
+    found->ids[found->count++] = id;
+    return KS_OK;
+}
+
+/* Newest first. */
+static ks_err scan_slots(struct scan *s, struct ksi_look *l, uint64_t first_live,
                          struct found *found)
 {
-    size_t low = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
-    size_t at = g->slot_count;
-    while (at > low && found->count < found->limit) {
-        size_t stop = at > low + SLOTS_PER_LOCK ? at - SLOTS_PER_LOCK : low;
-        for (; at > stop && found->count < found->limit; at--)
-            if (slot_fits(s, &g->slots[at - 1])) {
-                KS_TRY(ks_array_reserve((void **)&found->ids, &found->cap, found->count + 1,
-                                        sizeof *found->ids));
-                found->ids[found->count++] = g->slots[at - 1].id;
-            }
-        pthread_rwlock_unlock(&g->lock);
-        ks_err err = canceled(s->p->q);
-        pthread_rwlock_rdlock(&g->lock);
-        KS_TRY(err);
+    struct ksi_slot slots[KSI_SLOTS_PER_LOOK];
+    size_t low = first_live > l->d.first_seq ? (size_t)(first_live - l->d.first_seq) : 0;
+    for (size_t end = l->d.slot_count, from; end > low && found->count < found->limit; end = from) {
+        from = end > low + KSI_SLOTS_PER_LOOK ? end - KSI_SLOTS_PER_LOOK : low;
+        for (size_t i = ksi_look_slots(l, from, end - from, slots); i-- > 0;) {
+            if (found->count < found->limit && slot_fits(s, &slots[i]))
+                KS_TRY(add_found(found, slots[i].id));
+        }
+        KS_TRY(canceled(s->p->q));
     }
     return KS_OK;
 }
@@ -430,15 +423,16 @@ static ks_err scan_slots(struct scan *s, struct ksi_gen *g, uint64_t first_live,
 static ks_err scan_gen(const struct plan *p, struct ksi_gen *g, uint64_t first_live,
                        struct found *found)
 {
-    struct scan s = {.p = p, .g = g};
+    struct ksi_look l;
+    struct scan s = {.p = p, .g = &l.d};
     ks_err err = KS_OK;
-    pthread_rwlock_rdlock(&g->lock);
+    ksi_look_begin(&l, g);
     if (gen_may_fit(&s)) {
         err = scan_init(&s);
         if (err == KS_OK)
-            err = scan_slots(&s, g, first_live, found);
+            err = scan_slots(&s, &l, first_live, found);
     }
-    pthread_rwlock_unlock(&g->lock);
+    ksi_look_end(&l);
     ks_free(s.resources);
     return err;
 }
@@ -472,7 +466,7 @@ static ks_err heads_in_slot(struct scan *s, const struct ksi_slot *slot, ks_span
 {
     if (!slot_may_fit(s, slot))
         return KS_OK;
-    for (uint32_t pos = slot->tail, prev; pos != KSI_NONE; pos = prev, give_way(s)) {
+    for (uint32_t pos = slot->tail, prev; pos != KSI_NONE; pos = prev) {
         struct ksi_record r;
         if (!record_fits(s, pos, &prev))
             continue;
@@ -484,23 +478,28 @@ static ks_err heads_in_slot(struct scan *s, const struct ksi_slot *slot, ks_span
     return KS_OK;
 }
 
+static ks_err heads_in_slots(struct scan *s, struct ksi_look *l, size_t at, ks_span_head_fn fn,
+                             void *arg)
+{
+    struct ksi_slot slots[KSI_SLOTS_PER_LOOK];
+    KS_TRY(scan_init(s));
+    for (size_t n; (n = ksi_look_slots(l, at, KSI_SLOTS_PER_LOOK, slots)); at += n) {
+        for (size_t i = 0; i < n; i++)
+            KS_TRY(heads_in_slot(s, &slots[i], fn, arg));
+        KS_TRY(canceled(s->p->q));
+    }
+    return KS_OK;
+}
+
 static ks_err heads_in_gen(const struct plan *p, struct ksi_gen *g, uint64_t first_live,
                            ks_span_head_fn fn, void *arg)
 {
-    struct scan s = {.p = p, .g = g};
+    struct ksi_look l;
+    struct scan s = {.p = p, .g = &l.d};
     size_t at = first_live > g->first_seq ? (size_t)(first_live - g->first_seq) : 0;
-    pthread_rwlock_rdlock(&g->lock);
-    bool may = gen_may_fit(&s);
-    ks_err err = may ? scan_init(&s) : KS_OK;
-    for (size_t n = 0; may && err == KS_OK && at < g->slot_count; at++) {
-        err = heads_in_slot(&s, &g->slots[at], fn, arg);
-        if (err != KS_OK || ++n % SLOTS_PER_LOCK)
-            continue;
-        pthread_rwlock_unlock(&g->lock);
-        err = canceled(p->q);
-        pthread_rwlock_rdlock(&g->lock);
-    }
-    pthread_rwlock_unlock(&g->lock);
+    ksi_look_begin(&l, g);
+    ks_err err = gen_may_fit(&s) ? heads_in_slots(&s, &l, at, fn, arg) : KS_OK;
+    ksi_look_end(&l);
     ks_free(s.resources);
     return err;
 }
@@ -525,14 +524,15 @@ struct ksi_filter {
     struct scan scan;
 };
 
-ks_err ksi_filter_new(const struct ks_trace_query *q, struct ksi_gen *g, struct ksi_filter **ret)
+ks_err ksi_filter_new(const struct ks_trace_query *q, const struct ksi_data *d,
+                      struct ksi_filter **ret)
 {
     struct ksi_filter *f = ks_zalloc(sizeof *f);
     *ret = NULL;
     if (!f)
         return KS_ENOMEM;
     ks_err err = make_plan(q, &f->plan);
-    f->scan = (struct scan){.p = &f->plan, .g = g};
+    f->scan = (struct scan){.p = &f->plan, .g = d};
     bool may = err == KS_OK && gen_may_fit(&f->scan);
     if (may)
         err = scan_init(&f->scan);
