@@ -1,6 +1,7 @@
 #include "sys/clock.h"
 
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static _Atomic int64_t frozen_ms;
@@ -36,6 +37,12 @@ int64_t ks_mono_us(void)
 int64_t ks_thread_cpu_us(void)
 {
     return read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000;
+}
+
+uint64_t ks_thread_preemptions(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nivcsw : 0;
 }
 
 void ks_clock_freeze_ms(int64_t ms)

@@ -27,6 +27,9 @@ static void pauses(const struct ks_traces_pauses *p, struct ks_buf *out)
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_max_seconds", (double)p->max_us / 1e6);
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_cpu_max_seconds",
                       (double)p->max_cpu_us / 1e6);
+    ks_stats_line_f64(out, "kofstore_traces_insert_pause_running_max_seconds",
+                      (double)p->max_running_us / 1e6);
+    ks_stats_line_u64(out, "kofstore_traces_insert_preempted_total", p->preempted);
     ks_stats_line_f64(out, "kofstore_traces_insert_log_max_seconds", (double)p->max_log_us / 1e6);
 }
 
@@ -101,6 +104,7 @@ void ks_traces_metrics(struct ks_app *app, struct ks_buf *out)
         {"kofstore_traces_evicted_total", st.ring.evicted_traces_total},
         {"kofstore_traces_evicted_by_bytes_total", st.ring.evicted_by_bytes_total},
         {"kofstore_traces_moved_to_kept_total", st.ring.kept_total},
+        {"kofstore_traces_moved_spans_total", st.ring.moved_spans_total},
         {"kofstore_traces_pinned_total", st.ring.pinned_total},
         {"kofstore_traces_late_spans_total", st.ring.late_spans_total},
         {"kofstore_traces_refused_spans_total", st.ring.refused_spans_total},

@@ -84,14 +84,16 @@ static bool add_slab(struct ksi_pool *p)
     return true;
 }
 
-static void drop_slab(struct ksi_pool *p, size_t i)
+/* Takes the slab out; the caller frees what it returns. */
+static char *drop_slab(struct ksi_pool *p, size_t i)
 {
-    ks_free(p->slabs[i].base);
+    char *base = p->slabs[i].base;
     p->count--;
     memmove(p->slabs + i, p->slabs + i + 1, (p->count - i) * sizeof *p->slabs);
     p->chunks -= p->per_slab;
     p->free_chunks -= p->per_slab;
     p->first = i < p->first ? i : p->first;
+    return base;
 }
 
 char *ksi_pool_alloc(struct ksi_pool *p)
@@ -113,6 +115,7 @@ char *ksi_pool_alloc(struct ksi_pool *p)
 
 bool ksi_pool_free(struct ksi_pool *p, void *chunk)
 {
+    char *empty = NULL;
     pthread_mutex_lock(&p->lock);
     size_t i = find(p, chunk);
     bool ours = i < p->count && p->slabs[i].base <= (char *)chunk;
@@ -123,9 +126,10 @@ bool ksi_pool_free(struct ksi_pool *p, void *chunk)
         p->first = i < p->first ? i : p->first;
         if (s->free == UINT64_MAX >> (64 - p->per_slab) &&
             p->free_chunks > p->chunks / 4 + SPARE_CHUNKS)
-            drop_slab(p, i);
+            empty = drop_slab(p, i);
     }
     pthread_mutex_unlock(&p->lock);
+    ks_free(empty); /* giving pages back takes its time */
     return ours;
 }
 

@@ -82,7 +82,7 @@ void ksi_gen_publish_places(struct ksi_gen *g, const struct ksi_place *places, s
 {
     pthread_mutex_lock(&g->lock);
     for (size_t i = 0; i < n; i++) {
-        if (places[i].gen != g)
+        if (places[i].gen != g || places[i].hidden)
             continue;
         put_slot(&g->slots[places[i].slot], &places[i].work);
     }

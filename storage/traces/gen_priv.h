@@ -160,7 +160,7 @@ struct ksi_gen {
     struct ksi_gen_op *ops; /* open addressing by hash */
     size_t ops_count, ops_mask;
     _Atomic uint64_t bytes;
-    uint64_t counted_bytes;   /* the writer's: what the store's sum holds of this */
+    uint64_t counted_bytes;    /* the writer's: what the store's sum holds of this */
     struct ksi_gen *next_dead; /* dropped: in the store's list of those to be freed */
     struct ksi_tenant *dead_of;
     /* Dependency edges as last computed, and for what: deps.c. */
@@ -336,8 +336,8 @@ KS_NODISCARD ks_err ksi_span_view(const struct ksi_data *g, const struct ksi_slo
                                   struct ks_arena *arena, struct ks_span *ret);
 KS_NODISCARD ks_err ksi_resource_view(const struct ksi_data *g, uint32_t number,
                                       struct ks_arena *arena, struct ks_resource *ret);
-KS_NODISCARD ks_err ksi_scope_view(const struct ksi_data *g, uint32_t number, struct ks_arena *arena,
-                                   struct ks_scope *ret);
+KS_NODISCARD ks_err ksi_scope_view(const struct ksi_data *g, uint32_t number,
+                                   struct ks_arena *arena, struct ks_scope *ret);
 
 /* Raw reads of bytes this process wrote. */
 static inline uint64_t ksi_varint(const uint8_t **p)

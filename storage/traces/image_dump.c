@@ -65,12 +65,14 @@ static void put_table(const struct ksi_data *g, struct ks_buf *b)
     }
 }
 
-static void put_slots(const struct ksi_slot *slots, size_t n, struct ks_buf *b)
+/* A trace of the second ring without spans is still being copied: its number is nobody's. */
+static void put_slots(const struct ksi_slot *slots, size_t n, bool kept, struct ks_buf *b)
 {
     for (size_t i = 0; i < n; i++) {
         const struct ksi_slot *s = &slots[i];
-        ks_buf_u64(b, s->id.hi);
-        ks_buf_u64(b, s->id.lo);
+        bool hidden = kept && !s->spans;
+        ks_buf_u64(b, hidden ? 0 : s->id.hi);
+        ks_buf_u64(b, hidden ? 0 : s->id.lo);
         ks_buf_u32(b, s->tail);
         ks_buf_u32(b, s->spans);
         ks_buf_u32(b, s->refused);
@@ -124,7 +126,7 @@ static ks_err capture(struct capture *c, struct ksi_look *l, uint64_t lsn)
     h->text_chunks = g->text.count;
     h->rec_chunks = g->recs.count;
     put_table(g, &c->table);
-    put_slots(c->live, g->slot_count, &c->slots);
+    put_slots(c->live, g->slot_count, h->kept, &c->slots);
     KS_TRY(ks_buf_status(&c->table));
     KS_TRY(ks_buf_status(&c->slots));
     return list_chunks(c, g);

@@ -57,8 +57,9 @@ void ksi_tenant_unref(struct ksi_tenant *tn)
     ring_free(tn, &tn->rings[KSI_MAIN]);
     ring_free(tn, &tn->rings[KSI_KEPT]);
     ksi_names_done(&tn->names);
-    ks_free(tn->evicted.bits[0]);
-    ks_free(tn->evicted.bits[1]);
+    ksi_move_free(tn->move);
+    for (size_t i = 0; i < 3; i++)
+        ks_free(tn->evicted.bits[i]);
     ks_free(tn);
 }
 
@@ -171,16 +172,26 @@ ks_err ksi_tenant_get(struct ks_traces *t, struct ks_tenant id, struct ksi_tenan
 ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r,
                          uint64_t first_seq, uint64_t base_ns)
 {
-    KS_TRY(ks_array_reserve((void **)&r->gens, &r->gen_cap, r->gen_count + 1, sizeof *r->gens));
     struct ksi_gen *g = ksi_gen_new(t->pool, first_seq, base_ns, r->slot_max);
     if (!g)
         return KS_ENOMEM;
     if (r->gen_count)
         g->bloom_hint = ksi_bloom_count(&r->gens[r->gen_count - 1]->d);
-    r->gens[r->gen_count++] = g;
-    t->stats.generations++;
-    ksi_follow_bytes(t, tn, g);
-    return KS_OK;
+    ksi_lock(t);
+    ks_err err =
+        ks_array_reserve((void **)&r->gens, &r->gen_cap, r->gen_count + 1, sizeof *r->gens);
+    if (err == KS_OK) {
+        if (!r->gen_count)
+            r->first_seq = r->next_seq;
+        r->gens[r->gen_count++] = g;
+        t->stats.generations++;
+    }
+    ksi_unlock(t);
+    if (err != KS_OK)
+        ksi_gen_unref(g);
+    else
+        ksi_follow_bytes(t, tn, g);
+    return err;
 }
 
 static bool gen_takes_more(const struct ks_traces *t, const struct ksi_gen *g)
@@ -192,23 +203,22 @@ static bool gen_takes_more(const struct ks_traces *t, const struct ksi_gen *g)
 ks_err ksi_ring_add(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r,
                     struct ks_trace_id id, uint64_t start_ns, uint64_t *ret_seq)
 {
-    while (r->next_seq - r->first_seq >= r->max_traces)
-        ksi_evict_one(t, tn, r);
+    ksi_make_room(t, tn, r);
     struct ksi_gen *g = r->gen_count ? r->gens[r->gen_count - 1] : NULL;
     if (!g || !gen_takes_more(t, g)) {
-        if (!r->gen_count)
-            r->first_seq = r->next_seq;
         KS_TRY(ksi_ring_open_gen(t, tn, r, r->next_seq, start_ns));
         g = r->gens[r->gen_count - 1];
     }
+    ksi_lock(t);
     struct ksi_slot *s = ksi_gen_slot_add(g, id);
-    if (!s)
-        return KS_ENOMEM;
-    uint64_t seq = r->next_seq++;
-    ks_err err = ksi_ring_index(t, r, id, seq);
-    if (err != KS_OK)
-        s->id = (struct ks_trace_id){0}; /* a number nobody has */
-    *ret_seq = seq;
+    ks_err err = s ? KS_OK : KS_ENOMEM;
+    if (s) {
+        *ret_seq = r->next_seq++;
+        err = ksi_ring_index(t, r, id, *ret_seq);
+        if (err != KS_OK)
+            s->id = (struct ks_trace_id){0}; /* a number nobody has */
+    }
+    ksi_unlock(t);
     return err;
 }
 
@@ -290,7 +300,8 @@ static void take_places(struct ksi_gen *g, struct ksi_place *places, size_t n)
     for (size_t i = 0; i < n; i++)
         if (places[i].gen == g) {
             places[i].done = true;
-            places[i].work = g->slots[places[i].slot];
+            if (!places[i].hidden)
+                places[i].work = g->slots[places[i].slot];
         }
     pthread_mutex_unlock(&g->lock);
 }
@@ -335,14 +346,16 @@ static ks_err number_traces(struct ks_traces *t, struct ksi_tenant *tn, struct k
     return KS_OK;
 }
 
-/* From numbers to places; a trace evicted by a later one of the same batch has none. */
+/* From numbers to places; a trace evicted by a later one of the same batch is in the second ring or
+ * has none. */
 static void find_places(struct ks_traces *t, struct ksi_tenant *tn, struct ks_batch *b)
 {
     struct ksi_ring *main = &tn->rings[KSI_MAIN], *kept = &tn->rings[KSI_KEPT];
     for (size_t i = 0; i < b->traces_count; i++) {
         uint64_t seq = b->traces[i].seq;
-        struct ksi_ring *r = seq == KSI_SEQ_KEPT ? kept : main;
-        if (seq == KSI_SEQ_KEPT)
+        bool moved = seq == KSI_SEQ_KEPT || seq < main->first_seq;
+        struct ksi_ring *r = moved ? kept : main;
+        if (moved)
             seq = ksi_ring_find(t, kept, b->traces[i].id);
         if (seq && seq >= r->first_seq)
             t->places[i].gen = ksi_ring_gen(r, seq, &t->places[i].slot);
@@ -352,11 +365,12 @@ static void find_places(struct ks_traces *t, struct ksi_tenant *tn, struct ks_ba
 /* What a write was held up by. */
 struct clock {
     int64_t us, cpu_us;
+    uint64_t preemptions;
 };
 
 static struct clock now(void)
 {
-    return (struct clock){ks_mono_us(), ks_thread_cpu_us()};
+    return (struct clock){ks_mono_us(), ks_thread_cpu_us(), ks_thread_preemptions()};
 }
 
 static void note_pause(struct ks_traces_pauses *p, const struct clock *from, const struct clock *to,
@@ -375,11 +389,19 @@ static void note_pause(struct ks_traces_pauses *p, const struct clock *from, con
     p->max_us = us > p->max_us ? us : p->max_us;
     p->max_cpu_us = cpu > p->max_cpu_us ? cpu : p->max_cpu_us;
     p->max_log_us = log_us > p->max_log_us ? log_us : p->max_log_us;
+    if (to->preemptions - log_to->preemptions + log_from->preemptions != from->preemptions)
+        p->preempted++;
+    else if (us > p->max_running_us)
+        p->max_running_us = us;
 }
 
-static ks_err number_locked(struct ks_traces *t, struct ks_batch *b, struct ksi_tenant **ret)
+static ks_err number_all(struct ks_traces *t, struct ks_batch *b, struct ksi_tenant **ret)
 {
-    KS_TRY(ksi_tenant_get(t, b->tenant, ret));
+    ksi_lock(t);
+    ks_err err = ksi_tenant_get(t, b->tenant, ret);
+    ksi_unlock(t);
+    KS_TRY(err);
+    t->moves_left = KSI_MOVED_PER_WRITE;
     KS_TRY(number_traces(t, *ret, b));
     b->evicted_to = (*ret)->rings[KSI_MAIN].first_seq;
     return KS_OK;
@@ -394,28 +416,25 @@ static ks_err write_one(struct ks_traces *t, struct ks_batch *b, ks_traces_log_f
 {
     struct ksi_tenant *tn = NULL;
     uint64_t lsn = t->lsn;
-    pthread_mutex_lock(&t->lock);
-    ks_err err = number_locked(t, b, &tn);
-    pthread_mutex_unlock(&t->lock);
-    KS_TRY(err);
+    KS_TRY(number_all(t, b, &tn));
     *log_from = now();
-    if (log)
-        err = log(arg, b, &lsn);
+    ks_err err = log ? log(arg, b, &lsn) : KS_OK;
     *log_to = now();
     KS_TRY(err);
     find_places(t, tn, b);
     err = ksi_store(t, tn, b, t->places, lsn, ret);
-    pthread_mutex_lock(&t->lock);
+    if (err == KS_OK)
+        ksi_keep_bytes(t);
+    ksi_lock(t);
     t->stats.spans += ret->stored;
     t->stats.names_refused_total = t->names_refused;
     if (err == KS_OK) {
         t->lsn = lsn;
-        ksi_keep_bytes(t);
         t->stats.spans_total += ret->stored;
         t->stats.late_spans_total += ret->late;
         t->stats.refused_spans_total += ret->over_trace_limit;
     }
-    pthread_mutex_unlock(&t->lock);
+    ksi_unlock(t);
     return err;
 }
 
@@ -449,8 +468,8 @@ bool ks_traces_pin(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace
     if (seq) {
         uint32_t slot;
         struct ksi_gen *g = ksi_ring_gen(&tn->rings[KSI_MAIN], seq, &slot);
-        t->stats.pinned_total += !(g->slots[slot].flags & KSI_SLOT_PINNED);
         pthread_mutex_lock(&g->lock);
+        t->stats.pinned_total += !(g->slots[slot].flags & KSI_SLOT_PINNED);
         g->slots[slot].flags |= KSI_SLOT_PINNED;
         pthread_mutex_unlock(&g->lock);
     }

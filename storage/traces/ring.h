@@ -209,12 +209,16 @@ struct ks_traces_pauses {
     uint64_t count, sum_us;
     uint64_t max_us, max_cpu_us; /* max_cpu_us: the most CPU time one took */
     uint64_t max_log_us;         /* the longest that the log took */
+    /* Those in which the kernel let others run, and the longest of the rest: what the ring itself
+     * took. */
+    uint64_t preempted, max_running_us;
 };
 
 struct ks_traces_stats {
     uint64_t tenants, traces, kept_traces, spans, bytes, max_bytes, generations;
     uint64_t spans_total, evicted_traces_total, evicted_by_bytes_total, kept_total,
         late_spans_total, refused_spans_total, names_refused_total, pinned_total;
+    uint64_t moved_spans_total; /* copied to second rings, traces that are on their way included */
     uint64_t services, operations;
     uint64_t pool_bytes; /* what chunks are cut from, free ones too */
     struct ks_traces_pauses pauses;

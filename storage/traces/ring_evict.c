@@ -7,7 +7,7 @@
 #include "storage/traces/ring_priv.h"
 
 /* Traces that one write may evict for the budget; much over it there is no bound. */
-enum { EVICTED_PER_WRITE = 256, REAPED_PER_WRITE = 2 };
+enum { EVICTED_PER_WRITE = 256, REAPED_PER_WRITE = 2, OVER_MAX = 1 << 15 };
 
 void ksi_follow_bytes(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen *g)
 {
@@ -65,7 +65,16 @@ void ksi_reap_some(struct ks_traces *t)
     ksi_reap(t, REAPED_PER_WRITE);
 }
 
-/* --- the second ring --- */
+/* --- the oldest trace goes --- */
+/* What a slot says; a pin may come at any time before the lock is had. */
+static struct ksi_slot slot_of(struct ksi_gen *g, uint32_t at)
+{
+    pthread_mutex_lock(&g->lock);
+    struct ksi_slot s = g->slots[at];
+    pthread_mutex_unlock(&g->lock);
+    return s;
+}
+
 static bool worth_keeping(const struct ks_traces *t, const struct ksi_slot *s)
 {
     return s->spans &&
@@ -73,72 +82,67 @@ static bool worth_keeping(const struct ks_traces *t, const struct ksi_slot *s)
             (t->opts.keep_duration_ns && s->max_duration_ns >= t->opts.keep_duration_ns));
 }
 
-/* Copies up to a batch of spans from pos on; *pos moves to the next one. Newest first. */
-static ks_err copy_spans(struct ks_traces *t, struct ksi_gen *g, const struct ksi_slot *slot,
-                         uint32_t *pos)
+/* The copy, if there is one, and the cursor change places in one moment for readers. */
+static bool go_locked(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r,
+                      struct ksi_gen *g, uint32_t at, bool asked)
 {
-    struct ksi_view_memo memo;
-    struct ks_batch_memo copied = {0};
-    ks_arena_reset(&t->kept_arena);
-    KS_TRY(ksi_view_memo_init(&memo, &g->d, &t->kept_arena));
-    while (*pos != KSI_NONE && !ks_batch_full(&t->kept_batch)) {
-        struct ksi_record rec;
-        struct ks_span span;
-        ksi_record_read(&g->d, *pos, &rec);
-        KS_TRY(ksi_span_view(&g->d, slot, &rec, &memo, &t->kept_arena, &span));
-        ks_batch_copy_span(&t->kept_batch, &span, &copied);
-        *pos = rec.prev;
-    }
-    return t->kept_batch.err;
-}
-
-/* Moves a trace to the second ring. */
-static ks_err keep(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen *g, uint32_t at)
-{
-    struct ksi_ring *r = &tn->rings[KSI_KEPT];
-    struct ks_trace_id id = g->slots[at].id;
-    uint64_t seq = ksi_ring_find(t, r, id);
-    struct ks_traces_result ignored;
-    if (seq)
-        return KS_OK; /* a snapshot had it already */
-    KS_TRY(ksi_ring_add(t, tn, r, id, g->slots[at].min_start_ns, &seq));
-    for (uint32_t pos = g->slots[at].tail; pos != KSI_NONE;) {
-        struct ksi_place place = {0};
-        ks_batch_reset(&t->kept_batch, tn->id);
-        KS_TRY(copy_spans(t, g, &g->slots[at], &pos));
-        place.gen = ksi_ring_gen(r, seq, &place.slot);
-        ks_err err = ksi_store(t, tn, &t->kept_batch, &place, t->lsn, &ignored);
-        t->stats.spans += ignored.stored;
-        KS_TRY(err);
-    }
-    t->stats.kept_total++;
-    return KS_OK;
-}
-
-/* The oldest trace goes. */
-void ksi_evict_one(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r)
-{
-    uint32_t at;
-    struct ksi_gen *g = ksi_ring_gen(r, r->first_seq, &at);
     struct ksi_slot *s = &g->slots[at];
-    bool main = r == &tn->rings[KSI_MAIN];
+    if (!asked && (s->flags & KSI_SLOT_PINNED) && r == &tn->rings[KSI_MAIN])
+        return false; /* pinned just now */
     if (!ks_trace_id_zero(s->id)) {
         ksi_ring_unindex(t, r, s->id, r->first_seq);
-        if (main && worth_keeping(t, s))
-            (void)!keep(t, tn, g, at); /* without memory it is lost as any other */
-        else if (main)
-            ksi_evicted_note(t, tn, s->id);
         t->stats.evicted_traces_total++;
     }
+    if (asked && ksi_move_finish(tn))
+        t->stats.kept_total++;
     r->first_seq++;
     if (r->first_seq >= g->first_seq + g->slot_count)
         drop_first_gen(t, tn, r);
+    return true;
+}
+
+/* False: the trace is on its way to the second ring, and there is no more to be done in this
+ * write. */
+static bool evict_step(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r)
+{
+    bool main = r == &tn->rings[KSI_MAIN], gone = false;
+    uint32_t at;
+    struct ksi_gen *g = ksi_ring_gen(r, r->first_seq, &at);
+    while (!gone) {
+        struct ksi_slot s = slot_of(g, at);
+        bool keep = main && !ks_trace_id_zero(s.id) && worth_keeping(t, &s);
+        if (keep && !ksi_move_some(t, tn, g, &s))
+            return false;
+        if (main && !keep && !ks_trace_id_zero(s.id))
+            ksi_evicted_note(t, tn, s.id);
+        ksi_lock(t);
+        gone = go_locked(t, tn, r, g, at, keep);
+        ksi_unlock(t);
+    }
+    return true;
+}
+
+/* Further behind than this a trace is moved at once. */
+static bool far_over(const struct ksi_ring *r)
+{
+    return r->next_seq - r->first_seq >= (uint64_t)r->max_traces + OVER_MAX;
+}
+
+void ksi_make_room(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r)
+{
+    while (r->next_seq - r->first_seq >= r->max_traces) {
+        if (far_over(r))
+            t->moves_left = SIZE_MAX;
+        if (!evict_step(t, tn, r))
+            return;
+    }
 }
 
 void ksi_ring_evict_to(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r, uint64_t seq)
 {
     while (r->gen_count && r->first_seq < seq && r->first_seq < r->next_seq)
-        ksi_evict_one(t, tn, r);
+        if (!evict_step(t, tn, r))
+            return;
 }
 
 static struct ksi_tenant *largest_tenant(const struct ks_traces *t)
@@ -162,13 +166,17 @@ void ksi_keep_bytes(struct ks_traces *t)
         struct ksi_ring *r = &tn->rings[KSI_MAIN], *kept = &tn->rings[KSI_KEPT];
         if (!r->gen_count || (kept->gen_count && kept->gen_count * 4 > r->gen_count))
             r = kept;
+        if (t->bytes > max + max / 16)
+            t->moves_left = SIZE_MAX;
         uint64_t before = r->first_seq, end = r->gens[0]->first_seq + r->gens[0]->slot_count;
         if (left && end - before > left)
             end = before + left;
         ksi_ring_evict_to(t, tn, r, end);
         if (r->first_seq == before)
             return;
+        ksi_lock(t);
         t->stats.evicted_by_bytes_total += r->first_seq - before;
+        ksi_unlock(t);
         left -= left < r->first_seq - before ? left : (size_t)(r->first_seq - before);
     }
 }

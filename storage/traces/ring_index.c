@@ -179,21 +179,25 @@ void ksi_evicted_note(struct ks_traces *t, struct ksi_tenant *tn, struct ks_trac
     struct ksi_evicted *e = &tn->evicted;
     if (!e->bits[0]) {
         size_t bytes = (tn->rings[KSI_MAIN].index.mask + 1) * 2;
-        e->bits[0] = ks_zalloc(bytes);
-        e->bits[1] = ks_zalloc(bytes);
+        for (size_t i = 0; i < 3; i++)
+            e->bits[i] = ks_zalloc(bytes);
         e->mask = (uint32_t)(bytes * 8 - 1);
         e->max = (uint32_t)(bytes * 8 / 12);
-        if (!e->bits[0] || !e->bits[1])
+        if (!e->bits[0] || !e->bits[1] || !e->bits[2])
             e->mask = 0;
     }
     if (!e->mask)
         return;
+    /* A word a time: by when the filter is full the next one is clear. */
+    if (e->cleared <= e->mask >> 6)
+        e->bits[2][e->cleared++] = 0;
     if (++e->count > e->max) {
         uint64_t *old = e->bits[1];
         e->bits[1] = e->bits[0];
-        e->bits[0] = old;
-        memset(old, 0, (e->mask + 1) / 8);
+        e->bits[0] = e->bits[2];
+        e->bits[2] = old;
         e->count = 1;
+        e->cleared = 0;
     }
     uint64_t h = id_hash(t, id);
     for (unsigned k = 0; k < 3; k++) {

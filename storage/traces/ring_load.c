@@ -34,7 +34,7 @@ static ks_err place_numbered(struct ks_traces *t, struct ksi_tenant *tn, struct 
     struct ksi_ring *r = &tn->rings[KSI_MAIN];
     uint64_t seq = b->traces[i].seq;
     uint32_t slot;
-    if (seq == KSI_SEQ_KEPT) {
+    if (seq == KSI_SEQ_KEPT || (seq && seq < r->first_seq)) {
         r = &tn->rings[KSI_KEPT];
         seq = ksi_ring_find(t, r, b->traces[i].id);
         if (!seq)

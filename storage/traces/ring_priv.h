@@ -62,10 +62,10 @@ struct ksi_ring {
     size_t slot_max;
 };
 
-/* Ids evicted lately: two bloom filters taking turns. */
+/* Ids evicted lately: bloom filters taking turns. */
 struct ksi_evicted {
-    uint64_t *bits[2];
-    uint32_t mask, count, max;
+    uint64_t *bits[3]; /* filled, asked, and the next one, which is being cleared */
+    uint32_t mask, count, max, cleared;
 };
 
 struct ksi_tenant {
@@ -74,7 +74,8 @@ struct ksi_tenant {
     struct ksi_ring rings[2]; /* main, kept */
     struct ksi_names names;
     struct ksi_evicted evicted;
-    uint64_t bytes; /* of its generations: the writer's */
+    struct ksi_move *move; /* the writer's: the oldest trace is on its way to the second ring */
+    uint64_t bytes;        /* of its generations: the writer's */
 };
 
 /* Where a batch's trace is. */
@@ -82,17 +83,21 @@ struct ksi_place {
     struct ksi_gen *gen; /* NULL: nowhere, its spans are dropped */
     uint32_t slot;
     bool done, late;
+    bool hidden;          /* work is the caller's, and nobody sees it yet */
     struct ksi_slot work; /* the slot as it will be once the batch is stored */
 };
 
 /*
  * writer: taken by whoever changes anything, for all of a write. lock: what readers walk (tenants,
  * lists of generations, indices); the writer takes it for the moments in which it changes that, and
- * reads without it. Order: writer, lock, a generation's lock, names.
+ * reads without it. Order: writer, lock, a generation's lock, names. Loading and replay hold both
+ * all the while (exclusive).
  */
 struct ks_traces {
     struct ks_traces_opts opts;
     pthread_mutex_t writer, lock;
+    bool exclusive;    /* the writer's: it has the lock already */
+    size_t moves_left; /* the writer's: spans this write may still copy to second rings */
     struct ksi_tenant **tenants;
     size_t tenant_count, tenant_cap;
     struct ksi_table tenant_table;
@@ -144,21 +149,46 @@ void ksi_evicted_note(struct ks_traces *t, struct ksi_tenant *tn, struct ks_trac
 bool ksi_evicted_has(const struct ks_traces *t, const struct ksi_tenant *tn, struct ks_trace_id id);
 
 /* --- ring_evict.c --- */
-/* The oldest trace goes. */
-void ksi_evict_one(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r);
+enum { KSI_MOVED_PER_WRITE = 1024 };
+/* Makes room for a trace more, within the spans this write may move; what is left over is for the
+ * next writes. */
+void ksi_make_room(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring *r);
+
+/* --- ring_move.c --- */
+/* Copies some spans of the oldest trace, whose slot is s. False: there are more. */
+bool ksi_move_some(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen *g,
+                   const struct ksi_slot *s);
+/* The copy is to be seen; the store's lock held. False: there is none. */
+bool ksi_move_finish(struct ksi_tenant *tn);
+void ksi_move_free(struct ksi_move *m);
 void ksi_follow_bytes(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_gen *g);
 void ksi_gen_drop_names(struct ksi_tenant *tn, struct ksi_gen *g);
 void ksi_reap(struct ks_traces *t, size_t max);
 void ksi_reap_some(struct ks_traces *t);
+
+/* The writer changes what readers walk. */
+static inline void ksi_lock(struct ks_traces *t)
+{
+    if (!t->exclusive)
+        pthread_mutex_lock(&t->lock);
+}
+static inline void ksi_unlock(struct ks_traces *t)
+{
+    if (!t->exclusive)
+        pthread_mutex_unlock(&t->lock);
+}
 
 /* For whoever changes anything but by a write; leaving frees some of what is gone. */
 static inline void ksi_writer_enter(struct ks_traces *t)
 {
     pthread_mutex_lock(&t->writer);
     pthread_mutex_lock(&t->lock);
+    t->exclusive = true;
+    t->moves_left = SIZE_MAX;
 }
 static inline void ksi_writer_leave(struct ks_traces *t)
 {
+    t->exclusive = false;
     pthread_mutex_unlock(&t->lock);
     pthread_mutex_unlock(&t->writer);
     ksi_reap_some(t);

@@ -384,6 +384,7 @@ static ks_err scan_init(struct scan *s)
 struct found {
     struct ks_trace_id *ids;
     size_t count, cap, limit;
+    bool kept; /* a second ring: a trace may have come to it since it was found in the first */
 };
 
 static ks_err canceled(const struct ks_trace_query *q)
@@ -397,8 +398,11 @@ static ks_err canceled(const struct ks_trace_query *q)
 
 static ks_err add_found(struct found *found, struct ks_trace_id id)
 {
-    KS_TRY(ks_array_reserve((void **)&found->ids, &found->cap, found->count + 1,
-                            sizeof *found->ids));
+    for (size_t i = 0; found->kept && i < found->count; i++)
+        if (ks_trace_id_eq(found->ids[i], id))
+            return KS_OK;
+    KS_TRY(
+        ks_array_reserve((void **)&found->ids, &found->cap, found->count + 1, sizeof *found->ids));
     found->ids[found->count++] = id;
     return KS_OK;
 }
@@ -447,8 +451,10 @@ ks_err ks_traces_search(struct ks_traces *t, struct ks_tenant tenant,
     KS_TRY(make_plan(q, &p));
     KS_TRY(ksi_view_take(t, tenant, &v));
     ks_err err = KS_OK;
-    for (size_t i = 0; i < v.count && err == KS_OK && found.count < found.limit; i++)
+    for (size_t i = 0; i < v.count && err == KS_OK && found.count < found.limit; i++) {
+        found.kept = v.is_kept[i];
         err = scan_gen(&p, v.gens[i], v.first_live[i], &found);
+    }
     ksi_view_release(&v);
     *ret_count = found.count;
     *ret_ids = ks_arena_array(arena, found.count + 1, sizeof **ret_ids);
