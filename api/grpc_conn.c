@@ -7,10 +7,11 @@
 
 #include "api/compress.h"
 #include "api/grpc_priv.h"
+#include "base/base64.h"
 #include "base/bytes.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/num.h"
-#include "storage/traces/any_value.h"
 #include "sys/clock.h"
 
 enum {
@@ -210,7 +211,6 @@ static ssize_t read_answer(nghttp2_session *session, int32_t id, uint8_t *buf, s
 /* grpc-message: what is not printable ASCII is percent-encoded. */
 static size_t percent_encode(const char *in, char *out, size_t max)
 {
-    static const char hex[] = "0123456789ABCDEF";
     size_t n = 0;
     for (; *in && n + 4 < max; in++) {
         unsigned char c = (unsigned char)*in;
@@ -218,8 +218,8 @@ static size_t percent_encode(const char *in, char *out, size_t max)
             out[n++] = (char)c;
         } else {
             out[n++] = '%';
-            out[n++] = hex[c >> 4];
-            out[n++] = hex[c & 15];
+            out[n++] = ks_hex_upper(c >> 4);
+            out[n++] = ks_hex_upper(c);
         }
     }
     return n;
@@ -240,7 +240,7 @@ static void retry_details(const struct ksi_grpc_stream *st, struct ks_buf *out)
     ks_otlp_status(&status, false, st->code, ks_slice_str(st->message));
     ks_buf_byte(&status, 0x1a);
     ks_buf_lp(&status, ks_buf_view(&any));
-    ks_base64(out, ks_buf_view(&status));
+    ks_base64_encode(ks_buf_view(&status), out);
     while (out->len && out->ptr[out->len - 1] == '=')
         out->len--;
     ks_buf_done(&any);

@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "api/http.h"
+#include "base/hex.h"
 #include "base/num.h"
 #include "base/time.h"
 #include "sys/clock.h"
@@ -20,14 +21,6 @@ void ks_http_request_done(struct ks_http_request *req)
     ks_arena_done(&req->arena);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent-decodes into the arena; `plus` turns + into a blank (query strings and forms). NUL
  * behind. */
 static ks_err decode(struct ks_arena *arena, struct ks_slice in, bool plus, struct ks_slice *ret)
@@ -38,9 +31,9 @@ static ks_err decode(struct ks_arena *arena, struct ks_slice in, bool plus, stru
     size_t n = 0;
     for (size_t i = 0; i < in.len; i++) {
         char c = in.ptr[i];
-        if (c == '%' && i + 2 < in.len && hex_digit(in.ptr[i + 1]) >= 0 &&
-            hex_digit(in.ptr[i + 2]) >= 0) {
-            c = (char)(hex_digit(in.ptr[i + 1]) << 4 | hex_digit(in.ptr[i + 2]));
+        if (c == '%' && i + 2 < in.len && ks_hex_value(in.ptr[i + 1]) >= 0 &&
+            ks_hex_value(in.ptr[i + 2]) >= 0) {
+            c = (char)(ks_hex_value(in.ptr[i + 1]) << 4 | ks_hex_value(in.ptr[i + 2]));
             i += 2;
         } else if (c == '+' && plus) {
             c = ' ';

@@ -1,8 +1,8 @@
 #include "api/ingest/histogram_proto.h"
 
 #include "api/ingest/remote_write_priv.h"
+#include "base/base64.h"
 #include "base/num.h"
-#include "storage/traces/any_value.h"
 
 #define VARINT(n)  ((uint64_t)(n) << 3)
 #define FIXED64(n) ((uint64_t)(n) << 3 | 1)
@@ -305,7 +305,7 @@ void ks_histograms_put_json(const struct ks_histogram *h, const int64_t *times_m
         ks_buf_reset(scratch);
         ks_histogram_put_proto(&h[i], times_ms[i], scratch);
         ks_buf_str(out, i ? ",\"" : "\"");
-        ks_base64(out, ks_buf_view(scratch));
+        ks_base64_encode(ks_buf_view(scratch), out);
         ks_buf_byte(out, '"');
     }
     ks_buf_str(out, "],\"timestamps\":[");

@@ -1,5 +1,7 @@
 #include "api/ingest/json_reader.h"
 
+#include "base/utf8.h"
+
 enum { DEPTH_MAX = 64 };
 
 void ks_json_blanks(struct ks_json *j)
@@ -17,62 +19,15 @@ bool ks_json_expect(struct ks_json *j, char c)
     return true;
 }
 
-static bool hex4(struct ks_json *j, uint32_t *ret)
-{
-    if (j->end - j->p < 4)
-        return false;
-    *ret = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = *j->p++;
-        int d = c >= '0' && c <= '9'                 ? c - '0'
-                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                     : -1;
-        if (d < 0)
-            return false;
-        *ret = *ret << 4 | (uint32_t)d;
-    }
-    return true;
-}
-
-static char *put_utf8(char *o, uint32_t c)
-{
-    if (c < 0x80) {
-        *o++ = (char)c;
-    } else if (c < 0x800) {
-        *o++ = (char)(0xc0 | c >> 6);
-        *o++ = (char)(0x80 | (c & 63));
-    } else if (c < 0x10000) {
-        *o++ = (char)(0xe0 | c >> 12);
-        *o++ = (char)(0x80 | (c >> 6 & 63));
-        *o++ = (char)(0x80 | (c & 63));
-    } else {
-        *o++ = (char)(0xf0 | c >> 18);
-        *o++ = (char)(0x80 | (c >> 12 & 63));
-        *o++ = (char)(0x80 | (c >> 6 & 63));
-        *o++ = (char)(0x80 | (c & 63));
-    }
-    return o;
-}
-
 /* A \u escape with its surrogate partner; a lone one becomes U+FFFD. */
 static bool unicode(struct ks_json *j, char **o)
 {
-    uint32_t c, low;
-    if (!hex4(j, &c))
+    size_t used;
+    int32_t c = ks_json_u(j->p, j->end, &used);
+    if (c < 0)
         return false;
-    if (c >= 0xd800 && c < 0xdc00 && j->end - j->p >= 6 && j->p[0] == '\\' && j->p[1] == 'u') {
-        const char *back = j->p;
-        j->p += 2;
-        if (!hex4(j, &low))
-            return false;
-        if (low >= 0xdc00 && low < 0xe000)
-            c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-        else
-            j->p = back;
-    }
-    if (c >= 0xd800 && c < 0xe000)
-        c = 0xfffd;
-    *o = put_utf8(*o, c);
+    j->p += used;
+    *o += ks_utf8_put(*o, ks_is_surrogate(c) ? 0xfffd : (uint32_t)c);
     return true;
 }
 

@@ -2,16 +2,14 @@
  */
 #include "api/ingest/otlp_exemplars.h"
 
+#include "base/hex.h"
+
 enum { LABELS_RUNES_MAX = 128 }; /* of OpenMetrics, which Prometheus keeps to */
 
 static void hex_label(struct ksi_otlp_labels *l, const char *name, struct ks_slice id)
 {
-    static const char digits[] = "0123456789abcdef";
     char text[32];
-    for (size_t i = 0; i < id.len; i++) {
-        text[2 * i] = digits[(uint8_t)id.ptr[i] >> 4];
-        text[2 * i + 1] = digits[id.ptr[i] & 15];
-    }
+    ks_hex_put_bytes(text, id);
     ksi_otlp_label(l, ks_slice_str(name), ks_slice(text, 2 * id.len));
 }
 

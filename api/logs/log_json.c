@@ -1,5 +1,7 @@
 #include "api/logs/log_json.h"
 
+#include "base/utf8.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -80,54 +82,14 @@ static const char *string_close(const char *p, const char *end, bool *ret_escape
     }
 }
 
-static int hex4(const char *p, const char *end)
-{
-    int v = 0;
-    if (end - p < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        char c = p[i], low = (char)(c | 32);
-        int d = c >= '0' && c <= '9' ? c - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
-        if (d < 0)
-            return -1;
-        v = v << 4 | d;
-    }
-    return v;
-}
-
-static char *put_utf8(char *o, unsigned c)
-{
-    if (c < 0x80) {
-        *o++ = (char)c;
-        return o;
-    }
-    if (c < 0x800) {
-        *o++ = (char)(0xc0 | c >> 6);
-    } else {
-        if (c < 0x10000) {
-            *o++ = (char)(0xe0 | c >> 12);
-        } else {
-            *o++ = (char)(0xf0 | c >> 18);
-            *o++ = (char)(0x80 | (c >> 12 & 63));
-        }
-        *o++ = (char)(0x80 | (c >> 6 & 63));
-    }
-    *o++ = (char)(0x80 | (c & 63));
-    return o;
-}
-
 /* \uXXXX behind the u; what cannot be decoded stays as text. */
 static const char *unicode(const char *p, const char *end, char **o)
 {
-    int c = hex4(p, end), low;
-    if (c >= 0xd800 && c < 0xdc00 && end - p >= 10 && p[4] == '\\' && p[5] == 'u' &&
-        (low = hex4(p + 6, end)) >= 0xdc00 && low < 0xe000) {
-        *o = put_utf8(*o, 0x10000u + (((unsigned)c - 0xd800u) << 10) + ((unsigned)low - 0xdc00u));
-        return p + 10;
-    }
-    if (c >= 0 && (c < 0xd800 || c >= 0xe000)) {
-        *o = put_utf8(*o, (unsigned)c);
-        return p + 4;
+    size_t used;
+    int32_t c = ks_json_u(p, end, &used);
+    if (c >= 0 && !ks_is_surrogate(c)) {
+        *o += ks_utf8_put(*o, (uint32_t)c);
+        return p + used;
     }
     *(*o)++ = '\\';
     *(*o)++ = 'u';

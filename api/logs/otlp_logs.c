@@ -8,6 +8,8 @@
  */
 #include "api/logs/log_pb.h"
 #include "api/logs/logs.h"
+#include "base/base64.h"
+#include "base/hex.h"
 #include "base/num.h"
 
 enum {
@@ -42,32 +44,12 @@ static ks_err dup_text(struct ks_arena *arena, const char *p, size_t n, struct k
 
 static ks_err hex(struct ks_arena *arena, struct ks_slice s, struct ks_slice *ret)
 {
-    static const char digits[] = "0123456789abcdef";
     char *out = ks_arena_alloc(arena, 2 * s.len + 1);
     if (!out)
         return ks_arena_err(arena);
-    for (size_t i = 0; i < s.len; i++) {
-        out[2 * i] = digits[(unsigned char)s.ptr[i] >> 4];
-        out[2 * i + 1] = digits[(unsigned char)s.ptr[i] & 15];
-    }
+    ks_hex_put_bytes(out, s);
     *ret = ks_slice(out, 2 * s.len);
     return KS_OK;
-}
-
-static void base64(struct ks_slice s, struct ks_buf *out)
-{
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < s.len; i += 3) {
-        uint32_t v = 0;
-        size_t left = s.len - i;
-        for (size_t k = 0; k < 3; k++)
-            v = v << 8 | (k < left ? (unsigned char)s.ptr[i + k] : 0);
-        ks_buf_byte(out, (uint8_t)alphabet[v >> 18]);
-        ks_buf_byte(out, (uint8_t)alphabet[v >> 12 & 63]);
-        ks_buf_byte(out, (uint8_t)(left > 1 ? alphabet[v >> 6 & 63] : '='));
-        ks_buf_byte(out, (uint8_t)(left > 2 ? alphabet[v & 63] : '='));
-    }
 }
 
 /* --- values --- */
@@ -127,7 +109,7 @@ static void scalar(struct ks_buf *out, const struct ks_pb *v, bool json)
     case 7:
         if (quotes)
             ks_buf_byte(out, '"');
-        base64(v->bytes, out);
+        ks_base64_encode(v->bytes, out);
         if (quotes)
             ks_buf_byte(out, '"');
         return;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/num.h"
 #include "query/traces/jaeger_priv.h"
 #include "storage/traces/any_value.h"
@@ -63,7 +64,7 @@ static ks_err tag(struct ks_buf *out, const struct ks_attr *a)
     case KS_ATTR_BYTES:
         key_type(out, a->key, "binary");
         ks_buf_byte(out, '"');
-        ks_base64(out, a->text);
+        ks_base64_encode(a->text, out);
         ks_buf_byte(out, '"');
         break;
     case KS_ATTR_ARRAY:
@@ -236,15 +237,6 @@ static ks_err process(const struct ks_resource *r, struct ks_buf *out)
     return KS_OK;
 }
 
-/* p1, p10, p2: the order of their texts. */
-static int by_text(const void *a, const void *b)
-{
-    char x[24], y[24];
-    x[ks_u64_format(x, *(const size_t *)a)] = 0;
-    y[ks_u64_format(y, *(const size_t *)b)] = 0;
-    return strcmp(x, y);
-}
-
 static ks_err processes(const struct ks_jaeger_processes *p, struct ks_arena *arena,
                         struct ks_buf *out)
 {
@@ -253,7 +245,7 @@ static ks_err processes(const struct ks_jaeger_processes *p, struct ks_arena *ar
         return ks_arena_err(arena);
     for (size_t i = 0; i < p->count; i++)
         order[i] = i + 1;
-    qsort(order, p->count, sizeof *order, by_text);
+    ksi_sort_processes(order, p->count);
     ks_buf_str(out, ",\"processes\":{");
     for (size_t i = 0; i < p->count; i++) {
         ks_buf_str(out, i ? ",\"p" : "\"p");

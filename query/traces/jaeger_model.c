@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/hex.h"
 #include "base/num.h"
 #include "query/traces/jaeger_priv.h"
 #include "storage/traces/any_value.h"
@@ -15,10 +16,8 @@ const char *ks_span_kind_name(uint32_t kind)
 /* --- ids --- */
 static void hex(struct ks_buf *out, uint64_t v)
 {
-    static const char digits[] = "0123456789abcdef";
     char text[16];
-    for (int i = 0; i < 16; i++)
-        text[i] = digits[v >> (60 - 4 * i) & 15];
+    ks_hex_put(text, v, 16);
     ks_buf_add(out, text, 16);
 }
 
@@ -154,4 +153,17 @@ size_t ksi_process_number(struct ks_jaeger_processes *p, const struct ks_resourc
         return 0;
     p->items[p->count++] = r;
     return p->count;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    char x[24], y[24];
+    x[ks_u64_format(x, *(const size_t *)a)] = 0;
+    y[ks_u64_format(y, *(const size_t *)b)] = 0;
+    return strcmp(x, y);
+}
+
+void ksi_sort_processes(size_t *numbers, size_t count)
+{
+    qsort(numbers, count, sizeof *numbers, by_text);
 }

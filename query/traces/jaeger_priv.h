@@ -44,5 +44,7 @@ ks_err ksi_vt_trace(const struct ksi_jaeger_trace *t, struct ks_jaeger_processes
 /* The number of a process, from 1; a new one is added. 0: no memory. */
 size_t ksi_process_number(struct ks_jaeger_processes *p, const struct ks_resource *r,
                           struct ks_arena *arena);
+/* Numbers of processes in the order of their names: p1, p10, p2. */
+void ksi_sort_processes(size_t *numbers, size_t count);
 
 #endif

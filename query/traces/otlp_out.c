@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/bytes.h"
 #include "base/num.h"
 #include "query/traces/jaeger_priv.h"
@@ -83,7 +84,7 @@ static void value_head(const struct ks_attr *a, struct ks_buf *out)
         break;
     case KS_ATTR_BYTES:
         ks_buf_str(out, "{\"bytesValue\":\"");
-        ks_base64(out, a->text);
+        ks_base64_encode(a->text, out);
         ks_buf_byte(out, '"');
         break;
     default:
@@ -194,7 +195,7 @@ static void span_id_member(struct object *o, const char *name, uint64_t id)
     if (o->proto_json) {
         char be[8];
         ks_put_be64(be, id);
-        ks_base64(o->out, ks_slice(be, sizeof be));
+        ks_base64_encode(ks_slice(be, sizeof be), o->out);
     } else {
         ks_jaeger_span_id(o->out, id);
     }
@@ -209,7 +210,7 @@ static void trace_id_member(struct object *o, struct ks_trace_id id)
         char be[16];
         ks_put_be64(be, id.hi);
         ks_put_be64(be + 8, id.lo);
-        ks_base64(o->out, ks_slice(be, sizeof be));
+        ks_base64_encode(ks_slice(be, sizeof be), o->out);
     } else {
         ks_jaeger_trace_id(o->out, id, false);
     }

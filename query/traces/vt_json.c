@@ -159,14 +159,6 @@ static ks_err process(const struct ks_resource *r, struct ks_arena *arena, struc
     return KS_OK;
 }
 
-static int by_text(const void *a, const void *b)
-{
-    char x[24], y[24];
-    x[ks_u64_format(x, *(const size_t *)a)] = 0;
-    y[ks_u64_format(y, *(const size_t *)b)] = 0;
-    return strcmp(x, y);
-}
-
 static ks_err trace(const struct ksi_jaeger_trace *t, struct ks_jaeger_processes *p,
                     struct ks_arena *arena, struct list *l)
 {
@@ -184,7 +176,7 @@ static ks_err trace(const struct ksi_jaeger_trace *t, struct ks_jaeger_processes
         if (!known)
             order[used++] = of[i];
     }
-    qsort(order, used, sizeof *order, by_text);
+    ksi_sort_processes(order, used);
     ks_buf_str(l->out, "{\"processes\":{");
     for (size_t i = 0; i < used; i++) {
         ks_buf_str(l->out, i ? ",\"p" : "\"p");

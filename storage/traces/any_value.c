@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/base64.h"
 #include "base/bytes.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -163,8 +165,7 @@ static inline bool plain(unsigned char c)
 
 static void escape(struct ks_buf *out, unsigned char c)
 {
-    static const char hex[] = "0123456789abcdef";
-    char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+    char u[6] = {'\\', 'u', '0', '0', ks_hex_digit(c >> 4), ks_hex_digit(c)};
     const char *named = c == '"'    ? "\\\""
                         : c == '\\' ? "\\\\"
                         : c == '\n' ? "\\n"
@@ -234,20 +235,6 @@ void ks_go_json_f64(struct ks_buf *out, double v)
     ks_buf_add(out, text, n);
 }
 
-void ks_base64(struct ks_buf *out, struct ks_slice bytes)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const unsigned char *p = (const unsigned char *)bytes.ptr;
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t n = bytes.len - i < 3 ? bytes.len - i : 3;
-        uint32_t v =
-            (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0);
-        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], n > 1 ? digits[v >> 6 & 63] : '=',
-                        n > 2 ? digits[v & 63] : '='};
-        ks_buf_add(out, four, 4);
-    }
-}
-
 static void scalar_json(const struct ks_attr *a, struct ks_buf *out)
 {
     switch (a->type) {
@@ -265,7 +252,7 @@ static void scalar_json(const struct ks_attr *a, struct ks_buf *out)
         break;
     case KS_ATTR_BYTES:
         ks_buf_byte(out, '"');
-        ks_base64(out, a->text);
+        ks_base64_encode(a->text, out);
         ks_buf_byte(out, '"');
         break;
     default:
@@ -357,7 +344,7 @@ void ks_attr_text(const struct ks_attr *a, struct ks_buf *out)
         ks_buf_slice(out, a->text);
         break;
     case KS_ATTR_BYTES:
-        ks_base64(out, a->text);
+        ks_base64_encode(a->text, out);
         break;
     case KS_ATTR_DOUBLE:
         if (isfinite(a->real))

@@ -32,7 +32,6 @@ void ks_attr_text(const struct ks_attr *a, struct ks_buf *out);
 void ks_go_json_str(struct ks_buf *out, struct ks_slice s);
 /* A float as Go's encoding/json has it. */
 void ks_go_json_f64(struct ks_buf *out, double v);
-void ks_base64(struct ks_buf *out, struct ks_slice bytes);
 
 /* Whether the value reads as this text. */
 struct ks_attr_match {

@@ -1,24 +1,19 @@
 #include "storage/traces/span_fields.h"
 
+#include "base/hex.h"
 #include "base/num.h"
 #include "storage/traces/any_value.h"
 
 /* --- texts --- */
-static void hex(uint64_t v, char *out)
-{
-    for (int i = 0; i < 16; i++)
-        out[i] = "0123456789abcdef"[v >> (60 - 4 * i) & 15];
-}
-
 void ks_trace_id_text(struct ks_trace_id id, char out[32])
 {
-    hex(id.hi, out);
-    hex(id.lo, out + 16);
+    ks_hex_put(out, id.hi, 16);
+    ks_hex_put(out + 16, id.lo, 16);
 }
 
 void ks_span_id_text(uint64_t id, char out[16])
 {
-    hex(id, out);
+    ks_hex_put(out, id, 16);
 }
 
 static bool unhex(const char *s, uint64_t *ret)
@@ -54,7 +49,7 @@ static ks_err id_text(struct ks_arena *arena, uint64_t id, struct ks_slice *ret)
     *ret = ks_slice("", 0);
     if (!id)
         return KS_OK;
-    hex(id, text);
+    ks_hex_put(text, id, 16);
     return text_of(arena, text, sizeof text, ret);
 }
 

@@ -3,6 +3,8 @@
 
 #include "query/logsql/filter/value.h"
 
+#include "base/hex.h"
+
 /* ---------------------------------------------------------------- words */
 
 static bool ascii_word(unsigned char c)
@@ -135,8 +137,7 @@ static bool json_plain(unsigned char c)
 
 static void json_escape(struct ks_buf *b, unsigned char c)
 {
-    static const char hex[] = "0123456789abcdef";
-    char out[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+    char out[6] = {'\\', 'u', '0', '0', ks_hex_digit(c >> 4), ks_hex_digit(c)};
     size_t n = 2;
     switch (c) {
     case '"':

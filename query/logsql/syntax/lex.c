@@ -3,6 +3,7 @@
 
 #include <utf8proc.h>
 
+#include "base/utf8.h"
 #include "query/logsql/filter/value.h"
 #include "query/logsql/syntax/parser_priv.h"
 
@@ -38,14 +39,6 @@ static size_t quoted_end(struct ks_slice s, size_t pos)
     return 0;
 }
 
-static int hex_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* A number of n digits in the base at s[i]; -1 when it is none. */
 static int64_t digits(struct ks_slice s, size_t i, size_t n, int base)
 {
@@ -53,17 +46,12 @@ static int64_t digits(struct ks_slice s, size_t i, size_t n, int base)
     if (s.len - i < n)
         return -1;
     for (size_t k = 0; k < n; k++) {
-        int d = hex_of(s.ptr[i + k]);
+        int d = ks_hex_value(s.ptr[i + k]);
         if (d < 0 || d >= base)
             return -1;
         v = v * base + d;
     }
     return v;
-}
-
-static size_t put_rune(char *out, int64_t r)
-{
-    return (size_t)utf8proc_encode_char((utf8proc_int32_t)r, (utf8proc_uint8_t *)out);
 }
 
 /* The escape at s[i] (behind the backslash) into out; how far it goes, 0 when it is bad. */
@@ -99,7 +87,7 @@ static size_t unescape(struct ks_slice s, size_t i, char quote, char *out, size_
         v = digits(s, i + 1, n = 8, 16);
     if (v < 0 || v > 0x10ffff || (v >= 0xd800 && v < 0xe000))
         return 0;
-    *ret_len = put_rune(out, v);
+    *ret_len = ks_utf8_put(out, (uint32_t)v);
     return n + 1;
 }
 

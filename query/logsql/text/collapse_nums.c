@@ -1,6 +1,7 @@
 /* See collapse_nums.h. The rules are VictoriaLogs 1.50's, found by asking it. */
 #include "query/logsql/text/collapse_nums.h"
 
+#include "base/hex.h"
 #include "query/logsql/filter/value.h"
 
 static bool is_digit(char c)
@@ -9,7 +10,7 @@ static bool is_digit(char c)
 }
 static bool is_hex(char c)
 {
-    return is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'f');
+    return ks_hex_value(c) >= 0;
 }
 
 /* Letters that stand before a number without being its word: h5, v1, 0x12, T10; and '_'. */

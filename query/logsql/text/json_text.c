@@ -1,6 +1,8 @@
 /* See json_text.h. */
 #include "query/logsql/text/json_text.h"
 
+#include "base/utf8.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
@@ -180,60 +182,15 @@ static bool valid_document(struct ks_slice text, char open)
 
 /* ---------------------------------------------------------------- texts */
 
-static int hex4(const char *p)
-{
-    int v = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = p[i];
-        int d = c >= '0' && c <= '9'                 ? c - '0'
-                : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                     : -1;
-        if (d < 0)
-            return -1;
-        v = v << 4 | d;
-    }
-    return v;
-}
-
-static size_t put_rune(char *out, unsigned c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xc0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 63));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 63));
-        out[2] = (char)(0x80 | (c & 63));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 63));
-    out[2] = (char)(0x80 | (c >> 6 & 63));
-    out[3] = (char)(0x80 | (c & 63));
-    return 4;
-}
-
 /* A \u escape at s[i] ('u'): bytes written, 0 when it stays as it is (lone surrogates do). */
 static size_t unicode_escape(struct ks_slice s, size_t i, char *out, size_t *ret_used)
 {
-    int c = i + 5 <= s.len ? hex4(s.ptr + i + 1) : -1;
-    if (c < 0)
+    size_t n;
+    int32_t c = ks_json_u(s.ptr + i + 1, s.ptr + s.len, &n);
+    if (c < 0 || ks_is_surrogate(c))
         return 0;
-    *ret_used = 5;
-    if (c < 0xd800 || c > 0xdfff)
-        return put_rune(out, (unsigned)c);
-    int low =
-        i + 11 <= s.len && s.ptr[i + 5] == '\\' && s.ptr[i + 6] == 'u' ? hex4(s.ptr + i + 7) : -1;
-    if (c > 0xdbff || low < 0xdc00 || low > 0xdfff)
-        return 0;
-    *ret_used = 11;
-    return put_rune(out, 0x10000 + ((unsigned)(c - 0xd800) << 10) + (unsigned)(low - 0xdc00));
+    *ret_used = n + 1;
+    return ks_utf8_put(out, (uint32_t)c);
 }
 
 static ks_err decode_string(struct ks_slice raw, struct ks_arena *arena, struct ks_slice *ret)

@@ -1,14 +1,9 @@
 /* Matching of patterns: see pattern.h. */
 #include "query/logsql/text/pattern.h"
 
-/* ---------------------------------------------------------------- unquoting */
+#include "base/utf8.h"
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : -1;
-}
+/* ---------------------------------------------------------------- unquoting */
 
 /* n digits of a base at s[at]; -1 when they are not there. */
 static int64_t digits(struct ks_slice s, size_t at, size_t n, int base)
@@ -17,25 +12,12 @@ static int64_t digits(struct ks_slice s, size_t at, size_t n, int base)
     if (at + n > s.len)
         return -1;
     for (size_t i = at; i < at + n; i++) {
-        int d = hex_digit(s.ptr[i]);
+        int d = ks_hex_value(s.ptr[i]);
         if (d < 0 || d >= base)
             return -1;
         v = v * base + d;
     }
     return v;
-}
-
-static size_t put_rune(char *out, uint32_t c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    size_t n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = n; i-- > 1; c >>= 6)
-        out[i] = (char)(0x80 | (c & 63));
-    out[0] = (char)((n == 2 ? 0xc0 : n == 3 ? 0xe0 : 0xf0) | c);
-    return n;
 }
 
 /* The escape behind a backslash at s[at]: its bytes into out (≤ 4), *ret_used of the text. */
@@ -64,7 +46,7 @@ static size_t unescape(struct ks_slice s, size_t at, char *out, size_t *ret_used
     size_t n = s.ptr[at] == 'u' ? 4 : s.ptr[at] == 'U' ? 8 : 0;
     if (n && (v = digits(s, at + 1, n, 16)) >= 0 && v <= 0x10ffff && (v < 0xd800 || v > 0xdfff)) {
         *ret_used = n + 1;
-        return put_rune(out, (uint32_t)v);
+        return ks_utf8_put(out, (uint32_t)v);
     }
     return 0;
 }

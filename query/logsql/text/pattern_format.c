@@ -1,6 +1,8 @@
 /* The options of format: see pattern.h. */
 #include <utf8proc.h>
 
+#include "base/base64.h"
+#include "base/hex.h"
 #include "base/num.h"
 #include "query/logsql/filter/value.h"
 #include "query/logsql/pipes/value_key.h"
@@ -57,21 +59,12 @@ static void upper(struct ks_slice s, struct ks_buf *out)
     }
 }
 
-static const char hex_upper[] = "0123456789ABCDEF";
-
 static void hex_encode(struct ks_slice v, struct ks_buf *out)
 {
     for (size_t i = 0; i < v.len; i++) {
-        ks_buf_byte(out, (uint8_t)hex_upper[(unsigned char)v.ptr[i] >> 4]);
-        ks_buf_byte(out, (uint8_t)hex_upper[v.ptr[i] & 15]);
+        ks_buf_byte(out, (uint8_t)ks_hex_upper((unsigned char)v.ptr[i] >> 4));
+        ks_buf_byte(out, (uint8_t)ks_hex_upper((unsigned char)v.ptr[i]));
     }
-}
-
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'                 ? c - '0'
-           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
-                                                : -1;
 }
 
 /* Pair by pair; pairs that are no hex and the odd byte at the end stay as they are. */
@@ -79,7 +72,7 @@ static void hex_decode(struct ks_slice v, struct ks_buf *out)
 {
     size_t i = 0;
     for (; i + 1 < v.len; i += 2) {
-        int hi = hex_digit(v.ptr[i]), lo = hex_digit(v.ptr[i + 1]);
+        int hi = ks_hex_value(v.ptr[i]), lo = ks_hex_value(v.ptr[i + 1]);
         if (hi >= 0 && lo >= 0)
             ks_buf_byte(out, (uint8_t)(hi << 4 | lo));
         else
@@ -91,32 +84,14 @@ static void hex_decode(struct ks_slice v, struct ks_buf *out)
 static bool hex_number(struct ks_slice v, struct ks_buf *out)
 {
     uint64_t n = 0;
-    if (v.len > 16)
+    if (v.len > 16 || !ks_hex_parse(v.ptr, v.len, &n))
         return false;
-    for (size_t i = 0; i < v.len; i++) {
-        int d = hex_digit(v.ptr[i]);
-        if (d < 0)
-            return false;
-        n = n << 4 | (uint64_t)d;
-    }
     ks_buf_u64_dec(out, n);
     return true;
 }
 
 static const char base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-static void base64_encode(struct ks_slice v, struct ks_buf *out)
-{
-    for (size_t i = 0; i < v.len; i += 3) {
-        size_t n = v.len - i < 3 ? v.len - i : 3;
-        uint32_t w = 0;
-        for (size_t k = 0; k < 3; k++)
-            w = w << 8 | (k < n ? (unsigned char)v.ptr[i + k] : 0);
-        for (size_t k = 0; k < 4; k++)
-            ks_buf_byte(out, k <= n ? (uint8_t)base64_digits[w >> (18 - 6 * k) & 63] : '=');
-    }
-}
 
 static bool base64_decode(struct ks_slice v, struct ks_buf *out)
 {
@@ -153,8 +128,8 @@ static void url_encode(struct ks_slice v, struct ks_buf *out)
             ks_buf_byte(out, plain ? c : '+');
         } else {
             ks_buf_byte(out, '%');
-            ks_buf_byte(out, (uint8_t)hex_upper[c >> 4]);
-            ks_buf_byte(out, (uint8_t)hex_upper[c & 15]);
+            ks_buf_byte(out, (uint8_t)ks_hex_upper(c >> 4));
+            ks_buf_byte(out, (uint8_t)ks_hex_upper(c));
         }
     }
 }
@@ -167,8 +142,10 @@ static bool url_decode(struct ks_slice v, struct ks_buf *out)
             ks_buf_byte(out, ' ');
         } else if (v.ptr[i] != '%') {
             ks_buf_byte(out, (uint8_t)v.ptr[i]);
-        } else if (i + 2 < v.len && hex_digit(v.ptr[i + 1]) >= 0 && hex_digit(v.ptr[i + 2]) >= 0) {
-            ks_buf_byte(out, (uint8_t)(hex_digit(v.ptr[i + 1]) << 4 | hex_digit(v.ptr[i + 2])));
+        } else if (i + 2 < v.len && ks_hex_value(v.ptr[i + 1]) >= 0 &&
+                   ks_hex_value(v.ptr[i + 2]) >= 0) {
+            ks_buf_byte(out,
+                        (uint8_t)(ks_hex_value(v.ptr[i + 1]) << 4 | ks_hex_value(v.ptr[i + 2])));
             i += 2;
         } else {
             out->len = from;
@@ -219,7 +196,7 @@ static bool format_number(enum ksi_lq_format_opt opt, struct ks_slice v, struct 
         if ((v.len > 1 && v.ptr[0] == '0') || !ks_lq_parse_u64(v, &u))
             return false;
         for (int shift = 60; shift >= 0; shift -= 4)
-            ks_buf_byte(out, (uint8_t)hex_upper[u >> shift & 15]);
+            ks_buf_byte(out, (uint8_t)ks_hex_upper((unsigned)(u >> shift)));
         return true;
     default:
         return false;
@@ -247,7 +224,7 @@ static bool format_text(enum ksi_lq_format_opt opt, struct ks_slice v, struct ks
     case KSI_LQ_FMT_HEXNUMDECODE:
         return hex_number(v, out);
     case KSI_LQ_FMT_BASE64ENCODE:
-        base64_encode(v, out);
+        ks_base64_encode(v, out);
         return true;
     case KSI_LQ_FMT_BASE64DECODE:
         return base64_decode(v, out);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <utf8proc.h>
 
+#include "base/hex.h"
 #include "query/promql/syntax/lexer_priv.h"
 
 ks_err ksi_lex_error(const struct ksi_lexer *lx, size_t pos, const char *fmt, ...)
@@ -105,15 +106,6 @@ size_t ksi_rune(struct ks_slice s, int32_t *ret)
     return 1;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 size_t ksi_ident_unescape(struct ks_slice s, int32_t *ret_rune)
 {
     if (s.len == 0)
@@ -125,7 +117,7 @@ size_t ksi_ident_unescape(struct ks_slice s, int32_t *ret_rune)
         if (s.len < 1 + digits)
             return 0;
         for (size_t i = 1; i <= digits; i++) {
-            int h = hex_value(s.ptr[i]);
+            int h = ks_hex_value(s.ptr[i]);
             if (h < 0)
                 return 0;
             r = r << 4 | h;
@@ -212,7 +204,7 @@ static size_t mql_scan_number(struct ks_slice s)
 {
     size_t i = 0;
     if (at(s, 0) == '0' && (at(s, 1) | 32) == 'x') {
-        for (i = 2; hex_value(at(s, i)) >= 0 && i < s.len; i++)
+        for (i = 2; ks_hex_value(at(s, i)) >= 0 && i < s.len; i++)
             ;
         return i;
     }

@@ -1,21 +1,8 @@
 /* String literals and identifiers as text. Thread role: any. */
-#include <utf8proc.h>
 
 #include "query/promql/syntax/parser_priv.h"
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-static size_t put_rune(char *out, int32_t r)
-{
-    return (size_t)utf8proc_encode_char(r, (utf8proc_uint8_t *)out);
-}
+#include "base/utf8.h"
 
 /* \ooo, \xhh, \uhhhh, \Uhhhhhhhh at s (behind the backslash); bytes read, 0 when malformed. */
 static size_t numeric_escape(struct ks_slice s, char *out, size_t *out_len)
@@ -26,7 +13,7 @@ static size_t numeric_escape(struct ks_slice s, char *out, size_t *out_len)
     if (s.len < from + digits)
         return 0;
     for (size_t i = from; i < from + digits; i++) {
-        int h = hex_value(s.ptr[i]);
+        int h = ks_hex_value(s.ptr[i]);
         if (h < 0 || (digits == 3 && h > 7))
             return 0;
         v = v * (digits == 3 ? 8 : 16) + (uint32_t)h;
@@ -39,7 +26,7 @@ static size_t numeric_escape(struct ks_slice s, char *out, size_t *out_len)
     } else {
         if (v > 0x10ffff || (v >= 0xd800 && v < 0xe000))
             return 0;
-        *out_len = put_rune(out, (int32_t)v);
+        *out_len = ks_utf8_put(out, v);
     }
     return from + digits;
 }
@@ -109,7 +96,7 @@ ks_err ksi_unescape_ident(struct ksi_parser *p, struct ks_slice ident, struct ks
         size_t used =
             ident.ptr[i] == '\\' ? ksi_ident_unescape(ks_slice_from(ident, i + 1), &r) : 0;
         if (used) {
-            n += put_rune(out + n, r);
+            n += ks_utf8_put(out + n, (uint32_t)r);
             i += 1 + used;
         } else {
             out[n++] = ident.ptr[i++];
