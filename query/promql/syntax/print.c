@@ -89,13 +89,14 @@ static void number(const struct ks_expr_number *n, struct ks_buf *out)
         ks_buf_f64(out, n->value);
 }
 
-static void list(struct ks_expr *const *items, size_t count, struct ks_buf *out)
+void ksi_print_list(struct ks_expr *const *items, size_t count,
+                    void (*print)(const struct ks_expr *, struct ks_buf *), struct ks_buf *out)
 {
     ks_buf_byte(out, '(');
     for (size_t i = 0; i < count; i++) {
         if (i)
             ks_buf_str(out, ", ");
-        ksi_print_mql(items[i], out);
+        print(items[i], out);
     }
     ks_buf_byte(out, ')');
 }
@@ -354,13 +355,13 @@ void ksi_print_mql(const struct ks_expr *e, struct ks_buf *out)
         break;
     case KS_EXPR_CALL:
         ks_buf_str(out, e->call.func->name);
-        list(e->call.args, e->call.arg_count, out);
+        ksi_print_list(e->call.args, e->call.arg_count, ksi_print_mql, out);
         if (e->call.keep_metric_names)
             ks_buf_str(out, " keep_metric_names");
         break;
     case KS_EXPR_AGGREGATE:
         ks_buf_str(out, e->aggregate.func->name);
-        list(e->aggregate.args, e->aggregate.arg_count, out);
+        ksi_print_list(e->aggregate.args, e->aggregate.arg_count, ksi_print_mql, out);
         ksi_mql_aggregate_tail(&e->aggregate, out);
         break;
     case KS_EXPR_BINARY:
@@ -371,7 +372,7 @@ void ksi_print_mql(const struct ks_expr *e, struct ks_buf *out)
         ksi_print_mql(e->unary.expr, out);
         break;
     case KS_EXPR_PARENS:
-        list(e->parens.items, e->parens.count, out);
+        ksi_print_list(e->parens.items, e->parens.count, ksi_print_mql, out);
         break;
     }
 }

@@ -6,6 +6,9 @@
 
 /* A string literal in double quotes, as Go's strconv.Quote. */
 void ksi_print_quoted(struct ks_slice s, struct ks_buf *out);
+/* (a, b, c), each by `print`. */
+void ksi_print_list(struct ks_expr *const *items, size_t count,
+                    void (*print)(const struct ks_expr *, struct ks_buf *), struct ks_buf *out);
 void ksi_print_mql(const struct ks_expr *e, struct ks_buf *out);
 void ksi_print_strict(const struct ks_expr *e, struct ks_buf *out);
 

@@ -187,17 +187,6 @@ void ksi_strict_binary_op(const struct ks_expr *e, struct ks_buf *out)
     ks_buf_byte(out, ')');
 }
 
-static void args(struct ks_expr *const *items, size_t count, struct ks_buf *out)
-{
-    ks_buf_byte(out, '(');
-    for (size_t i = 0; i < count; i++) {
-        if (i)
-            ks_buf_str(out, ", ");
-        ksi_print_strict(items[i], out);
-    }
-    ks_buf_byte(out, ')');
-}
-
 void ksi_print_strict(const struct ks_expr *e, struct ks_buf *out)
 {
     if (out->err)
@@ -218,11 +207,11 @@ void ksi_print_strict(const struct ks_expr *e, struct ks_buf *out)
         break;
     case KS_EXPR_CALL:
         ks_buf_str(out, e->call.func->name);
-        args(e->call.args, e->call.arg_count, out);
+        ksi_print_list(e->call.args, e->call.arg_count, ksi_print_strict, out);
         break;
     case KS_EXPR_AGGREGATE:
         ksi_strict_aggregate_head(&e->aggregate, out);
-        args(e->aggregate.args, e->aggregate.arg_count, out);
+        ksi_print_list(e->aggregate.args, e->aggregate.arg_count, ksi_print_strict, out);
         break;
     case KS_EXPR_BINARY:
         ksi_print_strict(e->binary.lhs, out);
@@ -236,7 +225,7 @@ void ksi_print_strict(const struct ks_expr *e, struct ks_buf *out)
         ksi_print_strict(e->unary.expr, out);
         break;
     case KS_EXPR_PARENS:
-        args(e->parens.items, e->parens.count, out);
+        ksi_print_list(e->parens.items, e->parens.count, ksi_print_strict, out);
         break;
     }
 }
