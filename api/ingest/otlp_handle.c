@@ -1,7 +1,4 @@
 /* The HTTP side of OTLP metrics. The answer has the request's encoding. */
-#include <stdio.h>
-#include <strings.h>
-
 #include "api/app.h"
 #include "api/ingest/otlp_json.h"
 #include "api/ingest/otlp_metrics.h"
@@ -31,8 +28,8 @@ static ks_err from_json(struct ks_http_request *req, struct ks_buf *scratch, str
 ks_err ks_otlp_metrics_handle(struct ks_http_request *req)
 {
     size_t limit = ks_app_of(req)->cfg.otlp_max_request_bytes;
-    struct ks_slice type = ks_http_header(req, "Content-Type"), body;
-    bool json = type.len >= 16 && strncasecmp(type.ptr, "application/json", 16) == 0;
+    bool json = ks_otlp_sent_as(req, "application/json");
+    struct ks_slice body;
     struct ks_ingest in;
     struct ks_otlp_result res;
     struct ks_buf protobuf;

@@ -65,6 +65,10 @@ KS_NODISCARD ks_err ks_trace_names(struct ks_trace_store *store, struct ks_tenan
                                    struct ks_trace_params *p, bool services,
                                    struct ks_slice service, struct ks_arena *arena,
                                    struct ks_operation **ret, size_t *ret_count);
+/* {"name":…,"spanKind":…},… of those of the kind ("": all); kindless is shown for none. How many.
+ */
+size_t ks_jaeger_put_operations(const struct ks_operation *ops, size_t count, struct ks_slice kind,
+                                const char *kindless, struct ks_buf *out);
 /* One tag of a search, by the names and prefixes of the profile. */
 KS_NODISCARD ks_err ks_trace_add_tag(struct ks_arena *arena, enum ks_jaeger_profile profile,
                                      struct ks_slice key, struct ks_slice value,

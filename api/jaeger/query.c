@@ -192,25 +192,34 @@ ks_err ks_jaeger_service_operations(struct ks_http_request *req)
     return judged(req, list_names(req, false, s));
 }
 
-static ks_err operations(struct ks_http_request *req)
+size_t ks_jaeger_put_operations(const struct ks_operation *ops, size_t count, struct ks_slice kind,
+                                const char *kindless, struct ks_buf *out)
 {
-    struct ks_slice service = ks_http_arg(req, "service"), kind = ks_http_arg(req, "spanKind");
-    struct ks_operation *ops;
-    size_t count, shown = 0;
-    struct ks_buf *out = &req->resp.body;
-    if (!service.len)
-        return ks_fail(KS_EINVAL, "parameter 'service' is required");
-    KS_TRY(ks_jaeger_names(req, false, service, &ops, &count));
-    begin(req);
-    ks_buf_byte(out, '[');
+    size_t shown = 0;
     for (size_t i = 0; i < count; i++) {
         const char *name = ks_span_kind_name(ops[i].kind);
+        name = name[0] ? name : kindless;
         if (kind.len && !ks_slice_is(kind, name))
             continue;
         ks_buf_str(out, shown++ ? ",{\"name\":" : "{\"name\":");
         ks_go_json_str(out, ops[i].name);
         ks_buf_printf(out, ",\"spanKind\":\"%s\"}", name);
     }
+    return shown;
+}
+
+static ks_err operations(struct ks_http_request *req)
+{
+    struct ks_slice service = ks_http_arg(req, "service"), kind = ks_http_arg(req, "spanKind");
+    struct ks_operation *ops;
+    size_t count;
+    struct ks_buf *out = &req->resp.body;
+    if (!service.len)
+        return ks_fail(KS_EINVAL, "parameter 'service' is required");
+    KS_TRY(ks_jaeger_names(req, false, service, &ops, &count));
+    begin(req);
+    ks_buf_byte(out, '[');
+    size_t shown = ks_jaeger_put_operations(ops, count, kind, "", out);
     ks_buf_byte(out, ']');
     end(req, ks_jaeger_profile_of(req), shown);
     return KS_OK;

@@ -170,7 +170,7 @@ ks_err ks_jaeger_v3_services(struct ks_http_request *req)
 static ks_err operations(struct ks_http_request *req)
 {
     struct ks_operation *ops;
-    size_t count, shown = 0;
+    size_t count;
     struct ks_buf *out = &req->resp.body;
     struct ks_slice service = ks_http_arg(req, "service"), kind = ks_http_arg(req, "spanKind");
     if (!kind.len)
@@ -180,15 +180,7 @@ static ks_err operations(struct ks_http_request *req)
     KS_TRY(ks_jaeger_names(req, false, service, &ops, &count));
     req->resp.content_type = "application/json";
     ks_buf_str(out, "{\"operations\":[");
-    for (size_t i = 0; i < count; i++) {
-        const char *name = ks_span_kind_name(ops[i].kind);
-        name = name[0] ? name : "internal";
-        if (kind.len && !ks_slice_is(kind, name))
-            continue;
-        ks_buf_str(out, shown++ ? ",{\"name\":" : "{\"name\":");
-        ks_go_json_str(out, ops[i].name);
-        ks_buf_printf(out, ",\"spanKind\":\"%s\"}", name);
-    }
+    ks_jaeger_put_operations(ops, count, kind, "internal", out);
     ks_buf_str(out, "]}");
     return KS_OK;
 }

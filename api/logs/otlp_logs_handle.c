@@ -1,6 +1,4 @@
 /* The HTTP side of OTLP logs. The answer has the request's encoding. */
-#include <strings.h>
-
 #include "api/app.h"
 #include "api/ingest/otlp_json.h"
 #include "api/logs/logs.h"
@@ -25,8 +23,8 @@ static ks_err ingest(struct ks_http_request *req, const struct ks_log_params *pa
 ks_err ks_otlp_logs_handle(struct ks_http_request *req)
 {
     size_t limit = ks_app_of(req)->cfg.otlp_max_request_bytes;
-    struct ks_slice type = ks_http_header(req, "Content-Type"), body;
-    bool json = type.len >= 16 && strncasecmp(type.ptr, "application/json", 16) == 0;
+    bool json = ks_otlp_sent_as(req, "application/json");
+    struct ks_slice body;
     struct ks_log_params params;
     struct ks_buf protobuf;
     KS_TRY(ks_log_params_read(req, &params));

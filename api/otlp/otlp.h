@@ -7,6 +7,8 @@
 
 ks_err ks_otlp_traces_handle(struct ks_http_request *req);
 
+/* Whether the Content-Type is this one, whatever its parameters. */
+bool ks_otlp_sent_as(const struct ks_http_request *req, const char *type);
 /* The body as sent or unpacked, at most limit bytes; borrowed from req and its scratch. */
 KS_NODISCARD ks_err ks_otlp_body(struct ks_http_request *req, size_t limit, struct ks_slice *ret);
 

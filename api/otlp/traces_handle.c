@@ -11,8 +11,9 @@
 #include "api/otlp/traces_proto.h"
 #include "api/scratch.h"
 
-static bool type_is(struct ks_slice type, const char *want)
+bool ks_otlp_sent_as(const struct ks_http_request *req, const char *want)
 {
+    struct ks_slice type = ks_http_header(req, "Content-Type");
     size_t n = strlen(want);
     return type.len >= n && strncasecmp(type.ptr, want, n) == 0 &&
            (type.len == n || type.ptr[n] == ';' || type.ptr[n] == ' ');
@@ -63,11 +64,11 @@ static ks_err store(struct ks_http_request *req, bool json, struct ks_span_sink 
 ks_err ks_otlp_traces_handle(struct ks_http_request *req)
 {
     struct ks_slice type = ks_http_header(req, "Content-Type");
-    bool json = type_is(type, "application/json");
+    bool json = ks_otlp_sent_as(req, "application/json");
     struct ks_span_sink s;
     ks_err err;
-    if (!json && type.len && !type_is(type, "application/x-protobuf") &&
-        !type_is(type, "application/protobuf"))
+    if (!json && type.len && !ks_otlp_sent_as(req, "application/x-protobuf") &&
+        !ks_otlp_sent_as(req, "application/protobuf"))
         err = ks_fail(KS_EUNSUPPORTED,
                       "content type \"%.*s\": want application/x-protobuf or application/json",
                       KS_SLICE_ARG(type));

@@ -274,8 +274,8 @@ static void context_free(struct ks_lq_stage *s)
 static const struct ks_lq_stage_ops context_ops = {
     .name = "stream_context", .push = context_push, .finish = context_finish, .free = context_free};
 
-ks_err ksi_lq_context_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_stream_context(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                 struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct context *c = ks_zalloc(sizeof *c);
     if (!c)

@@ -121,16 +121,17 @@ KS_NODISCARD static inline ks_err ks_lq_push(struct ks_lq_stage *s, unsigned wor
 /* Whether pushing into s is of no use any more. */
 bool ks_lq_stage_done(const struct ks_lq_stage *s);
 
-/*
- * The stage of a pipe, in front of next. Everything but the source's own pipes (below) is made in
- * pipes.c; ks_lq_pipe_stage dispatches to both. Subqueries in conditions have been replaced by
- * their values before.
- */
+/* The stage of a pipe, in front of next (pipes/pipes.c). Subqueries in conditions have been
+ * replaced by their values before. */
 KS_NODISCARD ks_err ks_lq_pipe_stage(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                                      struct ks_lq_stage *next, struct ks_lq_stage **ret);
-/* exec_pipes.c: filter, stream_context, block_stats, blocks_count, query_stats. */
-KS_NODISCARD ks_err ks_lq_exec_pipe_stage(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                          struct ks_lq_stage *next, struct ks_lq_stage **ret);
+/* One maker per pipe: in pipes/, in files named for their families; those that know of the source
+ * or of the query in exec_pipes.c and context.c. */
+#define X(name, ID)                                                                                \
+    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
+                             struct ks_lq_stage *next, struct ks_lq_stage **ret);
+KS_LQ_PIPE_TABLE(X)
+#undef X
 
 /* ---------------------------------------------------------------- the query's context */
 

@@ -43,7 +43,7 @@ static void filter_free(struct ks_lq_stage *s)
 static const struct ks_lq_stage_ops filter_ops = {
     .name = "filter", .push = filter_push, .free = filter_free, .row_local = true};
 
-static ks_err filter_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+ks_err ks_lq_make_filter(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct filter_stage *f = ks_zalloc(sizeof *f);
@@ -152,21 +152,33 @@ static ks_err block_stats_push(struct ks_lq_stage *s, unsigned worker,
 static const struct ks_lq_stage_ops block_stats_ops = {
     .name = "block_stats", .push = block_stats_push, .free = count_free, .row_local = true};
 
-ks_err ks_lq_exec_pipe_stage(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                             struct ks_lq_stage *next, struct ks_lq_stage **ret)
+static ks_err counting(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                       const struct ks_lq_stage_ops *ops, struct ks_lq_stage *next,
+                       struct ks_lq_stage **ret)
 {
-    if (pipe->kind == KS_LQ_P_FILTER)
-        return filter_new(x, pipe, next, ret);
-    if (pipe->kind == KS_LQ_P_STREAM_CONTEXT)
-        return ksi_lq_context_new(x, pipe, next, ret);
     struct count_stage *c = ks_zalloc(sizeof *c);
     if (!c)
         return KS_ENOMEM;
-    c->s = (struct ks_lq_stage){.ops = pipe->kind == KS_LQ_P_BLOCK_STATS ? &block_stats_ops
-                                                                         : &count_ops,
-                                .x = x,
-                                .next = next};
+    c->s = (struct ks_lq_stage){.ops = ops, .x = x, .next = next};
     c->pipe = pipe;
     *ret = &c->s;
     return KS_OK;
+}
+
+ks_err ks_lq_make_block_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                              struct ks_lq_stage *next, struct ks_lq_stage **ret)
+{
+    return counting(x, pipe, &block_stats_ops, next, ret);
+}
+
+ks_err ks_lq_make_blocks_count(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                               struct ks_lq_stage *next, struct ks_lq_stage **ret)
+{
+    return counting(x, pipe, &count_ops, next, ret);
+}
+
+ks_err ks_lq_make_query_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                              struct ks_lq_stage *next, struct ks_lq_stage **ret)
+{
+    return counting(x, pipe, &count_ops, next, ret);
 }

@@ -69,8 +69,4 @@ int64_t ksi_lq_newest_threshold(struct ksi_lq_newest *n);
 KS_NODISCARD ks_err ksi_lq_newest_prune(struct ksi_lq_newest *n, const int64_t *times_ns,
                                         uint32_t rows, struct ks_arena *scratch, uint64_t *bits);
 
-/* --- context.c --- */
-KS_NODISCARD ks_err ksi_lq_context_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                       struct ks_lq_stage *next, struct ks_lq_stage **ret);
-
 #endif

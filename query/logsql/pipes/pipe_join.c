@@ -258,8 +258,8 @@ static ks_err join_init(struct join *j)
     return collect_push(&c->head, 0, &rows);
 }
 
-ks_err ksi_lq_make_join(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_join(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct join *j = ks_zalloc(sizeof *j);
     if (!j)

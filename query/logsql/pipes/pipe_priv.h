@@ -14,8 +14,8 @@
 #include "query/logsql/pipes/value_key.h"
 #include "storage/logs/pred.h"
 
-typedef ks_err (*ksi_lq_make_fn)(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                 struct ks_lq_stage *next, struct ks_lq_stage **ret);
+typedef ks_err (*ks_lq_make_fn)(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                struct ks_lq_stage *next, struct ks_lq_stage **ret);
 
 /* ---------------------------------------------------------------- texts of a column */
 
@@ -112,58 +112,5 @@ KS_NODISCARD ks_err ksi_lq_apply_text(struct ksi_lq_call *c, struct ks_slice fro
                                       struct ks_slice to, ksi_lq_text_fn fn, void *arg);
 /* What was written to buf, as a text of the arena. */
 KS_NODISCARD ks_err ksi_lq_take(struct ks_arena *arena, struct ks_slice text, struct ks_slice *ret);
-
-/* One per pipe, in the files named for their families. */
-#define KSI_LQ_MAKERS(X)                                                                           \
-    X(coalesce, COALESCE)                                                                          \
-    X(collapse_nums, COLLAPSE_NUMS)                                                                \
-    X(copy, COPY)                                                                                  \
-    X(decolorize, DECOLORIZE)                                                                      \
-    X(delete, DELETE)                                                                              \
-    X(drop_empty_fields, DROP_EMPTY_FIELDS)                                                        \
-    X(extract, EXTRACT)                                                                            \
-    X(extract_regexp, EXTRACT_REGEXP)                                                              \
-    X(facets, FACETS)                                                                              \
-    X(field_names, FIELD_NAMES)                                                                    \
-    X(field_values, FIELD_VALUES)                                                                  \
-    X(fields, FIELDS)                                                                              \
-    X(first, FIRST)                                                                                \
-    X(format, FORMAT)                                                                              \
-    X(generate_sequence, GENERATE_SEQUENCE)                                                        \
-    X(hash, HASH)                                                                                  \
-    X(join, JOIN)                                                                                  \
-    X(json_array_concat, JSON_ARRAY_CONCAT)                                                        \
-    X(json_array_len, JSON_ARRAY_LEN)                                                              \
-    X(last, LAST)                                                                                  \
-    X(len, LEN)                                                                                    \
-    X(limit, LIMIT)                                                                                \
-    X(math, MATH)                                                                                  \
-    X(offset, OFFSET)                                                                              \
-    X(pack_json, PACK_JSON)                                                                        \
-    X(pack_logfmt, PACK_LOGFMT)                                                                    \
-    X(rename, RENAME)                                                                              \
-    X(replace, REPLACE)                                                                            \
-    X(replace_regexp, REPLACE_REGEXP)                                                              \
-    X(running_stats, RUNNING_STATS)                                                                \
-    X(sample, SAMPLE)                                                                              \
-    X(set_stream_fields, SET_STREAM_FIELDS)                                                        \
-    X(sort, SORT)                                                                                  \
-    X(split, SPLIT)                                                                                \
-    X(stats, STATS)                                                                                \
-    X(time_add, TIME_ADD)                                                                          \
-    X(top, TOP)                                                                                    \
-    X(total_stats, TOTAL_STATS)                                                                    \
-    X(union, UNION)                                                                                \
-    X(uniq, UNIQ)                                                                                  \
-    X(unpack_json, UNPACK_JSON)                                                                    \
-    X(unpack_logfmt, UNPACK_LOGFMT)                                                                \
-    X(unpack_syslog, UNPACK_SYSLOG)                                                                \
-    X(unpack_words, UNPACK_WORDS)                                                                  \
-    X(unroll, UNROLL)
-#define X(name, ID)                                                                                \
-    ks_err ksi_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                 \
-                              struct ks_lq_stage *next, struct ks_lq_stage **ret);
-KSI_LQ_MAKERS(X)
-#undef X
 
 #endif

@@ -109,13 +109,13 @@ static ks_err rename_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return move_apply(c, m->pipe, true);
 }
 
-ks_err ksi_lq_make_copy(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_copy(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return make(x, pipe, next, copy_apply, ret);
 }
-ks_err ksi_lq_make_rename(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_rename(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return make(x, pipe, next, rename_apply, ret);
 }
@@ -147,13 +147,13 @@ static ks_err delete_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return KS_OK;
 }
 
-ks_err ksi_lq_make_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return make(x, pipe, next, fields_apply, ret);
 }
-ks_err ksi_lq_make_delete(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_delete(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return make(x, pipe, next, delete_apply, ret);
 }
@@ -190,8 +190,8 @@ static ks_err drop_empty_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return ksi_lq_edit_begin(&c->edit, c->arena, &out);
 }
 
-ks_err ksi_lq_make_drop_empty_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                     struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_drop_empty_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                    struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return make(x, pipe, next, drop_empty_apply, ret);
 }
@@ -248,8 +248,8 @@ static ks_err set_stream_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return ksi_lq_edit_set(&c->edit, KS_SLICE_LIT("_stream"), &stream, how);
 }
 
-ks_err ksi_lq_make_set_stream_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                     struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_set_stream_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                    struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return make(x, pipe, next, set_stream_apply, ret);
 }

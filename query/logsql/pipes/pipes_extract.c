@@ -52,8 +52,8 @@ static ks_err extract_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return set_columns(m, c, &t, out, names, p->count);
 }
 
-ks_err ksi_lq_make_extract(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                           struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_extract(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct ksi_lq_map *m;
     KS_TRY(ksi_lq_map_new(x, pipe, next, extract_apply, &m));
@@ -150,8 +150,8 @@ static ks_err regexp_new(struct ks_slice text, struct regexp **ret)
     return KS_OK;
 }
 
-ks_err ksi_lq_make_extract_regexp(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                  struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_extract_regexp(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                 struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct ksi_lq_map *m;
     struct regexp *r = NULL;
@@ -245,8 +245,8 @@ static ks_err format_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return ksi_lq_edit_set(&c->edit, m->pipe->u.format.to, &like, how_of(m, c));
 }
 
-ks_err ksi_lq_make_format(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_format(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct ksi_lq_map *m;
     KS_TRY(ksi_lq_map_new(x, pipe, next, format_apply, &m));

@@ -226,8 +226,8 @@ static const struct ks_lq_stage_ops names_ops = {.count_name = add_name,
                                                  .finish = names_finish,
                                                  .free = describe_free};
 
-ks_err ksi_lq_make_field_names(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                               struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_field_names(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                              struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return describe_new(x, pipe, next, &names_ops, ret);
 }
@@ -398,8 +398,8 @@ static const struct ks_lq_stage_ops facets_ops = {.name = "facets",
                                                   .free = describe_free,
                                                   .wants = facets_wants};
 
-ks_err ksi_lq_make_facets(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_facets(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return describe_new(x, pipe, next, &facets_ops, ret);
 }

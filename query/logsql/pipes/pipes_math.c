@@ -249,8 +249,8 @@ static ks_err math_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return KS_OK;
 }
 
-ks_err ksi_lq_make_math(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_math(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct ksi_lq_map *m;
     KS_TRY(ksi_lq_map_new(x, pipe, next, math_apply, &m));

@@ -165,8 +165,8 @@ static ks_err concat_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
 }
 
 #define MAKE(name)                                                                                 \
-    ks_err ksi_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                 \
-                              struct ks_lq_stage *next, struct ks_lq_stage **ret)                  \
+    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
+                             struct ks_lq_stage *next, struct ks_lq_stage **ret)                   \
     {                                                                                              \
         struct ksi_lq_map *m;                                                                      \
         KS_TRY(ksi_lq_map_new(x, pipe, next, name##_apply, &m));                                   \

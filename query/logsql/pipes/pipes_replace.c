@@ -46,8 +46,8 @@ static ks_err replace_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return ksi_lq_apply_text(c, p->u.replace.at, p->u.replace.at, replace_text, &l);
 }
 
-ks_err ksi_lq_make_replace(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                           struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_replace(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct ksi_lq_map *m;
     KS_TRY(ksi_lq_map_new(x, pipe, next, replace_apply, &m));
@@ -187,8 +187,8 @@ static ks_err regexp_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return ksi_lq_apply_text(c, at, at, regexp_text, m->state);
 }
 
-ks_err ksi_lq_make_replace_regexp(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                  struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_replace_regexp(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                 struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct ksi_lq_map *m;
     char why[256];

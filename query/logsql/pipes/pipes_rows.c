@@ -123,21 +123,21 @@ static ks_err counted_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
     return KS_OK;
 }
 
-ks_err ksi_lq_make_limit(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_limit(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     KS_TRY(counted_new(x, pipe, next, &limit_ops, ret));
     if (!pipe->u.count.n)
         atomic_store_explicit(&(*ret)->done, true, memory_order_relaxed);
     return KS_OK;
 }
-ks_err ksi_lq_make_offset(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_offset(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return counted_new(x, pipe, next, &offset_ops, ret);
 }
-ks_err ksi_lq_make_sample(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_sample(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return counted_new(x, pipe, next, &sample_ops, ret);
 }
@@ -180,8 +180,8 @@ static const struct ks_lq_stage_ops sequence_ops = {.name = "generate_sequence",
                                                     .finish = sequence_finish,
                                                     .free = counted_free};
 
-ks_err ksi_lq_make_generate_sequence(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                     struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_generate_sequence(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                    struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     KS_TRY(counted_new(x, pipe, next, &sequence_ops, ret));
     atomic_store_explicit(&(*ret)->done, true, memory_order_relaxed); /* its input is not read */
@@ -250,8 +250,8 @@ static void unite_free(struct ks_lq_stage *stage)
 static const struct ks_lq_stage_ops unite_ops = {
     .name = "union", .push = unite_push, .finish = unite_finish, .free = unite_free};
 
-ks_err ksi_lq_make_union(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_union(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct unite *u = ks_zalloc(sizeof *u);
     if (!u)

@@ -251,11 +251,11 @@ static ks_err wrapper_init(struct wrapper *w, const struct ks_lq_pipe *pipe)
     w->by_time = (struct ks_lq_sort_key){KS_SLICE_LIT("_time"), false};
     w->sort_pipe.kind = KS_LQ_P_SORT;
     w->sort_pipe.u.sort.by = (struct ks_lq_sort_keys){&w->by_time, 1};
-    return ksi_lq_make_sort(x, &w->sort_pipe, &s->head, &w->sort);
+    return ks_lq_make_sort(x, &w->sort_pipe, &s->head, &w->sort);
 }
 
-ks_err ksi_lq_make_running_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                 struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_running_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                                struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct wrapper *w = ks_zalloc(sizeof *w);
     if (!w)
@@ -271,8 +271,8 @@ ks_err ksi_lq_make_running_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *
     *ret = &w->head;
     return KS_OK;
 }
-ks_err ksi_lq_make_total_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                               struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_total_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                              struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
-    return ksi_lq_make_running_stats(x, pipe, next, ret);
+    return ks_lq_make_running_stats(x, pipe, next, ret);
 }

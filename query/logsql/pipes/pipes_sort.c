@@ -550,8 +550,8 @@ static const struct ks_lq_stage_ops sort_ops = {.name = "sort",
                                                 .choose = sort_choose,
                                                 .time_bar = sort_time_bar};
 
-ks_err ksi_lq_make_sort(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_sort(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct sort *s = ks_zalloc(sizeof *s);
     if (!s)
@@ -579,13 +579,13 @@ ks_err ksi_lq_make_sort(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
     return KS_OK;
 }
 
-ks_err ksi_lq_make_first(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return ksi_lq_make_sort(x, pipe, next, ret);
-}
-ks_err ksi_lq_make_last(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+ks_err ks_lq_make_first(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
-    return ksi_lq_make_sort(x, pipe, next, ret);
+    return ks_lq_make_sort(x, pipe, next, ret);
+}
+ks_err ks_lq_make_last(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
+{
+    return ks_lq_make_sort(x, pipe, next, ret);
 }

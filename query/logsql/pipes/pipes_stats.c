@@ -248,8 +248,8 @@ static ks_err stats_init(struct stats *s)
     return KS_OK;
 }
 
-ks_err ksi_lq_make_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_stats(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct stats *s = ks_zalloc(sizeof *s);
     if (!s)

@@ -193,8 +193,8 @@ static ks_err make(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe, struct k
     {                                                                                              \
         return ksi_lq_apply_text(c, m->pipe->u.map.from, m->pipe->u.map.to, fn, argument);         \
     }                                                                                              \
-    ks_err ksi_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                 \
-                              struct ks_lq_stage *next, struct ks_lq_stage **ret)                  \
+    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
+                             struct ks_lq_stage *next, struct ks_lq_stage **ret)                   \
     {                                                                                              \
         return make(x, pipe, next, name##_apply, ret);                                             \
     }
@@ -225,8 +225,8 @@ static ks_err time_add_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     out.times_ns = times;
     return ksi_lq_edit_put(&c->edit, &out);
 }
-ks_err ksi_lq_make_time_add(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                            struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_time_add(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                           struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     return make(x, pipe, next, time_add_apply, ret);
 }

@@ -272,8 +272,8 @@ static ks_err counter_new(struct ks_lq_exec *x, const struct ks_lq_names *names,
     return KS_OK;
 }
 
-ks_err ksi_lq_make_uniq(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                        struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_uniq(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct counter *c;
     KS_TRY(counter_new(x, &pipe->u.uniq.by, next, &c));
@@ -285,14 +285,14 @@ ks_err ksi_lq_make_uniq(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
     return KS_OK;
 }
 
-ks_err ksi_lq_make_field_values(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_field_values(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                               struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
-    return ksi_lq_make_uniq(x, pipe, next, ret);
+    return ks_lq_make_uniq(x, pipe, next, ret);
 }
 
-ks_err ksi_lq_make_top(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_top(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe, struct ks_lq_stage *next,
+                      struct ks_lq_stage **ret)
 {
     struct counter *c;
     KS_TRY(counter_new(x, &pipe->u.top.by, next, &c));

@@ -182,8 +182,8 @@ static ks_err syslog_fields(struct ksi_lq_map *m, struct ks_slice text, struct k
     {                                                                                              \
         return unpack(m, c, fn);                                                                   \
     }                                                                                              \
-    ks_err ksi_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                 \
-                              struct ks_lq_stage *next, struct ks_lq_stage **ret)                  \
+    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
+                             struct ks_lq_stage *next, struct ks_lq_stage **ret)                   \
     {                                                                                              \
         struct ksi_lq_map *m;                                                                      \
         KS_TRY(ksi_lq_map_new(x, pipe, next, name##_apply, &m));                                   \
@@ -308,8 +308,8 @@ static ks_err unroll_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return KS_OK;
 }
 
-ks_err ksi_lq_make_unroll(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                          struct ks_lq_stage *next, struct ks_lq_stage **ret)
+ks_err ks_lq_make_unroll(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
+                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
 {
     struct ksi_lq_map *m;
     KS_TRY(ksi_lq_map_new(x, pipe, next, unroll_apply, &m));

@@ -235,18 +235,29 @@ static bool same_row(const struct ksi_lq_texts *cols, size_t count, uint32_t a, 
     return true;
 }
 
+/* The columns of the key; *ret_constant: one key for all rows. */
+static ks_err key_columns(const struct ksi_lq_grouper *g, const struct ks_lq_rows *rows,
+                          struct ks_arena *arena, struct ksi_lq_texts **ret, bool *ret_constant)
+{
+    struct ksi_lq_texts *cols = ks_arena_array(arena, g->by_count + 1, sizeof *cols);
+    if (!cols)
+        return ks_arena_err(arena);
+    *ret_constant = true;
+    for (size_t i = 0; i < g->by_count; i++) {
+        KS_TRY(key_column(&g->by[i], rows, arena, &cols[i]));
+        *ret_constant = *ret_constant && cols[i].constant;
+    }
+    *ret = cols;
+    return KS_OK;
+}
+
 ks_err ksi_lq_group_rows(struct ksi_lq_grouper *g, const struct ks_lq_rows *rows,
                          struct ks_arena *arena, const uint32_t **ret_of_row, uint32_t *ret_single)
 {
-    struct ksi_lq_texts *cols = ks_arena_array(arena, g->by_count + 1, sizeof *cols);
-    bool constant = true;
+    struct ksi_lq_texts *cols;
+    bool constant;
     *ret_of_row = NULL;
-    if (!cols)
-        return ks_arena_err(arena);
-    for (size_t i = 0; i < g->by_count; i++) {
-        KS_TRY(key_column(&g->by[i], rows, arena, &cols[i]));
-        constant = constant && cols[i].constant;
-    }
+    KS_TRY(key_columns(g, rows, arena, &cols, &constant));
     if (constant)
         return add_key(g, cols, 0, ret_single);
     uint32_t *of_row = ks_arena_array(arena, rows->row_count, sizeof *of_row);
@@ -268,14 +279,9 @@ ks_err ksi_lq_group_rows(struct ksi_lq_grouper *g, const struct ks_lq_rows *rows
 ks_err ksi_lq_group_hits(struct ksi_lq_grouper *g, const struct ks_lq_rows *rows,
                          struct ks_arena *arena, struct ksi_lq_hits **ret, size_t *ret_count)
 {
-    struct ksi_lq_texts *cols = ks_arena_array(arena, g->by_count + 1, sizeof *cols);
-    bool constant = true;
-    if (!cols)
-        return ks_arena_err(arena);
-    for (size_t i = 0; i < g->by_count; i++) {
-        KS_TRY(key_column(&g->by[i], rows, arena, &cols[i]));
-        constant = constant && cols[i].constant;
-    }
+    struct ksi_lq_texts *cols;
+    bool constant;
+    KS_TRY(key_columns(g, rows, arena, &cols, &constant));
     uint32_t combos = constant ? 0 : combinations(cols, g->by_count, rows->row_count);
     if (combos)
         return hits_coded(g, cols, rows->row_count, combos, arena, ret, ret_count);

@@ -56,9 +56,28 @@ static ks_err once(struct ksi_lq_parser *p, bool *seen)
     return KS_OK;
 }
 
+/* What sort, first and last say of a row's place: `partition by (…)`, `rank [as] name`. */
+struct place_options {
+    bool partition, rank;
+};
+static ks_err place_option(struct ksi_lq_parser *p, struct ks_lq_pipe *ret,
+                           struct place_options *seen, const char *else_needed)
+{
+    if (ksi_lq_is(p, "partition")) {
+        KS_TRY(once(p, &seen->partition));
+        return parse_partition(p, &ret->u.sort.partition_by);
+    }
+    if (ksi_lq_is(p, "rank")) {
+        KS_TRY(once(p, &seen->rank));
+        return parse_rank(p, &ret->u.sort.rank);
+    }
+    return ksi_lq_unexpected(p, else_needed);
+}
+
 static ks_err parse_sort(struct ksi_lq_parser *p, struct ks_lq_pipe *ret)
 {
-    bool taken, offset = false, partition = false, rank = false;
+    struct place_options seen = {0};
+    bool taken, offset = false;
     KS_TRY(ksi_lq_skip(p, "by", &taken));
     if (taken || ksi_lq_is(p, "("))
         KS_TRY(ksi_lq_sort_keys(p, &ret->u.sort.by));
@@ -72,24 +91,19 @@ static ks_err parse_sort(struct ksi_lq_parser *p, struct ks_lq_pipe *ret)
         } else if (ksi_lq_is(p, "limit")) {
             KS_TRY(once(p, &ret->u.sort.has_limit));
             KS_TRY(ksi_lq_uint_after(p, &ret->u.sort.limit));
-        } else if (ksi_lq_is(p, "partition")) {
-            KS_TRY(once(p, &partition));
-            KS_TRY(parse_partition(p, &ret->u.sort.partition_by));
-        } else if (ksi_lq_is(p, "rank")) {
-            KS_TRY(once(p, &rank));
-            KS_TRY(parse_rank(p, &ret->u.sort.rank));
         } else {
-            return ksi_lq_unexpected(p, "one of limit, offset, partition, rank is needed");
+            KS_TRY(place_option(p, ret, &seen, "one of limit, offset, partition, rank is needed"));
         }
     }
-    if (partition && !ret->u.sort.limit)
+    if (seen.partition && !ret->u.sort.limit)
         return ks_fail(KS_EPARSE, "sort with 'partition by' needs a limit");
     return KS_OK;
 }
 
 static ks_err parse_first(struct ksi_lq_parser *p, struct ks_lq_pipe *ret)
 {
-    bool by = false, partition = false, rank = false;
+    struct place_options seen = {0};
+    bool by = false;
     ret->u.sort.limit = 1;
     if (!ksi_lq_pipe_end(p) && !ksi_lq_is(p, "by") && !ksi_lq_is(p, "(") &&
         !ksi_lq_is(p, "partition") && !ksi_lq_is(p, "rank")) {
@@ -104,14 +118,8 @@ static ks_err parse_first(struct ksi_lq_parser *p, struct ks_lq_pipe *ret)
             KS_TRY(once(p, &by));
             KS_TRY(ksi_lq_skip(p, "by", &word));
             KS_TRY(ksi_lq_sort_keys(p, &ret->u.sort.by));
-        } else if (ksi_lq_is(p, "partition")) {
-            KS_TRY(once(p, &partition));
-            KS_TRY(parse_partition(p, &ret->u.sort.partition_by));
-        } else if (ksi_lq_is(p, "rank")) {
-            KS_TRY(once(p, &rank));
-            KS_TRY(parse_rank(p, &ret->u.sort.rank));
         } else {
-            return ksi_lq_unexpected(p, "one of by, partition, rank is needed");
+            KS_TRY(place_option(p, ret, &seen, "one of by, partition, rank is needed"));
         }
     }
     return KS_OK;
