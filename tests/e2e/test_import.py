@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """CSV and native import and export: over HTTP, between two kofstores, and both ways with VictoriaMetrics where it is at hand."""
+import gzip
 import math
 import random
 

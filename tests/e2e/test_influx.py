@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """InfluxDB line protocol over HTTP: writes, reads back, and compares with VictoriaMetrics where it is at hand."""
+import gzip
 import json
 
 from ingest_lib import *

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """OTLP metrics over HTTP: protobuf and JSON, all kinds of metrics, partial success; compared with VictoriaMetrics where it is at hand."""
 import base64
+import gzip
 
 from ingest_lib import *
 
