@@ -146,17 +146,11 @@ int main(int argc, char **argv)
            rounds = argc > 2 ? strtoul(argv[2], NULL, 0) : 20;
     const char *dir = argc > 3 ? argv[3] : "scratch/micro_query";
     struct ks_engine_opts o = {.dir = dir, .flush_interval_ms = 86400000};
-    struct ks_engine *e;
-    struct ks_write_batch b = {.resolve = bench_resolve};
+    struct ks_write_batch b;
     struct ks_arena arena;
     (void)!ks_vfs_remove_tree(ks_vfs_posix(), dir);
-    ks_arena_init(&arena, 1 << 30);
-    b.arena = &arena;
     ks_log_set_level(KS_LOG_WARN);
-    if (ks_engine_open(&o, &e) != KS_OK) {
-        fprintf(stderr, "open: %s\n", ks_err_text());
-        return 1;
-    }
+    struct ks_engine *e = bench_open(&o, &b, &arena);
     int64_t start = ks_now_ms() / STEP_MS * STEP_MS - (int64_t)rounds * STEP_MS,
             end = start + (int64_t)rounds * STEP_MS;
     for (size_t r = 0; r < rounds; r++)

@@ -91,3 +91,16 @@ void bench_write_round(struct ks_engine *e, struct ks_write_batch *b, size_t ser
         }
     }
 }
+
+struct ks_engine *bench_open(const struct ks_engine_opts *o, struct ks_write_batch *b,
+                             struct ks_arena *arena)
+{
+    struct ks_engine *e;
+    ks_arena_init(arena, 1 << 30);
+    *b = (struct ks_write_batch){.resolve = bench_resolve, .arena = arena};
+    if (ks_engine_open(o, &e) != KS_OK) {
+        fprintf(stderr, "open: %s\n", ks_err_text());
+        exit(1);
+    }
+    return e;
+}

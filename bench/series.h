@@ -5,6 +5,9 @@
 
 #include "engine/engine.h"
 
+/* Opens the engine and makes a batch to write to it with; ends the process when it cannot. */
+struct ks_engine *bench_open(const struct ks_engine_opts *o, struct ks_write_batch *b,
+                             struct ks_arena *arena);
 /* Labels of a batch's series, whose number is in raw.len. */
 ks_err bench_resolve(struct ks_write_batch *b, size_t i, struct ks_labels *ret);
 double bench_value_of(size_t i, size_t round);

@@ -313,6 +313,24 @@ static const struct func funcs[] = {
     {"value_type", KS_LQ_F_VALUE_TYPE, func_text, 0},
 };
 
+bool ksi_lq_is_filter_func(struct ks_slice word)
+{
+    for (size_t i = 0; i < sizeof funcs / sizeof *funcs; i++)
+        if (word.len == strlen(funcs[i].name) &&
+            strncasecmp(word.ptr, funcs[i].name, word.len) == 0)
+            return true;
+    return false;
+}
+
+const char *ksi_lq_filter_func_name(const struct ks_lq_filter *f)
+{
+    int extra = f->kind == KS_LQ_F_PATTERN_MATCH ? (int)f->pattern_mode : 0;
+    for (size_t i = 0; i < sizeof funcs / sizeof *funcs; i++)
+        if (funcs[i].kind == f->kind && funcs[i].extra == extra)
+            return funcs[i].name;
+    return NULL;
+}
+
 ks_err ksi_lq_filter_func(struct ksi_lq_parser *p, const struct ks_lq_field *field,
                           struct ks_lq_filter **ret)
 {

@@ -107,6 +107,9 @@ KS_NODISCARD ks_err ksi_lq_filter_new(struct ksi_lq_parser *p, enum ks_lq_filter
 /* name( … ) filters; *ret stays NULL when the token is not a function call. */
 KS_NODISCARD ks_err ksi_lq_filter_func(struct ksi_lq_parser *p, const struct ks_lq_field *field,
                                        struct ks_lq_filter **ret);
+bool ksi_lq_is_filter_func(struct ks_slice word); /* in any case */
+/* The function a filter is written as; NULL when it is none. */
+const char *ksi_lq_filter_func_name(const struct ks_lq_filter *f);
 KS_NODISCARD ks_err ksi_lq_filter_regexp(struct ksi_lq_parser *p, const struct ks_lq_field *field,
                                          struct ks_slice re, struct ks_lq_filter **ret);
 KS_NODISCARD ks_err ksi_lq_filter_stream(struct ksi_lq_parser *p, struct ks_lq_filter **ret);

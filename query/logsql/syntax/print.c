@@ -8,35 +8,7 @@
 
 /* Words of the language that are no names of pipes, stats functions or filters. */
 static const char *const keywords[] = {
-    "and",
-    "or",
-    "not",
-    "by",
-    "options",
-    "stats_remote",
-    "contains_all",
-    "contains_any",
-    "contains_common_case",
-    "eq_field",
-    "equals_common_case",
-    "exact",
-    "i",
-    "in",
-    "ipv4_range",
-    "ipv6_range",
-    "json_array_contains_any",
-    "le_field",
-    "len_range",
-    "lt_field",
-    "pattern_match",
-    "pattern_match_full",
-    "pattern_match_prefix",
-    "pattern_match_suffix",
-    "range",
-    "re",
-    "seq",
-    "string_range",
-    "value_type",
+    "and", "or", "not", "by", "options", "stats_remote",
 };
 
 static bool is_keyword(struct ks_slice s)
@@ -44,7 +16,7 @@ static bool is_keyword(struct ks_slice s)
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
         if (s.len == strlen(keywords[i]) && strncasecmp(s.ptr, keywords[i], s.len) == 0)
             return true;
-    return ksi_lq_is_pipe_name(s) || ksi_lq_is_func_name(s);
+    return ksi_lq_is_filter_func(s) || ksi_lq_is_pipe_name(s) || ksi_lq_is_func_name(s);
 }
 
 static bool needs_quotes(struct ks_slice s)
@@ -222,21 +194,6 @@ static void print_ip4(const struct ks_lq_filter *f, struct ks_buf *out)
     ks_buf_printf(out, "ipv4_range(%.*s, %.*s)", (int)na, a, (int)nb, b);
 }
 
-static const char *pattern_name(enum ks_lq_pattern_mode mode)
-{
-    switch (mode) {
-    case KS_LQ_PATTERN_FULL:
-        return "pattern_match_full";
-    case KS_LQ_PATTERN_PREFIX:
-        return "pattern_match_prefix";
-    case KS_LQ_PATTERN_SUFFIX:
-        return "pattern_match_suffix";
-    case KS_LQ_PATTERN_ANY:
-        break;
-    }
-    return "pattern_match";
-}
-
 static void print_string_range(const struct ks_lq_filter *f, struct ks_buf *out)
 {
     if (f->shown.len) { /* it was a comparison */
@@ -287,25 +244,13 @@ static void print_leaf(const struct ks_lq_filter *f, struct ks_buf *out)
         ks_lq_print_token(f->text, out);
         return;
     case KS_LQ_F_SEQUENCE:
-        print_values(f, "seq", out);
-        return;
     case KS_LQ_F_IN:
-        print_values(f, "in", out);
-        return;
     case KS_LQ_F_CONTAINS_ANY:
-        print_values(f, "contains_any", out);
-        return;
     case KS_LQ_F_CONTAINS_ALL:
-        print_values(f, "contains_all", out);
-        return;
     case KS_LQ_F_EQUALS_COMMON_CASE:
-        print_values(f, "equals_common_case", out);
-        return;
     case KS_LQ_F_CONTAINS_COMMON_CASE:
-        print_values(f, "contains_common_case", out);
-        return;
     case KS_LQ_F_JSON_ARRAY_CONTAINS_ANY:
-        print_values(f, "json_array_contains_any", out);
+        print_values(f, ksi_lq_filter_func_name(f), out);
         return;
     case KS_LQ_F_STRING_RANGE:
         print_string_range(f, out);
@@ -317,19 +262,11 @@ static void print_leaf(const struct ks_lq_filter *f, struct ks_buf *out)
         print_ip6(f, out);
         return;
     case KS_LQ_F_EQ_FIELD:
-        print_call("eq_field", f->text, out);
-        return;
     case KS_LQ_F_LE_FIELD:
-        print_call("le_field", f->text, out);
-        return;
     case KS_LQ_F_LT_FIELD:
-        print_call("lt_field", f->text, out);
-        return;
     case KS_LQ_F_VALUE_TYPE:
-        print_call("value_type", f->text, out);
-        return;
     case KS_LQ_F_PATTERN_MATCH:
-        print_call(pattern_name(f->pattern_mode), f->text, out);
+        print_call(ksi_lq_filter_func_name(f), f->text, out);
         return;
     case KS_LQ_F_STREAM_ID:
         if (f->sub || f->values.count != 1)
