@@ -5,12 +5,12 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <math.h>
 
 #include "base/bytes.h"
 #include "engine/traces/history.h"
 #include "engine/traces/span_rows.h"
 #include "engine_util.h"
+#include "span_check.h"
 #include "span_model.h"
 #include "storage/traces/any_value.h"
 #include "sys/clock.h"
@@ -148,63 +148,6 @@ static void write_some(struct world *w)
         fail_msg("%s", ks_err_text());
 }
 
-/* Attributes come in any order. */
-static void check_attrs(const struct ks_attrs *a, const struct ks_attrs *b)
-{
-    assert_int_equal(a->count, b->count);
-    assert_int_equal(a->dropped, b->dropped);
-    for (uint32_t i = 0; i < a->count; i++) {
-        uint32_t k = 0;
-        for (; k < b->count; k++)
-            if (ks_slice_eq(a->items[i].key, b->items[k].key) &&
-                a->items[i].type == b->items[k].type &&
-                ks_slice_eq(a->items[i].text, b->items[k].text) &&
-                a->items[i].number == b->items[k].number &&
-                (ks_f64_bits(a->items[i].real) == ks_f64_bits(b->items[k].real) ||
-                 (isnan(a->items[i].real) && isnan(b->items[k].real))))
-                break;
-        if (k == b->count)
-            fail_msg("the attribute %.*s is not as it was", KS_SLICE_ARG(a->items[i].key));
-    }
-}
-
-static void check_span(const struct ks_span *a, const struct ks_span *b)
-{
-    assert_true(ks_trace_id_eq(a->trace_id, b->trace_id));
-    assert_int_equal(a->parent_id, b->parent_id);
-    assert_int_equal(a->start_ns, b->start_ns);
-    assert_int_equal(a->end_ns, b->end_ns);
-    assert_true(ks_slice_eq(a->name, b->name));
-    assert_true(ks_slice_eq(a->state, b->state));
-    assert_true(ks_slice_eq(a->status_message, b->status_message));
-    assert_int_equal(a->kind, b->kind);
-    assert_int_equal(a->status, b->status);
-    assert_int_equal(a->flags, b->flags);
-    check_attrs(&a->attrs, &b->attrs);
-    check_attrs(&a->resource->attrs, &b->resource->attrs);
-    check_attrs(&a->scope->attrs, &b->scope->attrs);
-    assert_true(ks_slice_eq(a->resource->schema_url, b->resource->schema_url));
-    assert_true(ks_slice_eq(a->resource->service, b->resource->service));
-    assert_int_equal(a->resource->has_service, b->resource->has_service);
-    assert_true(ks_slice_eq(a->scope->name, b->scope->name));
-    assert_true(ks_slice_eq(a->scope->version, b->scope->version));
-    assert_true(ks_slice_eq(a->scope->schema_url, b->scope->schema_url));
-    assert_int_equal(a->dropped_events, b->dropped_events);
-    assert_int_equal(a->event_count, b->event_count);
-    for (uint32_t i = 0; i < a->event_count; i++) {
-        assert_int_equal(a->events[i].time_ns, b->events[i].time_ns);
-        assert_true(ks_slice_eq(a->events[i].name, b->events[i].name));
-        check_attrs(&a->events[i].attrs, &b->events[i].attrs);
-    }
-    assert_int_equal(a->link_count, b->link_count);
-    for (uint32_t i = 0; i < a->link_count; i++) {
-        assert_true(ks_trace_id_eq(a->links[i].trace_id, b->links[i].trace_id));
-        assert_int_equal(a->links[i].span_id, b->links[i].span_id);
-        assert_int_equal(a->links[i].flags, b->links[i].flags);
-        check_attrs(&a->links[i].attrs, &b->links[i].attrs);
-    }
-}
-
 static void check_all(struct world *w)
 {
     struct ks_arena arena;
@@ -225,7 +168,7 @@ static void check_all(struct world *w)
             while (at < n && got[at].span_id != s->span_id)
                 at++;
             assert_true(at < n);
-            check_span(s, &got[at]);
+            check_span(s, &got[at], CHECK_IN_ANY_ORDER);
         }
         assert_int_equal(n, want);
         assert_int_equal(ksi_history_get(w->h, (struct ks_tenant){3, 5}, &id, 1, &arena, &got, &n),
@@ -372,7 +315,7 @@ static void large(void **state)
             assert_int_equal(
                 ksi_history_get(w.h, TENANT, &all[i]->span.trace_id, 1, &arena, &got, &n), KS_OK);
             assert_int_equal(n, 1);
-            check_span(&all[i]->span, got);
+            check_span(&all[i]->span, got, CHECK_IN_ANY_ORDER);
         }
         assert_int_equal(ks_log_store_flush(ks_logs_store_at(w.logs, 0)), KS_OK);
     }
