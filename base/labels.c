@@ -65,17 +65,40 @@ ks_hash128 ks_series_fp(struct ks_tenant tenant, struct ks_slice label_bytes)
     return ks_hash128_of(label_bytes.ptr, label_bytes.len, seed);
 }
 
-int ks_series_cmp(struct ks_tenant ta, struct ks_slice a, struct ks_tenant tb, struct ks_slice b)
+struct ks_series_key ks_series_key_of(struct ks_tenant tenant, struct ks_slice label_bytes)
 {
-    uint64_t ka = ks_tenant_key(ta), kb = ks_tenant_key(tb);
-    if (ka != kb)
-        return ka < kb ? -1 : 1;
-    static const char *const first[] = {"__name__", "job", "instance"};
+    static const struct ks_slice names[] = {{"__name__", 8}, {"job", 3}, {"instance", 8}};
+    struct ks_series_key k = {.tenant = ks_tenant_key(tenant), .labels = label_bytes};
+    struct ks_labels_iter it = ks_labels_iter(label_bytes);
+    struct ks_label l;
+    while (ks_labels_next(&it, &l)) {
+        for (size_t i = 0; i < 3; i++)
+            if (ks_slice_eq(l.name, names[i])) {
+                k.first[i] = l.value;
+                break;
+            }
+        if (l.name.len && (unsigned char)l.name.ptr[0] > 'j')
+            break; /* names ascend */
+    }
+    return k;
+}
+
+int ks_series_key_cmp(const struct ks_series_key *a, const struct ks_series_key *b)
+{
+    if (a->tenant != b->tenant)
+        return a->tenant < b->tenant ? -1 : 1;
     for (size_t i = 0; i < 3; i++) {
-        struct ks_slice name = ks_slice_str(first[i]);
-        int c = ks_slice_cmp(ks_labels_get(a, name), ks_labels_get(b, name));
+        int c = ks_slice_cmp(a->first[i], b->first[i]);
         if (c)
             return c;
     }
-    return ks_slice_cmp(a, b);
+    return ks_slice_cmp(a->labels, b->labels);
+}
+
+int ks_series_cmp(struct ks_tenant ta, struct ks_slice a, struct ks_tenant tb, struct ks_slice b)
+{
+    if (!ks_tenant_eq(ta, tb))
+        return ks_tenant_key(ta) < ks_tenant_key(tb) ? -1 : 1;
+    struct ks_series_key ka = ks_series_key_of(ta, a), kb = ks_series_key_of(tb, b);
+    return ks_series_key_cmp(&ka, &kb);
 }

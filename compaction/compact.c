@@ -24,6 +24,7 @@ struct side {
     bool more;
     struct ks_tenant tenant;
     struct ks_slice labels;
+    struct ks_series_key key; /* of these */
 };
 
 /* A chunk of the series at hand. */
@@ -54,8 +55,11 @@ static ks_err side_next(struct side *s)
     for (;;) {
         s->ord++;
         KS_TRY(ks_sindex_cursor_next(s->cursor, &s->more, &s->tenant, &s->labels));
-        if (!s->more || !s->in->deleted || !roaring_bitmap_contains(s->in->deleted, s->ord))
-            return KS_OK;
+        if (s->more && s->in->deleted && roaring_bitmap_contains(s->in->deleted, s->ord))
+            continue;
+        if (s->more)
+            s->key = ks_series_key_of(s->tenant, s->labels);
+        return KS_OK;
     }
 }
 
@@ -285,8 +289,8 @@ static ks_err merge_all(struct merge *m)
         if (round % CHECK_EVERY == 0 && m->o->stop && atomic_load(m->o->stop))
             return ks_fail(KS_ECANCELED, "the merge was stopped");
         for (size_t i = 0; i < m->count; i++)
-            if (m->sides[i].more && (!least || ks_series_cmp(m->sides[i].tenant, m->sides[i].labels,
-                                                             least->tenant, least->labels) < 0))
+            if (m->sides[i].more &&
+                (!least || ks_series_key_cmp(&m->sides[i].key, &least->key) < 0))
                 least = &m->sides[i];
         if (!least)
             return KS_OK;

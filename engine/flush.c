@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "engine/commit.h"
 #include "engine/engine_priv.h"
+#include "engine/flush_order.h"
 #include "engine/head_hist.h"
 #include "sys/clock.h"
 
@@ -182,10 +183,30 @@ static ks_err freeze_shard(struct flush *f, uint32_t shard)
 
 /* --- parts --- */
 
-static int by_series(const void *pa, const void *pb)
+/* Puts the entries into the order of a part. */
+static ks_err sort_entries(struct flush *f)
 {
-    const struct entry *a = pa, *b = pb;
-    return ks_series_cmp(a->tenant, a->labels, b->tenant, b->labels);
+    size_t n = f->entry_count;
+    struct ks_series_key *keys = ks_alloc_array(n, sizeof *keys);
+    uint32_t *order = ks_alloc_array(n, sizeof *order);
+    struct entry *sorted = ks_alloc_array(n, sizeof *sorted);
+    ks_err err = keys && order && sorted ? KS_OK : KS_ENOMEM;
+    for (size_t i = 0; i < n && err == KS_OK; i++)
+        keys[i] = ks_series_key_of(f->entries[i].tenant, f->entries[i].labels);
+    if (err == KS_OK)
+        err = ksi_order_series(keys, (uint32_t)n, order);
+    for (size_t i = 0; i < n && err == KS_OK; i++)
+        sorted[i] = f->entries[order[i]];
+    ks_free(keys);
+    ks_free(order);
+    if (err != KS_OK) {
+        ks_free(sorted);
+        return err;
+    }
+    ks_free(f->entries);
+    f->entries = sorted;
+    f->entry_cap = n;
+    return KS_OK;
 }
 
 static ks_err load_labels(struct flush *f)
@@ -206,9 +227,7 @@ static ks_err load_labels(struct flush *f)
         }
     }
     ks_buf_done(&labels);
-    if (err == KS_OK)
-        qsort(f->entries, f->entry_count, sizeof *f->entries, by_series);
-    return err;
+    return err == KS_OK ? sort_entries(f) : err;
 }
 
 static int by_min_time(const void *pa, const void *pb)

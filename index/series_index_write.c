@@ -16,6 +16,11 @@ struct run {
     uint32_t first_row, name; /* pair id, KSI_NO_ID */
 };
 
+/* The bases a pair and its name have been in without a gap: their postings get a run at its end. */
+struct since {
+    uint32_t pair, name;
+};
+
 struct ks_sindex_writer {
     struct ks_part_writer *part;
     ks_err failed; /* of an add: nothing may follow but abort */
@@ -29,6 +34,9 @@ struct ks_sindex_writer {
     struct ks_buf base_lists; /* varint count, list */
     uint32_t *list[2];        /* of the base before and this one */
     size_t list_cap[2], list_count;
+    struct since *since[2]; /* beside these */
+    size_t since_cap[2];
+    struct ks_buf base_rest; /* labels of the base before */
     uint32_t *rows;
     size_t row_count, row_cap;
     struct run *runs;
@@ -36,6 +44,7 @@ struct ks_sindex_writer {
     struct ksi_stenant *tenants;
     size_t tenant_count, tenant_cap;
     struct ks_buf prev, rest; /* the row before; this row without its metric name */
+    struct ks_series_key prev_key;
     /* finish */
     uint32_t *rank;       /* by pair id: number among its name's values */
     uint32_t *name_order; /* name ids, sorted */
@@ -53,8 +62,8 @@ ks_err ks_sindex_writer_new(struct ks_part_writer *w, struct ks_sindex_writer **
     x->hash_seed = ks_random_u64();
     x->metric_name = KSI_NO_ID;
     ksi_intern_init(&x->words);
-    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest,   &x->top,
-                             &x->page,       &x->post, &x->scratch};
+    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest,    &x->top,
+                             &x->page,       &x->post, &x->scratch, &x->base_rest};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         ks_buf_init(bufs[i], KS_BUF_UNLIMITED);
     *ret = x;
@@ -66,12 +75,13 @@ void ks_sindex_writer_abort(struct ks_sindex_writer *x)
     if (!x)
         return;
     ksi_intern_done(&x->words);
-    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest,   &x->top,
-                             &x->page,       &x->post, &x->scratch};
+    struct ks_buf *bufs[] = {&x->base_lists, &x->prev, &x->rest,    &x->top,
+                             &x->page,       &x->post, &x->scratch, &x->base_rest};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         ks_buf_done(bufs[i]);
-    void *arrays[] = {x->base_hash, x->base_table, x->list[0], x->list[1],    x->rows,
-                      x->runs,      x->tenants,    x->rank,    x->name_order, x->name_index};
+    void *arrays[] = {x->base_hash, x->base_table, x->list[0],    x->list[1],
+                      x->since[0],  x->since[1],   x->rows,       x->runs,
+                      x->tenants,   x->rank,       x->name_order, x->name_index};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         ks_free(arrays[i]);
     ks_free(x);
@@ -113,25 +123,105 @@ static ks_err grow_base_table(struct ks_sindex_writer *x)
     return KS_OK;
 }
 
-/* Interns the labels of a new base and notes it in their postings. */
+static ks_err close_run(struct ksi_postings *p, uint32_t from, uint32_t to)
+{
+    KS_TRY(ksi_postings_reserve(p, to - from));
+    ksi_postings_add(p, from, to);
+    return KS_OK;
+}
+
+/* The labels of the base before, walked beside those of the new one: most are the same, and need
+ * neither be found again nor noted in their postings one by one. */
+struct beside {
+    struct ks_labels_iter it;
+    struct ks_label l;
+    size_t at;
+    bool more;
+    const uint32_t *list;
+    const struct since *since;
+};
+
+static void beside_next(struct beside *b)
+{
+    b->more = ks_labels_next(&b->it, &b->l);
+    b->at++;
+}
+
+/* The base `id` has not the label the walk stands at, or (name_stays) with another value. */
+static ks_err leave(struct ks_sindex_writer *x, const struct beside *b, uint32_t id,
+                    bool name_stays)
+{
+    struct ksi_pair *pair = ksi_pair(&x->words, b->list[b->at]);
+    KS_TRY(close_run(&pair->rows, b->since[b->at].pair, id));
+    return name_stays ? KS_OK
+                      : close_run(&x->words.names[pair->name].rows, b->since[b->at].name, id);
+}
+
+/* The pair of a label of base `id`, and since when it and its name have been there. */
+static ks_err take_label(struct ks_sindex_writer *x, struct beside *b, struct ks_label l,
+                         uint32_t id, uint32_t *ret_pair, struct since *ret_since)
+{
+    int order = 1;
+    uint32_t name;
+    while (b->more && (order = ks_slice_cmp(b->l.name, l.name)) < 0) {
+        KS_TRY(leave(x, b, id, false));
+        beside_next(b);
+    }
+    *ret_since = (struct since){id, id};
+    if (!b->more || order > 0)
+        return intern_label(x, l, &name, ret_pair);
+    ret_since->name = b->since[b->at].name;
+    if (ks_slice_eq(b->l.value, l.value)) {
+        ret_since->pair = b->since[b->at].pair;
+        *ret_pair = b->list[b->at];
+    } else {
+        if (!l.value.len || l.value.len > KSI_TEXT_MAX)
+            return intern_label(x, l, &name, ret_pair); /* says what is wrong */
+        KS_TRY(leave(x, b, id, true));
+        name = ksi_pair(&x->words, b->list[b->at])->name;
+        KS_TRY(ksi_intern_pair(&x->words, name, l.value, ret_pair));
+    }
+    beside_next(b);
+    return KS_OK;
+}
+
+static struct beside beside(const struct ks_sindex_writer *x, int which)
+{
+    struct beside b = {.it = ks_labels_iter(ks_buf_view(&x->base_rest)),
+                       .list = x->list[which],
+                       .since = x->since[which]};
+    b.more = ks_labels_next(&b.it, &b.l);
+    return b;
+}
+
+static ks_err leave_rest(struct ks_sindex_writer *x, struct beside *b, uint32_t id)
+{
+    for (; b->more; beside_next(b))
+        KS_TRY(leave(x, b, id, false));
+    return KS_OK;
+}
+
+/* Interns the labels of a new base. */
 static ks_err new_base(struct ks_sindex_writer *x, struct ks_slice rest, ks_hash128 hash)
 {
     uint32_t id = (uint32_t)x->base_count;
     int which = (int)(id & 1);
     size_t n = 0;
+    struct beside b = beside(x, !which);
     struct ks_labels_iter it = ks_labels_iter(rest);
     struct ks_label l;
     while (ks_labels_next(&it, &l)) {
-        uint32_t name, pair;
-        KS_TRY(intern_label(x, l, &name, &pair));
         KS_TRY(ks_array_reserve((void **)&x->list[which], &x->list_cap[which], n + 1,
                                 sizeof(uint32_t)));
-        x->list[which][n++] = pair;
-        KS_TRY(ksi_postings_reserve(&ksi_pair(&x->words, pair)->rows, 1));
-        KS_TRY(ksi_postings_reserve(&x->words.names[name].rows, 1));
-        ksi_postings_add(&ksi_pair(&x->words, pair)->rows, id, id + 1);
-        ksi_postings_add(&x->words.names[name].rows, id, id + 1);
+        KS_TRY(ks_array_reserve((void **)&x->since[which], &x->since_cap[which], n + 1,
+                                sizeof *x->since[which]));
+        KS_TRY(take_label(x, &b, l, id, &x->list[which][n], &x->since[which][n]));
+        n++;
     }
+    KS_TRY(leave_rest(x, &b, id));
+    ks_buf_reset(&x->base_rest);
+    ks_buf_slice(&x->base_rest, rest);
+    KS_TRY(ks_buf_status(&x->base_rest));
     ks_buf_varint(&x->base_lists, n);
     ksi_idlist_encode(x->list[!which], x->list_count, x->list[which], n, &x->base_lists);
     x->list_count = n;
@@ -164,6 +254,7 @@ static ks_err split_row(struct ks_sindex_writer *x, struct ks_slice bytes,
     struct ks_slice prev = {NULL, 0};
     ret_metric->value = ks_slice(NULL, 0);
     ks_buf_reset(&x->rest);
+    const char *from = (const char *)r.p; /* of what is not in the rest yet */
     while (ks_reader_left(&r)) {
         const char *start = (const char *)r.p;
         struct ks_label l;
@@ -172,11 +263,13 @@ static ks_err split_row(struct ks_sindex_writer *x, struct ks_slice bytes,
         if (r.bad || !l.name.len || !l.value.len || (prev.ptr && ks_slice_cmp(prev, l.name) >= 0))
             return ks_fail(KS_EINVAL, "label set is not canonical");
         prev = l.name;
-        if (ks_slice_eq(l.name, KS_NAME_LABEL))
-            *ret_metric = l;
-        else
-            ks_buf_add(&x->rest, start, (size_t)((const char *)r.p - start));
+        if (!ks_slice_eq(l.name, KS_NAME_LABEL))
+            continue;
+        *ret_metric = l;
+        ks_buf_add(&x->rest, from, (size_t)(start - from));
+        from = (const char *)r.p;
     }
+    ks_buf_add(&x->rest, from, (size_t)((const char *)r.p - from));
     return ks_buf_status(&x->rest);
 }
 
@@ -203,6 +296,20 @@ static ks_err start_run(struct ks_sindex_writer *x, struct ks_tenant tenant, str
     return KS_OK;
 }
 
+/* Remembers the row just added, its bytes copied. */
+static ks_err keep_row(struct ks_sindex_writer *x, const struct ks_series_key *key)
+{
+    ks_buf_reset(&x->prev);
+    ks_buf_slice(&x->prev, key->labels);
+    KS_TRY(ks_buf_status(&x->prev));
+    x->prev_key = *key;
+    x->prev_key.labels = ks_buf_view(&x->prev);
+    for (size_t i = 0; i < 3; i++)
+        if (key->first[i].len)
+            x->prev_key.first[i].ptr = x->prev.ptr + (key->first[i].ptr - key->labels.ptr);
+    return KS_OK;
+}
+
 static ks_err add_row(struct ks_sindex_writer *x, struct ks_tenant tenant,
                       struct ks_slice label_bytes)
 {
@@ -210,19 +317,15 @@ static ks_err add_row(struct ks_sindex_writer *x, struct ks_tenant tenant,
     KS_TRY(split_row(x, label_bytes, &metric));
     if (x->row_count >= UINT32_MAX - 1)
         return ks_fail(KS_ELIMIT, "too many series in one part");
-    if (x->row_count) {
-        struct ks_tenant t = x->tenants[x->tenant_count - 1].tenant;
-        if (ks_series_cmp(t, ks_buf_view(&x->prev), tenant, label_bytes) >= 0)
-            return ks_fail(KS_EINVAL, "series %zu is not in order", x->row_count);
-    }
+    struct ks_series_key key = ks_series_key_of(tenant, label_bytes);
+    if (x->row_count && ks_series_key_cmp(&x->prev_key, &key) >= 0)
+        return ks_fail(KS_EINVAL, "series %zu is not in order", x->row_count);
     uint32_t base;
     KS_TRY(start_run(x, tenant, metric));
     KS_TRY(base_of(x, ks_buf_view(&x->rest), &base));
     KS_TRY(ks_array_reserve((void **)&x->rows, &x->row_cap, x->row_count + 1, sizeof *x->rows));
     x->rows[x->row_count++] = base;
-    ks_buf_reset(&x->prev);
-    ks_buf_slice(&x->prev, label_bytes);
-    return ks_buf_status(&x->prev);
+    return keep_row(x, &key);
 }
 
 ks_err ks_sindex_add(struct ks_sindex_writer *x, struct ks_tenant tenant,
@@ -560,6 +663,8 @@ static ks_err write_top(struct ks_sindex_writer *x, const struct value_page *val
 
 static ks_err write_all(struct ks_sindex_writer *x, struct value_page *values)
 {
+    struct beside last = beside(x, !(x->base_count & 1));
+    KS_TRY(leave_rest(x, &last, (uint32_t)x->base_count));
     KS_TRY(sort_words(x));
     KS_TRY(write_values(x, values)); /* fills the top with the pages' first values … */
     KS_TRY(write_names(x));          /* … then the names */
