@@ -87,6 +87,16 @@ struct ks_read_ctx {
 KS_NODISCARD ks_err
 ks_read_ctx_check(struct ks_read_ctx *ctx); /* KS_ETIMEDOUT | KS_ECANCELED; NULL is fine */
 
+/* What of the samples of a selected series is needed; more may be told. */
+enum ks_need {
+    KS_NEED_ALL,
+    KS_NEED_LAST, /* the last one of the range */
+    /* The last one at or before since_ms, and those behind. When that one is less than near_ms away
+     * from since_ms, and from there on no value falls and none is NaN, then of those behind only
+     * the last of the range. */
+    KS_NEED_EDGES
+};
+
 struct ks_select_opts {
     const struct ks_tenant *tenants; /* NULL: all tenants */
     size_t tenant_count;
@@ -94,8 +104,11 @@ struct ks_select_opts {
     size_t selector_count;
     int64_t min_ms, max_ms;  /* inclusive */
     struct ks_read_ctx *ctx; /* may be NULL */
-    bool no_counts; /* label names and values: whether one occurs is enough, row_count is 1. A
-                       select: which series there are is all that is asked, none has chunks */
+    bool no_counts;    /* label names and values: whether one occurs is enough, row_count is 1. A
+                          select: which series there are is all that is asked, none has chunks */
+    enum ks_need need; /* of reads of exactly the select's range; others get all of theirs, but for
+                          what lies before the last sample at or before since_ms */
+    int64_t since_ms, near_ms; /* KS_NEED_EDGES: since_ms lies in the range */
 };
 
 /* With all tenants asked for: takes the filters on vm_account_id and vm_project_id out of the

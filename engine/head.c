@@ -340,6 +340,7 @@ static ks_err load_open(struct ksi_shard *s, struct ksi_series *x, struct ks_rea
         cap = ksi_slab_next_cap(cap);
     KS_TRY(ksi_slab_resize(s, x, cap));
     memcpy(x->slab->data, data.ptr, n);
+    ks_gorilla_note_falls(&g, values);
     x->g = g;
     x->g.seen = s->now;
     ksi_marks_make(x);

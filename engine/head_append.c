@@ -214,7 +214,7 @@ ks_err ksi_append(struct ksi_shard *s, uint32_t local, int64_t ts, uint64_t bits
     }
     while (!ks_gorilla_append(&x->g, x->slab->data, x->slab->cap, ts, bits))
         KS_TRY(ksi_slab_resize(s, x, ksi_slab_next_cap(x->slab->cap)));
-    if (x->g.count >= x->g.mark_due && !x->g.run)
+    if (x->g.count >= 4 * x->g.mark_due4 && !x->g.run)
         ksi_marks_note(x);
     x->g.seen = s->now;
     s->samples++;

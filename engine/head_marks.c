@@ -50,11 +50,17 @@ void ksi_marks_moved(struct ksi_slab *b, size_t old, const uint8_t *marks)
     memcpy(ring(b), marks, before < now ? before : now);
 }
 
+static void due_at(struct ksi_series *x, unsigned count)
+{
+    _Static_assert((KSI_CHUNK_SAMPLES + 64) / 4 <= UINT8_MAX, "what is due is told in a byte");
+    x->g.mark_due4 = (uint8_t)((count + 3) / 4);
+}
+
 void ksi_marks_note(struct ksi_series *x)
 {
     unsigned marks = ksi_marks(x->slab->cap);
     struct ks_gorilla_place p = ks_gorilla_end(&x->g);
-    x->g.mark_due = (uint16_t)(x->g.count + ksi_mark_every(marks));
+    due_at(x, x->g.count + ksi_mark_every(marks));
     if (x->g.count == 1)
         clear(x->slab); /* they are of the chunk before */
     else if (marks)
@@ -66,7 +72,7 @@ void ksi_marks_make(struct ksi_series *x)
     unsigned stored = (unsigned)x->g.count - x->g.run, marks = ksi_marks(x->slab->cap),
              every = ksi_mark_every(marks);
     clear(x->slab);
-    x->g.mark_due = (uint16_t)(x->g.count + every);
+    due_at(x, x->g.count + every);
     if (!marks)
         return;
     struct ks_gorilla_place p = ks_gorilla_begin(x->slab->data);

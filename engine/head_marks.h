@@ -36,7 +36,7 @@ static inline size_t ksi_marks_bytes(size_t cap)
     return (size_t)ksi_marks(cap) * KSI_MARK_BYTES;
 }
 
-/* After an append that broke the run, once the chunk has mark_due samples. */
+/* After an append that broke the run, once the chunk has 4 mark_due4 samples. */
 void ksi_marks_note(struct ksi_series *x);
 /* The marks of a slab whose cap was `old`, copied from there, as those of its cap now. */
 void ksi_marks_moved(struct ksi_slab *b, size_t old, const uint8_t *marks);

@@ -119,6 +119,21 @@ static size_t constant_of(struct ks_series_set *s, const struct set_constant *c,
     return n;
 }
 
+/* A chunk of one or two numbers is known by its aggregates, bit for bit. */
+static bool known_by_meta(const struct set_chunk *c, int64_t *ts, double *v)
+{
+    const struct ks_chunk_agg *a = &c->meta->agg;
+    if (c->sample_count > 2 || a->count != c->sample_count)
+        return false;
+    ts[0] = c->min_ms;
+    v[0] = a->first;
+    if (c->sample_count == 2) {
+        ts[1] = c->max_ms;
+        v[1] = a->last;
+    }
+    return true;
+}
+
 /* Appends the samples of a chunk, at least those of the range. */
 static ks_err decode_some(struct ks_series_set *s, const struct set_chunk *c,
                           const struct range *want, struct ks_samples *out)
@@ -128,10 +143,14 @@ static ks_err decode_some(struct ks_series_set *s, const struct set_chunk *c,
     double *v = out->values + out->count;
     switch ((enum set_source)c->source) {
     case SET_PART:
+        if (known_by_meta(c, ts, v))
+            break;
         KS_TRY(ks_mdata_decode(c->u.data, ksi_set_ref(c), &out->memo, ts, v));
         break;
     case SET_SEALED: {
         const struct ksi_sealed *k = c->u.sealed;
+        if (known_by_meta(c, ts, v))
+            break;
         KS_TRY(
             ks_times_decode(ks_slice(k->times->data, k->times->bytes), k->times->encoding, n, ts));
         KS_TRY(
@@ -144,6 +163,10 @@ static ks_err decode_some(struct ks_series_set *s, const struct set_chunk *c,
         break;
     case SET_OPEN_CONSTANT:
         n = (uint32_t)constant_of(s, c->u.constant, want, ts, v);
+        break;
+    case SET_OPEN_LAST:
+        ts[0] = c->min_ms;
+        v[0] = ks_f64_from_bits(c->u.last_bits);
         break;
     case SET_LATE:
         n = (uint32_t)late_of(c, want, ts, v);
@@ -426,6 +449,93 @@ static ks_err settle(struct ks_series_set *s, size_t i, size_t sorted, int64_t m
     return KS_OK;
 }
 
+/* The one chunk of numbers that reaches to from_ms; NULL when several do. */
+static const struct set_chunk *only_chunk(const struct ks_series_set *s, const struct set_series *x,
+                                          int64_t from_ms)
+{
+    const struct set_chunk *c = s->chunks + x->first_chunk, *only = NULL;
+    for (uint32_t k = 0; k < x->chunk_count; k++) {
+        if (c[k].max_ms < from_ms || c[k].kind != KS_CHUNK_F64)
+            continue;
+        if (only)
+            return NULL;
+        only = &c[k];
+    }
+    return only;
+}
+
+/* The chunk of numbers with the last sample; NULL when that may be in several. */
+static const struct set_chunk *newest_chunk(const struct ks_series_set *s,
+                                            const struct set_series *x)
+{
+    const struct set_chunk *c = s->chunks + x->first_chunk, *newest = NULL;
+    int64_t reached_ms = INT64_MIN;
+    for (uint32_t k = 0; k < x->chunk_count; k++) {
+        if (c[k].max_ms < reached_ms || c[k].kind != KS_CHUNK_F64)
+            continue;
+        newest = c[k].max_ms > reached_ms ? &c[k] : NULL;
+        reached_ms = c[k].max_ms;
+    }
+    return newest;
+}
+
+static bool put_one(struct ks_samples *out, int64_t ts, double v)
+{
+    out->times[out->count] = ts;
+    out->values[out->count++] = v;
+    return true;
+}
+
+/* KS_NEED_LAST of a chunk that knows its last sample. */
+static bool read_last(const struct ks_series_set *s, const struct set_chunk *c,
+                      struct ks_samples *out)
+{
+    if (c->source == SET_OPEN_LAST)
+        return put_one(out, c->max_ms, ks_f64_from_bits(c->u.last_bits));
+    if (c->source > SET_SEALED || c->max_ms > s->max_ms ||
+        (c->meta->agg.flags & (KS_CHUNK_HAS_STALE | KS_CHUNK_HAS_NAN)))
+        return false;
+    return put_one(out, c->max_ms, c->meta->agg.last);
+}
+
+/* KS_NEED_EDGES of an open chunk: two samples. What lies behind since_ms is not decoded. */
+static bool read_edges(struct ks_series_set *s, const struct set_chunk *c, struct ks_samples *out)
+{
+    const struct range before = {INT64_MIN, s->since_ms};
+    bool constant = c->source == SET_OPEN_CONSTANT;
+    if ((!constant && c->source != SET_OPEN) || c->max_ms > s->max_ms || c->max_ms <= s->since_ms)
+        return false;
+    const struct set_open *x = constant ? c->u.constant->like : c->u.open;
+    int64_t *ts = out->times;
+    double *v = out->values;
+    size_t n = constant ? constant_of(s, c->u.constant, &before, ts, v)
+                        : ks_gorilla_decode_range(&x->g, &x->from, x->bytes, before.min_ms,
+                                                  before.max_ms, ts, v);
+    if (!n || ts[n - 1] <= s->since_ms - s->near_ms || x->from.count + n - 1 < 4u * x->g.fell4)
+        return false;
+    put_one(out, ts[n - 1], v[n - 1]);
+    return put_one(out, c->max_ms,
+                   ks_f64_from_bits(constant ? c->u.constant->bits : x->g.last_bits));
+}
+
+/* Reads of the select's range that need but one or two samples; *ret_done: no more is needed. */
+static ks_err read_needed(struct ks_series_set *s, const struct set_series *x,
+                          struct ks_samples *out, bool *ret_done)
+{
+    bool last = s->need == KS_NEED_LAST;
+    const struct set_chunk *c = last                      ? newest_chunk(s, x)
+                                : x->from_ms == INT64_MIN ? NULL
+                                                          : only_chunk(s, x, x->from_ms);
+    *ret_done = false;
+    if (!c)
+        return KS_OK;
+    KS_TRY(reserve(out, (size_t)c->sample_count + 2));
+    *ret_done = last ? read_last(s, c, out) : read_edges(s, c, out);
+    times_unknown(out);
+    out->plain = out->rising = *ret_done ? out->count : 0;
+    return KS_OK;
+}
+
 ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t max_ms,
                       struct ks_samples *out)
 {
@@ -445,6 +555,15 @@ ks_err ks_series_read(struct ks_series_set *s, size_t i, int64_t min_ms, int64_t
     out->count = 0;
     if (i % CHECK_EVERY == 0)
         KS_TRY(ks_read_ctx_check(s->ctx));
+    if (s->need != KS_NEED_ALL) {
+        bool done = false;
+        if (min_ms == s->min_ms && max_ms == s->max_ms)
+            KS_TRY(read_needed(s, &s->series[i], out, &done));
+        if (done)
+            return count_read(s, out);
+        min_ms = s->series[i].from_ms > min_ms ? s->series[i].from_ms : min_ms;
+        judge.min_ms = want.min_ms = min_ms;
+    }
     reading_begin(&r, &want, !thinned, out);
     ks_err err = decode_all(s, &s->series[i], &judge, &r, out, &sorted);
     if (err == KS_OK)

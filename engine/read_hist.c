@@ -34,6 +34,7 @@ static ks_err decode(const struct set_chunk *c, struct ks_arena *arena, int64_t 
                                c->source == SET_LATE_HISTOGRAMS, arena, ts, h);
     case SET_OPEN:
     case SET_OPEN_CONSTANT:
+    case SET_OPEN_LAST:
     case SET_LATE:
         break;
     }

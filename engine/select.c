@@ -91,7 +91,7 @@ static ks_err series_add(struct ks_series_set *s, const struct ksi_ident *ident,
                        (unsigned long long)s->ctx->max_series);
     KS_TRY(ks_array_reserve((void **)&s->series, &s->series_cap, s->series_count + 1,
                             sizeof *s->series));
-    s->series[s->series_count] = (struct set_series){.ident = ident};
+    s->series[s->series_count] = (struct set_series){.ident = ident, .from_ms = INT64_MIN};
     *ret = (uint32_t)s->series_count++;
     return KS_OK;
 }
@@ -144,6 +144,20 @@ ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant, struc
     return i ? ksi_set_series(s, true, i->no, ret) : KS_ENOMEM;
 }
 
+/* Of the set's generation; NULL when it is not there yet. */
+static const struct set_series *find_series(const struct ks_series_set *s, uint32_t no)
+{
+    const struct set_index *x = &s->index[false];
+    if (x->by_no)
+        return no < x->no_cap && x->by_no[no] ? &s->series[x->by_no[no] - 1] : NULL;
+    if (!x->table)
+        return NULL;
+    for (size_t at = table_home(x, no); x->table[at]; at = (at + 1) & x->table_mask)
+        if (x->table[at] >> 32 == no)
+            return &s->series[(uint32_t)x->table[at] - 1];
+    return NULL;
+}
+
 static ks_err too_large(const struct ks_series_set *s)
 {
     return ks_fail(KS_ELIMIT,
@@ -162,6 +176,18 @@ static ks_err memory_check(const struct ks_series_set *s)
     if (!max || used <= max)
         return KS_OK;
     return too_large(s);
+}
+
+ks_err ksi_set_expect(struct ks_series_set *s, size_t n)
+{
+    if (s->ctx && s->ctx->max_series && n > s->ctx->max_series)
+        n = s->ctx->max_series;
+    KS_TRY(ks_array_reserve((void **)&s->series, &s->series_cap, s->series_count + n,
+                            sizeof *s->series));
+    if (!s->labels_only)
+        KS_TRY(ks_array_reserve((void **)&s->chunks, &s->chunk_cap, s->chunk_count + n,
+                                sizeof *s->chunks));
+    return memory_check(s);
 }
 
 ks_err ksi_set_chunk_room(struct ks_series_set *s)
@@ -231,6 +257,15 @@ static ks_err series_of_row(struct part_scan *p, uint32_t ord, uint32_t *ret)
     return KS_OK;
 }
 
+/* Where what is needed of the row begins: the head may hold enough. */
+static int64_t needed_from(const struct part_scan *p, uint32_t ord)
+{
+    const struct ks_series_set *s = p->set;
+    uint32_t no1 = s->need != KS_NEED_ALL && p->rows ? ksi_rows_get(p->rows, ord) : 0;
+    const struct set_series *x = no1 ? find_series(s, no1 - 1) : NULL;
+    return x && x->from_ms > p->o->min_ms ? x->from_ms : p->o->min_ms;
+}
+
 static ks_err scan_row(struct part_scan *p, uint32_t ord)
 {
     struct ks_series_set *s = p->set;
@@ -238,8 +273,11 @@ static ks_err scan_row(struct part_scan *p, uint32_t ord)
     uint32_t series;
     if (p->any_row)
         return series_of_row(p, ord, &series);
-    KS_TRY(ks_mdata_cursor_chunks(p->cursor, ord, p->o->min_ms, p->o->max_ms, &p->refs, &n,
-                                  &p->ref_cap));
+    int64_t from_ms = needed_from(p, ord);
+    if (from_ms > p->part->max_ms)
+        return KS_OK;
+    KS_TRY(
+        ks_mdata_cursor_chunks(p->cursor, ord, from_ms, p->o->max_ms, &p->refs, &n, &p->ref_cap));
     if (!n)
         return KS_OK;
     KS_TRY(series_of_row(p, ord, &series));
@@ -550,6 +588,12 @@ ks_err ks_engine_select(struct ks_engine *e, const struct ks_select_opts *opts,
     s->dedup_ms = e->opts.dedup_interval_ms;
     s->now_ms = ks_now_ms();
     s->labels_only = o.no_counts && !e->rules; /* rules judge a series by its chunks */
+    /* Where samples are thinned, one that is not asked for decides about another. */
+    s->need = e->rules || s->dedup_ms > 1 ? KS_NEED_ALL : o.need;
+    s->min_ms = opts->min_ms;
+    s->max_ms = opts->max_ms;
+    s->since_ms = o.since_ms;
+    s->near_ms = o.near_ms <= o.since_ms - o.min_ms ? o.near_ms : o.since_ms - o.min_ms + 1;
     /* The sample that stands for the last interval may lie behind the range. */
     if (ks_rules_widest_ms(e->rules) && o.max_ms < INT64_MAX - ks_rules_widest_ms(e->rules))
         o.max_ms += ks_rules_widest_ms(e->rules);

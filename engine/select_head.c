@@ -2,8 +2,10 @@
  * The head's part of a select: copies open chunks and references sealed ones under the shards'
  * locks, a slice of series at a time.
  */
+#include <math.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/mem.h"
 #include "base/time.h"
 #include "engine/head_hist.h"
@@ -139,12 +141,58 @@ static ks_err add_constant(struct ks_series_set *s, const struct ksi_series *x,
     return ksi_set_add_chunk(s, c);
 }
 
-static ks_err add_open(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t series,
-                       const struct ksi_series *x)
+/* The open chunk's last sample stands for the series when it is of the range, and a number. */
+static bool last_is_enough(const struct ks_series_set *s, const struct ks_select_opts *o,
+                           const struct ksi_series *x)
+{
+    return s->need == KS_NEED_LAST && x->g.last_ts <= o->max_ms &&
+           !isnan(ks_f64_from_bits(x->g.last_bits));
+}
+
+/* Nothing of the series before this time is needed. */
+static void needed_from(struct ks_series_set *s, uint32_t series, int64_t from_ms)
+{
+    struct set_series *x = &s->series[series];
+    x->from_ms = from_ms > x->from_ms ? from_ms : x->from_ms;
+}
+
+static ks_err add_last(struct ks_series_set *s, uint32_t series, const struct ksi_series *x)
+{
+    struct set_chunk c = {.min_ms = x->g.last_ts,
+                          .max_ms = x->g.last_ts,
+                          .series = series,
+                          .sample_count = 1,
+                          .source = SET_OPEN_LAST,
+                          .u.last_bits = x->g.last_bits};
+    needed_from(s, series, x->g.last_ts);
+    return ksi_set_add_chunk(s, &c);
+}
+
+/* Where reading the open chunk begins: at the last place before the range, or, where one number at
+ * or before a time within is enough and all are behind it, at the last place before that. */
+static struct ks_gorilla_place begin_at(struct ks_series_set *s, const struct ks_select_opts *o,
+                                        uint32_t series, const struct ksi_series *x)
 {
     /* Where samples are thinned those before the range count too. */
     bool all = s->e->rules || s->dedup_ms > 1;
-    struct ks_gorilla_place from = ksi_marks_find(x, all ? INT64_MIN : o->min_ms);
+    int64_t enough_ms = s->need == KS_NEED_EDGES ? s->since_ms : o->max_ms;
+    if (s->need != KS_NEED_ALL && enough_ms < INT64_MAX) {
+        struct ks_gorilla_place near = ksi_marks_find(x, enough_ms + 1);
+        if ((int64_t)near.ts <= enough_ms && (int64_t)near.ts >= o->min_ms &&
+            x->g.fell4 != KS_GORILLA_UNSURE && !isnan(ks_f64_from_bits(near.bits))) {
+            needed_from(s, series, (int64_t)near.ts);
+            return near;
+        }
+    }
+    return ksi_marks_find(x, all ? INT64_MIN : o->min_ms);
+}
+
+static ks_err add_open(struct ks_series_set *s, const struct ks_select_opts *o, uint32_t series,
+                       const struct ksi_series *x)
+{
+    if (last_is_enough(s, o, x))
+        return add_last(s, series, x);
+    struct ks_gorilla_place from = begin_at(s, o, series, x);
     struct set_chunk c = {.min_ms = ks_gorilla_first_ts(x->slab->data),
                           .max_ms = x->g.last_ts,
                           .series = series,
@@ -267,7 +315,8 @@ static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o
     if (h)
         KS_TRY(add_histograms(s, series, h));
     for (struct ksi_sealed *k = x->sealed; k; k = k->next) {
-        if (k->meta.min_ms > o->max_ms || k->meta.max_ms < o->min_ms)
+        if (k->meta.min_ms > o->max_ms || k->meta.max_ms < o->min_ms ||
+            k->meta.max_ms < s->series[series].from_ms)
             continue;
         struct set_chunk c = ksi_set_chunk_of(series, SET_SEALED, &k->meta);
         c.u.sealed = k;
@@ -348,6 +397,7 @@ static ks_err add_all(struct ks_series_set *s, const struct ks_select_opts *o,
 {
     uint32_t shards = s->e->shard_count;
     size_t n = roaring_bitmap_get_cardinality(found);
+    KS_TRY(ksi_set_expect(s, n));
     uint32_t *sids = ks_alloc_array(2 * n + 1, sizeof *sids), *locals = sids + n;
     size_t *ends = ks_arena_array(&s->arena, shards, sizeof *ends), begin = 0;
     ks_err err = sids && ends ? KS_OK : KS_ENOMEM;

@@ -12,6 +12,7 @@ enum set_source {
     SET_SEALED,
     SET_OPEN,
     SET_OPEN_CONSTANT,
+    SET_OPEN_LAST, /* its last sample alone: KS_NEED_LAST */
     SET_LATE,
     SET_OPEN_HISTOGRAMS,
     SET_LATE_HISTOGRAMS
@@ -50,6 +51,7 @@ struct set_chunk {
         struct ksi_sealed *sealed; /* referenced */
         struct set_open *open;
         const struct set_constant *constant;
+        uint64_t last_bits;
         const struct ksi_sample *late; /* sample_count of them, unordered */
         const struct set_records *records;
     } u;
@@ -77,6 +79,7 @@ struct set_series {
     const struct ksi_ident *ident;         /* of the set's generation, or of its own */
     _Atomic(const struct set_text *) text; /* labels, once asked for */
     uint32_t first_chunk, chunk_count;
+    int64_t from_ms; /* nothing before is needed (ks_select_opts.need); INT64_MIN: nothing known */
 };
 
 struct set_text {
@@ -117,6 +120,8 @@ struct ks_series_set {
     struct ks_buf text;
     int64_t dedup_ms;
     int64_t now_ms; /* by which the rules are judged */
+    enum ks_need need;
+    int64_t min_ms, max_ms, since_ms, near_ms; /* as asked for */
 };
 
 /* The generation an identity of the set is of. */
@@ -131,6 +136,8 @@ KS_NODISCARD ks_err ksi_set_series(struct ks_series_set *s, bool own, uint32_t n
  * remembers it (not the set's own), else 0. */
 KS_NODISCARD ks_err ksi_set_series_of(struct ks_series_set *s, struct ks_tenant tenant,
                                       struct ks_slice labels, uint32_t *ret_no1, uint32_t *ret);
+/* Room for so many series of one chunk each: they will come. */
+KS_NODISCARD ks_err ksi_set_expect(struct ks_series_set *s, size_t n);
 /* More room, if the query may have it. */
 KS_NODISCARD ks_err ksi_set_chunk_room(struct ks_series_set *s);
 static inline ks_err ksi_set_add_chunk(struct ks_series_set *s, const struct set_chunk *chunk)

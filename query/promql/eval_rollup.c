@@ -154,6 +154,35 @@ static ks_err plan_call(const struct ksi_ctx *ctx, const struct ks_expr_call *c,
     return plan_grid(ctx, p);
 }
 
+/* At one instant some functions look at a sample or two of each series. */
+static void tell_need(const struct ksi_run *r, struct ks_select_opts *o)
+{
+    const struct ks_rollup_config *c = &r->plan->cfg;
+    if (c->strict || r->reuse || c->start_ms != c->end_ms || c->lookback_delta_ms ||
+        c->min_staleness_ms)
+        return;
+    switch (c->func) {
+    case KS_FN_DEFAULT_ROLLUP:
+    case KS_FN_LAST_OVER_TIME:
+    case KS_FN_TIMESTAMP:
+    case KS_FN_TIMESTAMP_WITH_NAME:
+    case KS_FN_TLAST_OVER_TIME:
+        o->need = KS_NEED_LAST;
+        return;
+    case KS_FN_INCREASE:
+    case KS_FN_INCREASE_PURE:
+    case KS_FN_RATE:
+        if (c->window_ms == 0)
+            return;
+        o->need = KS_NEED_EDGES;
+        o->since_ms = c->end_ms - c->offset_ms - c->window_ms;
+        o->near_ms = c->step_ms;
+        return;
+    default:
+        return;
+    }
+}
+
 /* aggr: NULL, or the aggregate the series go under. */
 static ks_err select_for(const struct ksi_ctx *ctx, const struct ksi_plan *p,
                          const struct ks_expr_aggregate *aggr, struct ksi_run *r)
@@ -165,7 +194,9 @@ static ks_err select_for(const struct ksi_ctx *ctx, const struct ksi_plan *p,
         r->filter.drop_name |= !p->keep_name;
     }
     KS_TRY(ksi_reuse_begin(r));
-    KS_TRY(ksi_eval_select(ctx, &p->arg->selector, r->min_ms, r->max_ms, &r->set));
+    struct ks_select_opts want = {.min_ms = r->min_ms, .max_ms = r->max_ms};
+    tell_need(r, &want);
+    KS_TRY(ksi_eval_select(ctx, &p->arg->selector, &want, &r->set));
     r->series = ctx->q->src->count(r->set);
     return KS_OK;
 }
@@ -699,7 +730,8 @@ ks_err ksi_eval_raw(const struct ksi_ctx *ctx, const struct ks_expr *e,
     if (ksi_selects_nothing(&p.arg->selector))
         return KS_OK;
     struct ks_source_set *set;
-    KS_TRY(ksi_eval_select(ctx, &p.arg->selector, min_ms, max_ms < min_ms ? min_ms : max_ms, &set));
+    struct ks_select_opts want = {.min_ms = min_ms, .max_ms = max_ms < min_ms ? min_ms : max_ms};
+    KS_TRY(ksi_eval_select(ctx, &p.arg->selector, &want, &set));
     size_t n = q->src->count(set);
     ret->series = ks_arena_array(q->arena, n + 1, sizeof *ret->series);
     if (!ret->series)

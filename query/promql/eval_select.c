@@ -37,14 +37,13 @@ ks_err ksi_selectors_of(const struct ksi_ctx *ctx, const struct ks_expr_selector
 }
 
 ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
-                       int64_t min_ms, int64_t max_ms, struct ks_source_set **ret)
+                       const struct ks_select_opts *want, struct ks_source_set **ret)
 {
     struct ksi_query *q = ctx->q;
-    struct ks_select_opts opts = {.tenants = q->req->tenants,
-                                  .tenant_count = q->req->tenant_count,
-                                  .min_ms = min_ms,
-                                  .max_ms = max_ms,
-                                  .ctx = &q->read};
+    struct ks_select_opts opts = *want;
+    opts.tenants = q->req->tenants;
+    opts.tenant_count = q->req->tenant_count;
+    opts.ctx = &q->read;
     struct ks_selector *list;
     KS_TRY(ksi_selectors_of(ctx, sel, &list, &opts.selector_count));
     opts.selectors = list;
@@ -54,7 +53,7 @@ ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector 
     if (q->req->on_name && sel->name.len)
         q->req->on_name(q->req->on_name_arg, sel->name);
     struct ks_promql_trace *t = ksi_trace_begin(q, "fetch matching series: timeRange=[%lld..%lld]",
-                                                (long long)min_ms, (long long)max_ms);
+                                                (long long)opts.min_ms, (long long)opts.max_ms);
     ks_err err = q->src->select(q->src->arg, &opts, &pin->set);
     ksi_trace_end(q, t, "series=%zu", err == KS_OK ? q->src->count(pin->set) : 0);
     KS_TRY(err);

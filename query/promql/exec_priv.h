@@ -243,9 +243,10 @@ static inline bool ksi_selects_nothing(const struct ks_expr_selector *s)
 }
 KS_NODISCARD ks_err ksi_selectors_of(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
                                      struct ks_selector **ret, size_t *ret_count);
-/* Series selected by a selector node in [min, max]; pinned until the query ends. */
+/* Series selected by a selector node in the range of `want`, whose need is told as well; pinned
+ * until the query ends. */
 KS_NODISCARD ks_err ksi_eval_select(const struct ksi_ctx *ctx, const struct ks_expr_selector *sel,
-                                    int64_t min_ms, int64_t max_ms, struct ks_source_set **ret);
+                                    const struct ks_select_opts *want, struct ks_source_set **ret);
 /* Label bytes of a selected series, with tenant labels when the query asks for them. */
 KS_NODISCARD ks_err ksi_set_labels(struct ksi_query *q, const struct ks_source_set *set, size_t i,
                                    struct ks_slice *ret);

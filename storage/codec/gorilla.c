@@ -69,6 +69,15 @@ static bool append_first(struct ks_gorilla *g, uint8_t *buf, size_t cap, int64_t
     return true;
 }
 
+/* The at-th sample breaks the run. */
+static inline void note_fall(struct ks_gorilla *g, double from, double to, unsigned at)
+{
+    if (to >= from || g->fell4 == KS_GORILLA_UNSURE)
+        return;
+    bool told = to < from && at <= 4 * (KS_GORILLA_UNSURE - 1);
+    g->fell4 = told ? (uint8_t)((at + 3) / 4) : KS_GORILLA_UNSURE;
+}
+
 bool ks_gorilla_append(struct ks_gorilla *g, uint8_t *buf, size_t cap_bytes, int64_t ts,
                        uint64_t value_bits)
 {
@@ -104,12 +113,22 @@ bool ks_gorilla_append(struct ks_gorilla *g, uint8_t *buf, size_t cap_bytes, int
         next.bit_len = (uint32_t)(at + (size_t)(w.p - tmp)) * 8 + w.fill;
         *g = next;
     }
+    g->count++;
+    if (xor)
+        note_fall(g, ks_f64_from_bits(g->last_bits), ks_f64_from_bits(value_bits), g->count);
     g->last_ts = ts;
     g->last_bits = value_bits;
     g->prev_delta = delta;
     g->run = 0;
-    g->count++;
     return true;
+}
+
+void ks_gorilla_note_falls(struct ks_gorilla *g, const double *values)
+{
+    g->fell4 = 0;
+    for (unsigned i = 2; i <= g->count; i++)
+        if (ks_f64_bits(values[i - 1]) != ks_f64_bits(values[i - 2]))
+            note_fall(g, values[i - 2], values[i - 1], i);
 }
 
 /* Reads where the decoder stands, and what the encoder knew at that place. */

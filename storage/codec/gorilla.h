@@ -24,6 +24,8 @@
 #define KS_GORILLA_APPEND_MAX  24 /* no append needs more free bytes than this */
 #define KS_GORILLA_STATE_BYTES 34 /* of ks_gorilla_save() */
 
+#define KS_GORILLA_UNSURE 255
+
 /* All zero is the empty chunk. */
 struct ks_gorilla {
     int64_t last_ts;     /* ms */
@@ -33,8 +35,11 @@ struct ks_gorilla {
     uint16_t count;      /* samples, those of the pending run included */
     uint16_t run; /* samples of the pending run: same delta and value as the last written one */
     uint8_t lead, sig; /* the XOR window: leading zeros, significant bits; sig 0: none yet */
-    uint16_t mark_due; /* of whoever keeps places to begin decoding at: not touched here but by the
+    uint8_t mark_due4; /* of whoever keeps places to begin decoding at: not touched here but by the
                           first append, which clears it */
+    /* No sample behind the 4 fell4-th is below the one before it; KS_GORILLA_UNSURE: one may be, or
+     * there is a NaN behind the first. Not saved: ks_gorilla_note_falls() */
+    uint8_t fell4;
     uint32_t seen; /* of whoever wants to know when something came last: not touched here but by the
                       first append, which clears it; not saved */
 };
@@ -104,6 +109,9 @@ size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const struct ks_goril
  */
 KS_NODISCARD ks_err ks_gorilla_decode_checked(const struct ks_gorilla *g, struct ks_slice bytes,
                                               int64_t *ret_ts, double *ret_values);
+
+/* Sets fell4 by the chunk's decoded values. */
+void ks_gorilla_note_falls(struct ks_gorilla *g, const double *values);
 
 /* The state as KS_GORILLA_STATE_BYTES little-endian bytes, for checkpoints. */
 void ks_gorilla_save(const struct ks_gorilla *g, uint8_t *out);

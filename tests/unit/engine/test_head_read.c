@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -98,6 +99,111 @@ static void check_range(struct ks_engine *e, int series, int64_t min_ms, int64_t
     assert_memory_equal(got_v, m->bits + from, got * sizeof *got_v);
 }
 
+static size_t read_need(struct ks_engine *e, int series, const struct ks_select_opts *o)
+{
+    char number[16];
+    struct ks_samples s = {0};
+    struct ks_series_set *set;
+    struct ks_matcher m = {KS_SLICE_LIT("i"),
+                           ks_slice(number, (size_t)snprintf(number, sizeof number, "%d", series)),
+                           KS_MATCH_EQ};
+    struct ks_selector sel = {&m, 1};
+    struct ks_tenant tenant = {0, 0};
+    struct ks_select_opts all = *o;
+    all.tenants = &tenant;
+    all.tenant_count = all.selector_count = 1;
+    all.selectors = &sel;
+    assert_int_equal(ks_engine_select(e, &all, &set), KS_OK);
+    assert_true(ks_series_set_count(set) <= 1);
+    if (ks_series_set_count(set))
+        assert_int_equal(ks_series_read(set, 0, o->min_ms, o->max_ms, &s), KS_OK);
+    size_t n = s.count;
+    memcpy(got_ts, s.times, n * sizeof *got_ts);
+    memcpy(got_v, s.values, n * sizeof *got_v);
+    ks_samples_done(&s);
+    ks_series_set_free(set);
+    return n;
+}
+
+static double model_value(const struct model *m, size_t i)
+{
+    return ks_f64_from_bits(m->bits[i]);
+}
+
+/* Some of the model's samples of [from, to), in order; where each lies. */
+static void find_got(const struct model *m, size_t from, size_t to, size_t n, size_t *at)
+{
+    for (size_t k = 0; k < n; k++, from++) {
+        while (from < to && m->ts[from] < got_ts[k])
+            from++;
+        assert_true(from < to && m->ts[from] == got_ts[k]);
+        assert_true(ks_f64_bits(got_v[k]) == m->bits[from]);
+        at[k] = from;
+    }
+}
+
+/* The last number before `to`, from `from` on; SIZE_MAX: none. */
+static size_t last_number(const struct model *m, size_t from, size_t to)
+{
+    while (to > from && isnan(model_value(m, to - 1)))
+        to--;
+    return to > from ? to - 1 : SIZE_MAX;
+}
+
+static bool holds(const size_t *at, size_t n, size_t want)
+{
+    bool found = want == SIZE_MAX;
+    for (size_t k = 0; k < n && !found; k++)
+        found = at[k] == want;
+    return found;
+}
+
+static void check_need(struct ks_engine *e, int series, struct ks_select_opts o)
+{
+    static size_t at[CAP];
+    const struct model *m = &model[series];
+    size_t from = 0, to, since;
+    while (from < m->n && m->ts[from] < o.min_ms)
+        from++;
+    for (to = from; to < m->n && m->ts[to] <= o.max_ms;)
+        to++;
+    for (since = from; since < to && m->ts[since] <= o.since_ms;)
+        since++;
+    size_t n = read_need(e, series, &o);
+    find_got(m, from, to, n, at);
+    if (from == to)
+        return;
+    assert_true(holds(at, n, to - 1));
+    if (o.need == KS_NEED_LAST) {
+        assert_true(holds(at, n, last_number(m, from, to)));
+        return;
+    }
+    size_t before = last_number(m, from, since);
+    bool all = true, steady = before != SIZE_MAX && m->ts[before] > o.since_ms - o.near_ms;
+    assert_true(holds(at, n, before));
+    for (size_t i = since; i < to; i++)
+        all = all && holds(at, n, i);
+    for (size_t i = before; i + 1 < to && steady; i++)
+        steady = model_value(m, i + 1) >= model_value(m, i);
+    assert_true(all || steady);
+}
+
+static void check_needs(struct ks_engine *e, uint64_t *rng, int series)
+{
+    const struct model *m = &model[series];
+    int64_t last = m->ts[m->n - 1];
+    for (int k = 0; k < 6; k++) {
+        struct ks_select_opts o = {.need = KS_NEED_LAST};
+        o.max_ms = k < 3 ? last + (k - 1) * 20000 : m->ts[ks_rng_below(rng, m->n)];
+        o.min_ms = o.max_ms - 600000;
+        check_need(e, series, o);
+        o.need = KS_NEED_EDGES;
+        o.since_ms = o.max_ms - (int64_t)ks_rng_below(rng, 600000);
+        o.near_ms = ks_rng_below(rng, 2) ? 300000 : 20000;
+        check_need(e, series, o);
+    }
+}
+
 static void check_some(struct ks_engine *e, uint64_t *rng)
 {
     for (int i = 0; i < SERIES; i++) {
@@ -108,6 +214,7 @@ static void check_some(struct ks_engine *e, uint64_t *rng)
         size_t a = ks_rng_below(rng, m->n), b = a + ks_rng_below(rng, m->n - a);
         check_range(e, i, m->ts[a], m->ts[b]);
         check_range(e, i, m->ts[a] + 1, m->ts[b] - 1);
+        check_needs(e, rng, i);
     }
 }
 

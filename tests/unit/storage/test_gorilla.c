@@ -91,6 +91,13 @@ static void check(const struct chunk *c, const int64_t *ts, const double *v, siz
     struct ks_gorilla back;
     ks_gorilla_save(&c->g, state);
     assert_int_equal(ks_gorilla_load(ks_slice(state, sizeof state), &back), KS_OK);
+    assert_int_equal(back.fell4, 0);
+    ks_gorilla_note_falls(&back, v);
+    unsigned fell = 0;
+    for (size_t i = 1; i < n && fell != KS_GORILLA_UNSURE; i++)
+        if (ks_f64_bits(v[i]) != ks_f64_bits(v[i - 1]) && !(v[i] >= v[i - 1]))
+            fell = v[i] < v[i - 1] && i < 1016 ? ((unsigned)i + 4) / 4 : KS_GORILLA_UNSURE;
+    assert_int_equal(back.fell4, fell);
     assert_memory_equal(&back, &c->g, sizeof back);
     free(exact);
     free(got);
@@ -132,6 +139,7 @@ static void test_restored_chunk_continues(void **state)
         ks_gorilla_save(&c.g, saved);
         memset(&c.g, 0xff, sizeof c.g);
         assert_int_equal(ks_gorilla_load(ks_slice(saved, sizeof saved), &c.g), KS_OK);
+        ks_gorilla_note_falls(&c.g, v);
         for (size_t i = cut; i < N; i++)
             append(&c, ts[i], ks_f64_bits(v[i]));
         check(&c, ts, v, N);
