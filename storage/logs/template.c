@@ -21,6 +21,7 @@ void ksi_split_free(struct ksi_split *s)
         return;
     ks_buf_done(&s->text);
     ks_buf_done(&s->texts);
+    ksi_classes_done(&s->classes);
     ks_free(s->shapes);
     ks_free(s->table);
     ks_free(s->shape_of);
@@ -62,47 +63,66 @@ static size_t extend(struct ks_slice v, size_t i, size_t j)
     return j;
 }
 
+/*
+ * The UUID a token with a digit, at i, is part of; its first groups may have none, so they are
+ * looked for where they would begin. *ret_start: at `least` or later.
+ */
+static bool find_uuid(struct ks_slice v, size_t least, size_t i, size_t *ret_start)
+{
+    static const uint8_t groups[] = {0, 9, 14, 19, 24};
+    for (size_t g = sizeof groups; g-- > 0;) {
+        if (i < least + groups[g] || (g && v.ptr[i - 1] != '-'))
+            continue;
+        size_t at = i - groups[g];
+        if ((at && ks_is_token_char(v.ptr[at - 1])) || !is_uuid(v.ptr + at, v.len - at))
+            continue;
+        *ret_start = at;
+        return true;
+    }
+    return false;
+}
+
+static ks_err add_slot(struct ksi_split *s, struct ks_slice v)
+{
+    if (s->slot_count == s->slot_cap)
+        KS_TRY(ks_array_reserve((void **)&s->slots, &s->slot_cap, s->slot_count + 1,
+                                sizeof *s->slots));
+    s->slots[s->slot_count++] = v;
+    return KS_OK;
+}
+
 bool ksi_split_one(struct ksi_split *s, struct ks_slice v, uint32_t *ret_slots, ks_err *err)
 {
     size_t i = 0, first = s->slot_count;
     ks_buf_reset(&s->text);
+    *err = ksi_classes_of(&s->classes, v);
+    if (*err != KS_OK || s->classes.has_nul)
+        return false;
     if (!ks_buf_reserve(&s->text, v.len)) {
         *err = ks_buf_status(&s->text);
         return false;
     }
     char *out = s->text.ptr;
-    while (i < v.len) {
-        uint8_t class = ks_char_class[(uint8_t)v.ptr[i]];
-        if (!(class & KS_CHAR_TOKEN)) {
-            if (v.ptr[i] == KSI_SLOT_MARK)
-                return false;
-            *out++ = v.ptr[i++];
-            continue;
-        }
-        size_t j = i;
-        uint8_t seen = 0;
-        for (; j < v.len && (class = ks_char_class[(uint8_t)v.ptr[j]]); j++)
-            seen |= class;
-        if (j - i == 8 && j < v.len && v.ptr[j] == '-' && is_uuid(v.ptr + i, v.len - i)) {
-            j = i + UUID_LEN;
-        } else if (!(seen & KS_CHAR_DIGIT)) {
-            memcpy(out, v.ptr + i, j - i);
-            out += j - i;
-            i = j;
-            continue;
-        } else {
-            j = extend(v, i, j);
-        }
+    for (size_t digit; (digit = ksi_classes_digit(&s->classes, i)) < v.len;) {
+        size_t start = ksi_classes_start(&s->classes, digit, i);
+        size_t end = ksi_classes_end(&s->classes, digit);
+        if ((end - start == 4 || end - start == 8 || end - start == 12) &&
+            find_uuid(v, i, start, &start))
+            end = start + UUID_LEN;
+        else
+            end = extend(v, start, end);
         if (s->slot_count - first == KSI_TEMPLATE_SLOTS)
             return false;
-        *err =
-            ks_array_reserve((void **)&s->slots, &s->slot_cap, s->slot_count + 1, sizeof *s->slots);
+        *err = add_slot(s, ks_slice(v.ptr + start, end - start));
         if (*err != KS_OK)
             return false;
-        s->slots[s->slot_count++] = ks_slice(v.ptr + i, j - i);
+        memcpy(out, v.ptr + i, start - i);
+        out += start - i;
         *out++ = KSI_SLOT_MARK;
-        i = j;
+        i = end;
     }
+    memcpy(out, v.ptr + i, v.len - i);
+    out += v.len - i;
     s->text.len = (size_t)(out - s->text.ptr);
     *ret_slots = (uint32_t)(s->slot_count - first);
     return true;

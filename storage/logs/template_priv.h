@@ -6,6 +6,7 @@
 #define KS_STORAGE_LOGS_TEMPLATE_PRIV_H
 
 #include "storage/logs/block_priv.h"
+#include "storage/logs/char_bits.h"
 
 #define KSI_ESCAPED UINT32_MAX /* a row kept whole */
 
@@ -16,6 +17,7 @@ struct ksi_shape {
 };
 
 struct ksi_split {
+    struct ksi_classes classes;
     struct ks_buf text;  /* of the row being split */
     struct ks_buf texts; /* of all shapes */
     struct ksi_shape *shapes;
