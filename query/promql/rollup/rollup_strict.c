@@ -5,6 +5,7 @@
 #include "query/promql/rollup/rollup_priv.h"
 
 #include "base/num.h"
+#include "query/promql/kahan.h"
 
 #define EXACT_MAX 9007199254740992.0 /* 2^53 */
 
@@ -12,18 +13,6 @@
 static double go_seconds(int64_t ms)
 {
     return (double)(ms / 1000) + (double)(ms % 1000 * 1000000) / 1e9;
-}
-
-static inline void kahan_add(double x, double *sum, double *c)
-{
-    double t = *sum + x;
-    if (isinf(t))
-        *c = 0;
-    else if (fabs(*sum) >= fabs(x))
-        *c += (*sum - t) + x;
-    else
-        *c += (x - t) + *sum;
-    *sum = t;
 }
 
 /* The bare selector: the last sample in the lookback, nothing if that is a stale marker. */
@@ -189,7 +178,7 @@ static inline double kahan_sum(const struct ksi_rollup *r, const struct ksi_wind
     if (w->hi == w->lo)
         return ksi_absent();
     for (uint32_t i = w->lo; i < w->hi; i++)
-        kahan_add(r->values[i], &sum, &c);
+        ksi_kahan_add(r->values[i], &sum, &c);
     return isinf(sum) ? sum : sum + c;
 }
 static KSI_EACH_WINDOW(k_kahan_sum, kahan_sum)
@@ -199,34 +188,9 @@ static KSI_EACH_WINDOW(k_kahan_sum, kahan_sum)
     return sums_exact(r->values, r->n) ? ksi_k_sum(r, out) : k_kahan_sum(r, out);
 }
 
-/* Mean of the sum while that is finite, from the overflow on a running mean. */
 static inline double kahan_mean(const struct ksi_rollup *r, const struct ksi_window *w)
 {
-    if (w->hi == w->lo)
-        return ksi_absent();
-    double sum = r->values[w->lo], c = 0, count = 1, mean = 0;
-    bool running = false;
-    for (uint32_t i = w->lo + 1; i < w->hi; i++) {
-        double v = r->values[i];
-        count++;
-        if (!running) {
-            double next = sum, next_c = c;
-            kahan_add(v, &next, &next_c);
-            if (!isinf(next)) {
-                sum = next;
-                c = next_c;
-                continue;
-            }
-            running = true;
-            mean = sum / (count - 1);
-            c /= count - 1;
-        }
-        double q = (count - 1) / count;
-        mean = q * mean;
-        c = q * c;
-        kahan_add(v / count, &mean, &c);
-    }
-    return running ? mean + c : sum / count + c / count;
+    return w->hi == w->lo ? ksi_absent() : ksi_kahan_mean(r->values + w->lo, w->hi - w->lo);
 }
 static KSI_EACH_WINDOW(k_kahan_mean, kahan_mean)
 
@@ -285,8 +249,8 @@ static inline double kahan_variance(const struct ksi_rollup *r, const struct ksi
     for (uint32_t i = w->lo; i < w->hi; i++) {
         double v = r->values[i], delta = v - (mean + c_mean);
         count++;
-        kahan_add(delta / count, &mean, &c_mean);
-        kahan_add(delta * (v - (mean + c_mean)), &aux, &c_aux);
+        ksi_kahan_add(delta / count, &mean, &c_mean);
+        ksi_kahan_add(delta * (v - (mean + c_mean)), &aux, &c_aux);
     }
     return (aux + c_aux) / count;
 }
@@ -309,10 +273,10 @@ static KSI_EACH_WINDOW(k_stddev, kahan_deviation)
     for (uint32_t i = w->lo; i < w->hi; i++) {
         double t = ksi_seconds(r->times[i] - origin);
         constant &= i == w->lo || v[i] == v[w->lo];
-        kahan_add(t, &x, &cx);
-        kahan_add(v[i], &y, &cy);
-        kahan_add(t * v[i], &xy, &cxy);
-        kahan_add(t * t, &xx, &cxx);
+        ksi_kahan_add(t, &x, &cx);
+        ksi_kahan_add(v[i], &y, &cy);
+        ksi_kahan_add(t * v[i], &xy, &cxy);
+        ksi_kahan_add(t * t, &xx, &cxx);
     }
     if (constant) {
         *ret_slope = isinf(v[w->lo]) ? NAN : 0;

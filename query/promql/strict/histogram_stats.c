@@ -1,6 +1,7 @@
 /* Numbers taken out of a native histogram: quantiles, fractions, averages (histogram_math.h). */
 #include <math.h>
 
+#include "query/promql/kahan.h"
 #include "query/promql/strict/histogram_math.h"
 
 const char *ks_hist_note_text(unsigned note)
@@ -183,19 +184,6 @@ double ks_hist_avg(const struct ks_histogram *h)
     return h->sum / h->count.f;
 }
 
-/* Neumaier's step. */
-static void kahan(double v, double *sum, double *rest)
-{
-    double t = *sum + v;
-    if (isinf(t))
-        *rest = 0;
-    else if (fabs(*sum) >= fabs(v))
-        *rest += (*sum - t) + v;
-    else
-        *rest += (v - t) + *sum;
-    *sum = t;
-}
-
 static double middle(const struct ks_histogram *h, const struct ks_histogram_bucket *b)
 {
     if (ks_histogram_is_custom(h))
@@ -214,7 +202,7 @@ double ks_hist_stdvar(const struct ks_histogram *h)
     while (ks_histogram_next(&c, &b)) {
         double delta = middle(h, &b) - mean;
         if (b.count != 0)
-            kahan(b.count * delta * delta, &sum, &rest);
+            ksi_kahan_add(b.count * delta * delta, &sum, &rest);
     }
     return (sum + rest) / h->count.f;
 }

@@ -6,6 +6,7 @@
 
 #include "base/histogram_text.h"
 #include "query/promql/exec_priv.h"
+#include "query/promql/kahan.h"
 #include "query/promql/strict/histogram_math.h"
 
 struct job {
@@ -19,52 +20,13 @@ struct job {
     size_t *heap; /* topk, bottomk: indexes of series */
 };
 
-static void kahan_add(double x, double *sum, double *c)
-{
-    double t = *sum + x;
-    if (isinf(t))
-        *c = 0;
-    else if (fabs(*sum) >= fabs(x))
-        *c += (*sum - t) + x;
-    else
-        *c += (x - t) + *sum;
-    *sum = t;
-}
-
 /* --- one value per group and point --- */
 static double sum_of(const double *v, size_t n)
 {
     double sum = v[0], c = 0;
     for (size_t i = 1; i < n; i++)
-        kahan_add(v[i], &sum, &c);
+        ksi_kahan_add(v[i], &sum, &c);
     return sum + c;
-}
-
-/* Mean of the sum while that is finite, from the overflow on a running mean. */
-static double avg_of(const double *v, size_t n)
-{
-    double sum = v[0], c = 0, mean = v[0];
-    bool running = false;
-    for (size_t i = 1; i < n; i++) {
-        double count = (double)(i + 1);
-        if (!running) {
-            double next = sum, next_c = c;
-            kahan_add(v[i], &next, &next_c);
-            if (!isinf(next)) {
-                sum = next;
-                c = next_c;
-                continue;
-            }
-            running = true;
-            mean = sum / (count - 1);
-            c /= count - 1;
-        }
-        double q = (count - 1) / count;
-        mean *= q;
-        c *= q;
-        kahan_add(v[i] / count, &mean, &c);
-    }
-    return running ? mean + c : sum / (double)n + c / (double)n;
 }
 
 static double variance_of(const double *v, size_t n)
@@ -161,7 +123,7 @@ static double value_of(const struct job *j, double *v, size_t n, size_t k)
     case KS_FN_AGGR_SUM:
         return sum_of(v, n);
     case KS_FN_AGGR_AVG:
-        return avg_of(v, n);
+        return ksi_kahan_mean(v, n);
     case KS_FN_AGGR_COUNT:
         return (double)n;
     case KS_FN_AGGR_GROUP:
