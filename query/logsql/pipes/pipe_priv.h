@@ -104,6 +104,17 @@ KS_NODISCARD ks_err ksi_lq_map_new(struct ks_lq_exec *x, const struct ks_lq_pipe
                                    ks_err (*apply)(struct ksi_lq_map *, struct ksi_lq_call *),
                                    struct ksi_lq_map **ret);
 
+/* The maker of a pipe that is such a stage and has no state. */
+#define KSI_LQ_MAP_PIPE(name, apply)                                                               \
+    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
+                             struct ks_lq_stage *next, struct ks_lq_stage **ret)                   \
+    {                                                                                              \
+        struct ksi_lq_map *m;                                                                      \
+        KS_TRY(ksi_lq_map_new(x, pipe, next, apply, &m));                                          \
+        *ret = &m->head;                                                                           \
+        return KS_OK;                                                                              \
+    }
+
 /* One value to another; the result is borrowed from in or made in the arena. */
 typedef ks_err (*ksi_lq_text_fn)(void *arg, struct ks_arena *arena, struct ks_slice in,
                                  struct ks_slice *ret);

@@ -6,16 +6,6 @@
 #include "engine/logs/log_batch.h"
 #include "query/logsql/pipes/pipe_priv.h"
 
-static ks_err make(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe, struct ks_lq_stage *next,
-                   ks_err (*apply)(struct ksi_lq_map *, struct ksi_lq_call *),
-                   struct ks_lq_stage **ret)
-{
-    struct ksi_lq_map *m;
-    KS_TRY(ksi_lq_map_new(x, pipe, next, apply, &m));
-    *ret = &m->head;
-    return KS_OK;
-}
-
 /* The name a column gets when `from` becomes `to`. */
 static ks_err moved_name(struct ks_arena *arena, struct ks_slice name,
                          const struct ks_lq_field *from, const struct ks_lq_field *to,
@@ -109,16 +99,8 @@ static ks_err rename_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return move_apply(c, m->pipe, true);
 }
 
-ks_err ks_lq_make_copy(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                       struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return make(x, pipe, next, copy_apply, ret);
-}
-ks_err ks_lq_make_rename(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return make(x, pipe, next, rename_apply, ret);
-}
+KSI_LQ_MAP_PIPE(copy, copy_apply)
+KSI_LQ_MAP_PIPE(rename, rename_apply)
 
 /* In the order of the list; what a prefix matches in the order of the batch. */
 static ks_err fields_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
@@ -147,16 +129,8 @@ static ks_err delete_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return KS_OK;
 }
 
-ks_err ks_lq_make_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return make(x, pipe, next, fields_apply, ret);
-}
-ks_err ks_lq_make_delete(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                         struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return make(x, pipe, next, delete_apply, ret);
-}
+KSI_LQ_MAP_PIPE(fields, fields_apply)
+KSI_LQ_MAP_PIPE(delete, delete_apply)
 
 /* Empty values are no fields anywhere; what is left to do is to drop rows that have none. */
 static ks_err drop_empty_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
@@ -190,11 +164,7 @@ static ks_err drop_empty_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return ksi_lq_edit_begin(&c->edit, c->arena, &out);
 }
 
-ks_err ks_lq_make_drop_empty_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                    struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return make(x, pipe, next, drop_empty_apply, ret);
-}
+KSI_LQ_MAP_PIPE(drop_empty_fields, drop_empty_apply)
 
 /* {a="b",c="d"} of the given fields of one row. */
 static ks_err stream_text(struct ksi_lq_call *c, const struct ksi_lq_texts *texts,
@@ -248,8 +218,4 @@ static ks_err set_stream_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return ksi_lq_edit_set(&c->edit, KS_SLICE_LIT("_stream"), &stream, how);
 }
 
-ks_err ks_lq_make_set_stream_fields(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                                    struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return make(x, pipe, next, set_stream_apply, ret);
-}
+KSI_LQ_MAP_PIPE(set_stream_fields, set_stream_apply)

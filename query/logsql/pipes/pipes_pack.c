@@ -164,17 +164,7 @@ static ks_err concat_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     return pack_rows(c, &p, m->pipe->u.map.to, concat_row);
 }
 
-#define MAKE(name)                                                                                 \
-    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
-                             struct ks_lq_stage *next, struct ks_lq_stage **ret)                   \
-    {                                                                                              \
-        struct ksi_lq_map *m;                                                                      \
-        KS_TRY(ksi_lq_map_new(x, pipe, next, name##_apply, &m));                                   \
-        *ret = &m->head;                                                                           \
-        return KS_OK;                                                                              \
-    }
-#define json_array_concat_apply concat_apply
-MAKE(pack_json)
-MAKE(pack_logfmt)
-MAKE(coalesce)
-MAKE(json_array_concat)
+KSI_LQ_MAP_PIPE(pack_json, pack_json_apply)
+KSI_LQ_MAP_PIPE(pack_logfmt, pack_logfmt_apply)
+KSI_LQ_MAP_PIPE(coalesce, coalesce_apply)
+KSI_LQ_MAP_PIPE(json_array_concat, concat_apply)

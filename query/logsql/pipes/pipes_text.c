@@ -177,27 +177,13 @@ static ks_err time_add_text(void *arg, struct ks_arena *arena, struct ks_slice i
 
 /* ---------------------------------------------------------------- stages */
 
-static ks_err make(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe, struct ks_lq_stage *next,
-                   ks_err (*apply)(struct ksi_lq_map *, struct ksi_lq_call *),
-                   struct ks_lq_stage **ret)
-{
-    struct ksi_lq_map *m;
-    KS_TRY(ksi_lq_map_new(x, pipe, next, apply, &m));
-    *ret = &m->head;
-    return KS_OK;
-}
-
 /* Stages whose function needs no argument but the pipe's `map` part. */
 #define SIMPLE(name, fn, argument)                                                                 \
     static ks_err name##_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)                        \
     {                                                                                              \
         return ksi_lq_apply_text(c, m->pipe->u.map.from, m->pipe->u.map.to, fn, argument);         \
     }                                                                                              \
-    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
-                             struct ks_lq_stage *next, struct ks_lq_stage **ret)                   \
-    {                                                                                              \
-        return make(x, pipe, next, name##_apply, ret);                                             \
-    }
+    KSI_LQ_MAP_PIPE(name, name##_apply)
 SIMPLE(decolorize, decolorize_text, NULL)
 SIMPLE(collapse_nums, collapse_text, (&(struct collapse){m->pipe->u.map.prettify}))
 SIMPLE(hash, hash_text, NULL)
@@ -225,8 +211,4 @@ static ks_err time_add_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
     out.times_ns = times;
     return ksi_lq_edit_put(&c->edit, &out);
 }
-ks_err ks_lq_make_time_add(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,
-                           struct ks_lq_stage *next, struct ks_lq_stage **ret)
-{
-    return make(x, pipe, next, time_add_apply, ret);
-}
+KSI_LQ_MAP_PIPE(time_add, time_add_apply)

@@ -182,14 +182,7 @@ static ks_err syslog_fields(struct ksi_lq_map *m, struct ks_slice text, struct k
     {                                                                                              \
         return unpack(m, c, fn);                                                                   \
     }                                                                                              \
-    ks_err ks_lq_make_##name(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,                  \
-                             struct ks_lq_stage *next, struct ks_lq_stage **ret)                   \
-    {                                                                                              \
-        struct ksi_lq_map *m;                                                                      \
-        KS_TRY(ksi_lq_map_new(x, pipe, next, name##_apply, &m));                                   \
-        *ret = &m->head;                                                                           \
-        return KS_OK;                                                                              \
-    }
+    KSI_LQ_MAP_PIPE(name, name##_apply)
 UNPACKER(unpack_json, json_fields)
 UNPACKER(unpack_logfmt, logfmt_fields)
 UNPACKER(unpack_syslog, syslog_fields)
