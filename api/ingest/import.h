@@ -8,6 +8,17 @@
 
 #include "api/ingest/ingest.h"
 
+/* What became of a body's lines. */
+struct ks_import_lines {
+    uint64_t good, bad;
+    char first[192]; /* what was wrong with the first bad one */
+};
+/* One line was read; wrong NULL: fine. column 0: not known. */
+void ks_import_line(struct ks_import_lines *l, const char *wrong, size_t number, size_t column);
+/* Counts the bad ones in invalid and tells of them; KS_EPARSE when no line was good. */
+KS_NODISCARD ks_err ks_import_lines_end(const struct ks_import_lines *l, const char *what,
+                                        struct ks_stat *invalid, uint64_t *ret_bad);
+
 /* {"metric":{"__name__":"up",…},"values":[1,null,"Infinity"],"timestamps":[ms,…]} per line. */
 KS_NODISCARD ks_err ks_import_json(struct ks_ingest *in, struct ks_slice body,
                                    uint64_t *ret_bad_lines);

@@ -1,9 +1,7 @@
 #include "api/ingest/import_csv.h"
 
-#include <stdio.h>
-
 #include "api/app.h"
-#include "base/log.h"
+#include "api/ingest/import.h"
 #include "base/num.h"
 #include "base/stats.h"
 
@@ -188,10 +186,9 @@ ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks
     x.in = in;
     x.format = format;
     size_t line_no = 0, max = in->app->cfg.import_max_line_bytes;
-    uint64_t good = 0, bad = 0;
+    struct ks_import_lines lines = {0};
     bool first_line = true;
     ks_ingest_budget(in, body.len);
-    char first[192] = "";
     while (body.len) {
         const char *nl = memchr(body.ptr, '\n', body.len), *wrong;
         struct ks_slice line = ks_slice(body.ptr, nl ? (size_t)(nl - body.ptr) : body.len);
@@ -210,18 +207,9 @@ ks_err ks_import_csv(struct ks_ingest *in, struct ks_slice body, const struct ks
         wrong = max && line.len > max ? "the line is longer than -import.maxLineLen"
                                       : import_line(&x, line, &err);
         KS_TRY(err);
-        good += !wrong;
-        bad += wrong != NULL;
-        if (wrong && !first[0])
-            snprintf(first, sizeof first, "line %zu, column %zu: %s", line_no, x.column, wrong);
+        ks_import_line(&lines, wrong, line_no, x.column);
     }
-    *ret_bad_lines = bad;
-    if (!bad)
-        return KS_OK;
-    ks_stat_add(&stat_invalid, bad);
-    ks_log_limited(5000, KS_LOG_WARN, "api", "csv import: %llu bad lines skipped; first: %s",
-                   (unsigned long long)bad, first);
-    return good ? KS_OK : ks_fail(KS_EPARSE, "cannot parse %s", first);
+    return ks_import_lines_end(&lines, "csv import", &stat_invalid, ret_bad_lines);
 }
 
 ks_err ks_import_csv_handle(struct ks_http_request *req)

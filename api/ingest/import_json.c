@@ -1,13 +1,10 @@
 /* A hand-written parser for one shape of JSON: no document tree, numbers straight into the batch.
  */
-#include <stdio.h>
-
 #include "api/app.h"
 #include "api/ingest/histogram_proto.h"
 #include "api/ingest/import.h"
 #include "api/ingest/json_reader.h"
 #include "base/base64.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "base/stats.h"
 
@@ -250,9 +247,8 @@ static ks_err import_line(struct ks_ingest *in, struct ks_slice text, struct lin
 ks_err ks_import_json(struct ks_ingest *in, struct ks_slice body, uint64_t *ret_bad_lines)
 {
     size_t line_no = 0, max_line = in->app->cfg.import_max_line_bytes;
-    uint64_t good = 0, bad = 0;
+    struct ks_import_lines lines = {0};
     struct line l;
-    char first[192] = "";
     while (body.len) {
         const char *nl = memchr(body.ptr, '\n', body.len);
         struct ks_slice text = ks_slice(body.ptr, nl ? (size_t)(nl - body.ptr) : body.len);
@@ -265,19 +261,10 @@ ks_err ks_import_json(struct ks_ingest *in, struct ks_slice body, uint64_t *ret_
             wrong = "the line is longer than -import.maxLineLen";
         else
             KS_TRY(import_line(in, text, &l, &wrong));
-        good += !wrong;
-        bad += wrong != NULL;
-        if (wrong && !first[0])
-            snprintf(first, sizeof first, "line %zu: %s", line_no, wrong);
+        ks_import_line(&lines, wrong, line_no, 0);
         KS_TRY(ks_ingest_flush_if_big(in));
     }
-    *ret_bad_lines = bad;
-    if (!bad)
-        return KS_OK;
-    ks_stat_add(&stat_invalid, bad);
-    ks_log_limited(5000, KS_LOG_WARN, "api", "import: %llu bad lines skipped; first: %s",
-                   (unsigned long long)bad, first);
-    return good ? KS_OK : ks_fail(KS_EPARSE, "cannot parse %s", first);
+    return ks_import_lines_end(&lines, "import", &stat_invalid, ret_bad_lines);
 }
 
 ks_err ks_import_json_handle(struct ks_http_request *req)

@@ -1,9 +1,6 @@
-#include <stdio.h>
-
 #include "api/app.h"
 #include "api/ingest/import.h"
 #include "api/metadata.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "base/stats.h"
 
@@ -238,8 +235,7 @@ ks_err ks_import_text(struct ks_ingest *in, struct ks_slice body, int64_t defaul
     struct text_import t = {.in = in, .default_ms = default_ms, .add = add, .add_count = add_count};
     t.openmetrics = ends_in_eof(body);
     size_t line_no = 0;
-    uint64_t good = 0, bad = 0;
-    char first[192] = "";
+    struct ks_import_lines lines = {0};
     while (body.len) {
         const char *nl = memchr(body.ptr, '\n', body.len);
         struct ks_slice line = ks_slice(body.ptr, nl ? (size_t)(nl - body.ptr) : body.len);
@@ -255,18 +251,9 @@ ks_err ks_import_text(struct ks_ingest *in, struct ks_slice body, int64_t defaul
         ks_err err = KS_OK;
         const char *wrong = sample_line(&t, line, &err);
         KS_TRY(err);
-        good += !wrong;
-        bad += wrong != NULL;
-        if (wrong && !first[0])
-            snprintf(first, sizeof first, "line %zu: %s", line_no, wrong);
+        ks_import_line(&lines, wrong, line_no, 0);
     }
-    *ret_bad_lines = bad;
-    if (!bad)
-        return KS_OK;
-    ks_stat_add(&stat_invalid, bad);
-    ks_log_limited(5000, KS_LOG_WARN, "api", "import: %llu bad lines skipped; first: %s",
-                   (unsigned long long)bad, first);
-    return good ? KS_OK : ks_fail(KS_EPARSE, "cannot parse %s", first);
+    return ks_import_lines_end(&lines, "import", &stat_invalid, ret_bad_lines);
 }
 
 /* --- the handler --- */

@@ -7,15 +7,9 @@
 #include "api/logs/log_time.h"
 #include "base/num.h"
 #include "base/time.h"
+#include "query/logsql/text/syslog_text.h"
 
 enum { STAMP_BYTES = 15, OCTET_DIGITS = 7, DAY_S = 86400 };
-
-static const char *const facilities[] = {
-    "kern",   "user",   "mail",     "daemon", "auth",   "syslog",   "lpr",     "news",
-    "uucp",   "cron",   "authpriv", "ftp",    "ntp",    "security", "console", "solaris-cron",
-    "local0", "local1", "local2",   "local3", "local4", "local5",   "local6",  "local7"};
-static const char *const levels[] = {"emerg",   "alert",  "critical", "error",
-                                     "warning", "notice", "info",     "debug"};
 
 struct parser {
     struct ks_log_ingest *in;
@@ -424,8 +418,8 @@ static ks_err priority(struct parser *p)
         return KS_OK;
     p->s = ks_slice_from(p->s, n + 1);
     KS_TRY(add(p, "priority", digits));
-    KS_TRY(add(p, "facility_keyword", ks_slice_str(v / 8 < 24 ? facilities[v / 8] : "unknown")));
-    KS_TRY(add(p, "level", ks_slice_str(levels[v % 8])));
+    KS_TRY(add(p, "facility_keyword", ks_slice_str(ks_syslog_facility(v))));
+    KS_TRY(add(p, "level", ks_slice_str(ks_syslog_level(v))));
     KS_TRY(add_number(p, "facility", v / 8));
     return add_number(p, "severity", v % 8);
 }

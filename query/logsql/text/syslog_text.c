@@ -32,21 +32,28 @@ static ks_err add_number(struct parser *p, struct ks_slice name, uint64_t v)
     return add(p, name, ks_slice(text, ks_u64_format(text, v)));
 }
 
-static ks_err add_priority(struct parser *p, uint64_t priority)
+const char *ks_syslog_facility(uint64_t priority)
 {
-    static const char *const facilities[] = {
+    static const char *const words[] = {
         "kern",   "user",   "mail",     "daemon", "auth",   "syslog",   "lpr",     "news",
         "uucp",   "cron",   "authpriv", "ftp",    "ntp",    "security", "console", "solaris-cron",
         "local0", "local1", "local2",   "local3", "local4", "local5",   "local6",  "local7"};
-    static const char *const levels[] = {"emerg",   "alert",  "critical", "error",
-                                         "warning", "notice", "info",     "debug"};
-    uint64_t facility = priority / 8;
-    KS_TRY(add_number(p, KS_SLICE_LIT("facility"), facility));
-    KS_TRY(add(p, KS_SLICE_LIT("facility_keyword"),
-               ks_slice_str(facility < sizeof facilities / sizeof *facilities ? facilities[facility]
-                                                                              : "unknown")));
+    return priority / 8 < sizeof words / sizeof *words ? words[priority / 8] : "unknown";
+}
+
+const char *ks_syslog_level(uint64_t priority)
+{
+    static const char *const words[] = {"emerg",   "alert",  "critical", "error",
+                                        "warning", "notice", "info",     "debug"};
+    return words[priority % 8];
+}
+
+static ks_err add_priority(struct parser *p, uint64_t priority)
+{
+    KS_TRY(add_number(p, KS_SLICE_LIT("facility"), priority / 8));
+    KS_TRY(add(p, KS_SLICE_LIT("facility_keyword"), ks_slice_str(ks_syslog_facility(priority))));
     KS_TRY(add_number(p, KS_SLICE_LIT("severity"), priority % 8));
-    return add(p, KS_SLICE_LIT("level"), ks_slice_str(levels[priority % 8]));
+    return add(p, KS_SLICE_LIT("level"), ks_slice_str(ks_syslog_level(priority)));
 }
 
 /* The text up to the next c; false when there is none: then all of it, and the rest is empty. */

@@ -6,6 +6,10 @@
 
 #include "query/logsql/text/json_text.h"
 
+/* The words of a priority: its facility ("unknown" beyond 23) and its level. */
+const char *ks_syslog_facility(uint64_t priority);
+const char *ks_syslog_level(uint64_t priority);
+
 /*
  * Appends priority, facility, facility_keyword, severity, level, format, timestamp, hostname,
  * app_name, proc_id, msg_id, <sd-id>.<param>, message. now_ns gives the year RFC 3164 lacks;
