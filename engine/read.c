@@ -33,8 +33,9 @@ struct range {
 /* The chunks whose times lie in a row from the first sample on. */
 struct ks_read_from {
     struct range want;
+    size_t total;    /* samples of the last read whose times lie there; 0: they are others' */
+    uint32_t misses; /* compared, and not equal, since some last were */
     size_t count, cap;
-    bool all; /* the last read had these and no others */
     struct read_times {
         struct ks_times_key key;
         uint32_t lead, kept; /* samples before the range, and of it */
@@ -235,31 +236,44 @@ static void times_unknown(struct ks_samples *s)
 {
     times_change(s);
     s->plain = s->rising = 0;
-    if (s->from) {
-        s->from->count = 0;
-        s->from->all = false;
-    }
+    if (s->from)
+        s->from->count = s->from->total = 0;
 }
 
-/* plain: samples stay as their chunks have them. */
+/* plain: samples stay as their chunks have them. Without memory for it nothing is kept. */
 static void reading_begin(struct reading *r, const struct range *want, bool plain,
                           struct ks_samples *s)
 {
-    const struct ks_read_from *f = s->from;
+    if (plain && !s->from)
+        s->from = ks_zalloc(sizeof *s->from);
+    struct ks_read_from *f = s->from;
+    plain = plain && f;
     bool same =
-        plain && f && f->want.min_ms == want->min_ms && f->want.max_ms == want->max_ms && f->count;
+        plain && f->total && f->want.min_ms == want->min_ms && f->want.max_ms == want->max_ms;
     *r = (struct reading){.want = *want, .same = same, .noted = plain, .ordered = true};
     if (!same)
         times_unknown(s);
+    if (plain)
+        f->want = *want;
     s->plain = s->rising = s->count = 0;
+}
+
+static void times_differ(struct reading *r, struct ks_samples *s)
+{
+    if (!r->same)
+        return;
+    times_change(s);
+    r->same = false;
+    if (s->from->count > r->at)
+        s->from->count = r->at;
 }
 
 static void reading_end(struct reading *r, struct ks_samples *s)
 {
-    if (r->same && (!s->from->all || r->at != s->from->count))
-        times_change(s);
+    if (r->same && s->count != s->from->total)
+        times_differ(r, s);
     if (s->from)
-        s->from->all = r->noted && r->at == s->from->count;
+        s->from->total = r->ordered ? s->count : 0;
 }
 
 /* Whether the times of a chunk are those that lie there. */
@@ -283,31 +297,72 @@ static ks_err decode_beside(struct reading *r, const struct set_chunk *c, struct
     return KS_OK;
 }
 
-/* Without memory for it the next read starts anew. */
-static bool from_room(struct ks_samples *s, const struct range *want, size_t n)
-{
-    if (!s->from && !(s->from = ks_zalloc(sizeof *s->from)))
-        return false;
-    s->from->want = *want;
-    return ks_array_reserve((void **)&s->from->items, &s->from->cap, n, sizeof *s->from->items) ==
-           KS_OK;
-}
-
 /* A chunk was decoded behind `before`, `lead` samples of which were before the range. */
 static void note_chunk(struct reading *r, const struct set_chunk *c, size_t before, size_t lead,
                        struct ks_samples *s)
 {
-    if (r->same) { /* no longer */
-        r->same = false;
-        s->from->count = r->at;
-        times_change(s);
-    }
-    r->noted = r->noted && r->ordered && c->source == SET_PART && from_room(s, &r->want, r->at + 1);
+    struct ks_read_from *f = s->from;
+    r->noted = r->noted && r->ordered && c->source == SET_PART &&
+               ks_array_reserve((void **)&f->items, &f->cap, r->at + 1, sizeof *f->items) == KS_OK;
     if (!r->noted)
         return;
-    s->from->items[r->at++] = (struct read_times){ks_mdata_times_key(c->u.data, ksi_set_ref(c)),
-                                                  (uint32_t)lead, (uint32_t)(s->count - before)};
-    s->from->count = r->at;
+    f->items[r->at++] = (struct read_times){ks_mdata_times_key(c->u.data, ksi_set_ref(c)),
+                                            (uint32_t)lead, (uint32_t)(s->count - before)};
+    f->count = r->at;
+}
+
+/* Decodes a chunk with its times; *ret_lead samples were before the range. */
+static ks_err decode_trimmed(struct ks_series_set *s, const struct set_chunk *c,
+                             const struct range *want, struct ks_samples *out, size_t *ret_lead)
+{
+    size_t before = out->count;
+    KS_TRY(decode_some(s, c, want, out));
+    if (c->source <= SET_SEALED && (c->min_ms < want->min_ms || c->max_ms > want->max_ms))
+        *ret_lead = trim(out, before, want);
+    return KS_OK;
+}
+
+/* Where neighbours are of one target comparing pays; elsewhere it is tried now and then. */
+static bool worth_comparing(const struct reading *r, const struct set_chunk *c, size_t before,
+                            struct ks_read_from *f)
+{
+    enum { MISSES = 8, RETRY = 16 };
+    if (!r->same || c->source == SET_PART || r->at != f->count || f->total <= before)
+        return false;
+    return f->misses < MISSES || ++f->misses % RETRY == 0;
+}
+
+/*
+ * Chunks of the head have no names for their times: these are decoded behind those that lie there
+ * still, and compared.
+ */
+static ks_err decode_and_compare(struct ks_series_set *s, const struct set_chunk *c,
+                                 struct reading *r, struct ks_samples *out)
+{
+    size_t at = out->count, there = out->from->total - at, lead = 0;
+    KS_TRY(reserve(out, there + c->sample_count));
+    out->count += there;
+    KS_TRY(decode_trimmed(s, c, &r->want, out, &lead));
+    size_t n = out->count - at - there;
+    int64_t *t = out->times + at, *fresh = t + there;
+    bool equal = n <= there && memcmp(t, fresh, n * sizeof *t) == 0;
+    out->from->misses = equal ? 0 : out->from->misses + 1;
+    if (!equal) {
+        times_differ(r, out);
+        memmove(t, fresh, n * sizeof *t);
+    }
+    memmove(out->values + at, out->values + at + there, n * sizeof *out->values);
+    out->count = at + n;
+    return KS_OK;
+}
+
+static void check_order(struct reading *r, const struct set_chunk *c, size_t before,
+                        const struct ks_samples *s)
+{
+    size_t from = before - (before > 0);
+    bool own = c->source == SET_OPEN || c->source == SET_OPEN_CONSTANT;
+    size_t look = s->count - from; /* of the head's own chunk only the joint */
+    r->ordered = r->ordered && ascends(s->times + from, own && look > 2 ? 2 : look);
 }
 
 /* What a chunk's aggregates tell of the samples behind `before`. */
@@ -328,20 +383,23 @@ static ks_err decode(struct ks_series_set *s, const struct set_chunk *c, struct 
                      struct ks_samples *out)
 {
     size_t before = out->count, lead = 0;
+    ks_err err;
     KS_TRY(reserve(out, c->sample_count));
-    bool there = is_there(r, c, out);
-    ks_err err = there ? decode_beside(r, c, out) : decode_some(s, c, &r->want, out);
-    if (err != KS_OK)
-        return ksi_set_blame(s, c, err);
-    if (!there) {
-        if (c->source <= SET_SEALED && (c->min_ms < r->want.min_ms || c->max_ms > r->want.max_ms))
-            lead = trim(out, before, &r->want);
-        size_t from = before - (before > 0);
-        bool own = c->source == SET_OPEN || c->source == SET_OPEN_CONSTANT;
-        size_t look = out->count - from; /* of the head's own chunk only the joint */
-        r->ordered = r->ordered && ascends(out->times + from, own && look > 2 ? 2 : look);
+    if (is_there(r, c, out)) {
+        err = decode_beside(r, c, out);
+    } else if (worth_comparing(r, c, before, out->from)) {
+        err = decode_and_compare(s, c, r, out);
+        r->noted = false;
+        if (!r->same)
+            check_order(r, c, before, out);
+    } else {
+        times_differ(r, out);
+        err = decode_trimmed(s, c, &r->want, out, &lead);
+        check_order(r, c, before, out);
         note_chunk(r, c, before, lead, out);
     }
+    if (err != KS_OK)
+        return ksi_set_blame(s, c, err);
     learn(c, before, out);
     return KS_OK;
 }

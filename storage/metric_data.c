@@ -426,8 +426,7 @@ ks_err ks_mdata_decode_values(struct ks_mdata *d, const struct ks_chunk_ref *ref
         return ks_fail(KS_EINVAL, "a chunk of histograms holds no numbers");
     const struct ks_chunk_agg *a = &ref->meta.agg;
     if (ks_values_all_equal(ref->meta.values_encoding) && a->count == ref->meta.sample_count) {
-        for (uint32_t i = 0; i < a->count; i++) /* the directory says it all */
-            ret_values[i] = a->first;
+        ks_values_fill(a->first, a->count, ret_values); /* the directory says it all */
         return KS_OK;
     }
     KS_TRY(memo ? values_by_memo(d, ref, memo, &page, &bytes)

@@ -76,6 +76,9 @@ static inline size_t ks_chunk_bytes_max(size_t n)
  * array). */
 bool ks_values_constant(struct ks_slice bytes, uint8_t encoding, double *ret);
 
+/* Writes v n times. */
+void ks_values_fill(double v, size_t n, double *ret);
+
 /* True when the encoding alone says that all samples have the same bits. */
 bool ks_values_all_equal(uint8_t encoding);
 

@@ -58,7 +58,7 @@ int ksi_decimal_exponent(const double *v, size_t n)
     return misses == m ? -1 : e;
 }
 
-KSI_CLONES static bool ints_exact(const double *v, size_t n, int64_t *x)
+KS_CLONES static bool ints_exact(const double *v, size_t n, int64_t *x)
 {
     uint64_t bad = 0;
     for (size_t i = 0; i < n; i++) {
@@ -69,7 +69,7 @@ KSI_CLONES static bool ints_exact(const double *v, size_t n, int64_t *x)
     return bad == 0;
 }
 
-KSI_CLONES static bool scaled_exact(const double *v, size_t n, double p, int64_t *x)
+KS_CLONES static bool scaled_exact(const double *v, size_t n, double p, int64_t *x)
 {
     uint64_t bad = 0;
     for (size_t i = 0; i < n; i++) {
@@ -116,7 +116,7 @@ static inline double to_double(uint64_t i)
     return (hi - 0x1.00000801p84) + lo; /* 2^84 + 2^63 + 2^52 */
 }
 
-KSI_CLONES void ksi_decimal_from_ints(double *ret, size_t n, int exponent)
+KS_CLONES void ksi_decimal_from_ints(double *ret, size_t n, int exponent)
 {
     if (exponent == 0) {
         for (size_t i = 0; i < n; i++)

@@ -294,8 +294,8 @@ static inline __attribute__((always_inline)) void own_delta(struct cursor *k, ui
 
 /* Decodes the next n samples, up to the first behind the range; *ret_written: how many of the range
  * were stored. Returns how many were decoded. */
-static KSI_CLONES size_t decode_range(struct cursor *c, size_t n, const struct range *range,
-                                      int64_t *ts, double *values, size_t *ret_written)
+static KS_CLONES size_t decode_range(struct cursor *c, size_t n, const struct range *range,
+                                     int64_t *ts, double *values, size_t *ret_written)
 {
     struct cursor k = *c; /* in registers */
     const int64_t min_ms = range->min_ms, max_ms = range->max_ms;

@@ -10,7 +10,7 @@ static inline int64_t minus(int64_t a, int64_t b)
 }
 
 /* d[i] = x[i + 1] - x[i]; true when all are equal. In place is fine. n ≥ 1. */
-KSI_CLONES static bool differences(const int64_t *x, size_t n, int64_t *d)
+KS_CLONES static bool differences(const int64_t *x, size_t n, int64_t *d)
 {
     uint64_t diff = 0, first = n > 1 ? (uint64_t)minus(x[1], x[0]) : 0;
     for (size_t i = 0; i + 1 < n; i++) {
@@ -103,8 +103,10 @@ static bool get_delta(struct ks_reader *r, size_t n, int64_t *x, bool *ret_flag)
     if (n < 2 || !ksi_pfor_get_raw(r, n - 1, x + 1, &base, &shift, ret_flag))
         return false;
     u[0] = v;
-    for (size_t i = 1; i < n; i++)
+    for (size_t i = 1; i < n && shift; i++)
         u[i] = v += (u[i] << shift) + base;
+    for (size_t i = 1; i < n && !shift; i++)
+        u[i] = v += u[i] + base;
     return true;
 }
 

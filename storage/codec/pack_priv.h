@@ -12,14 +12,7 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
-
-/* A second body for CPUs with AVX2, chosen at load time. For integer loops and lone IEEE
- * operations: equal results. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(KS_SANITIZED)
-#define KSI_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define KSI_CLONES
-#endif
+#include "base/clones.h"
 
 #define KSI_PACK_SLACK 8 /* bytes behind the end that ksi_pack() may scribble on */
 

@@ -110,8 +110,8 @@ void ksi_pfor_sample(const int64_t *x, size_t n, struct ksi_sample *ret)
 }
 
 /* Minimum, maximum, and which bits differ at all. */
-KSI_CLONES static void scan(const int64_t *x, size_t n, int64_t *ret_min, int64_t *ret_max,
-                            uint64_t *ret_diff)
+KS_CLONES static void scan(const int64_t *x, size_t n, int64_t *ret_min, int64_t *ret_max,
+                           uint64_t *ret_diff)
 {
     int64_t min = x[0], max = x[0];
     uint64_t diff = 0, first = (uint64_t)x[0];
@@ -125,7 +125,7 @@ KSI_CLONES static void scan(const int64_t *x, size_t n, int64_t *ret_min, int64_
     *ret_diff = diff;
 }
 
-KSI_CLONES static int64_t min_from(const int64_t *x, size_t n, int64_t floor, int64_t max)
+KS_CLONES static int64_t min_from(const int64_t *x, size_t n, int64_t floor, int64_t max)
 {
     int64_t min = max;
     for (size_t i = 0; i < n; i++) {
@@ -230,13 +230,13 @@ static bool get_patches(struct ks_reader *r, size_t n, unsigned width, uint64_t 
     return true;
 }
 
-KSI_CLONES static void place(uint64_t *v, size_t n, unsigned shift, uint64_t base)
+KS_CLONES static void place(uint64_t *v, size_t n, unsigned shift, uint64_t base)
 {
     for (size_t i = 0; i < n; i++)
         v[i] = (v[i] << shift) + base;
 }
 
-KSI_CLONES static void add_base(uint64_t *v, size_t n, uint64_t base)
+KS_CLONES static void add_base(uint64_t *v, size_t n, uint64_t base)
 {
     for (size_t i = 0; i < n; i++)
         v[i] += base;

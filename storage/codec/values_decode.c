@@ -39,9 +39,7 @@ static bool get_numbers(struct ks_reader *r, unsigned kind, unsigned exponent, s
     if (!is_bits && exponent > KSI_EXPONENT_MAX)
         return false;
     if (is_bits && kind == KSI_CONST) {
-        double v = ks_f64_from_bits(ks_read_u64(r));
-        for (size_t i = 0; i < n; i++)
-            ret[i] = v;
+        ks_values_fill(ks_f64_from_bits(ks_read_u64(r)), n, ret);
         return !r->bad;
     }
     if (!ksi_ints_get(r, kind, n, (int64_t *)ret, is_bits ? NULL : &flag))
@@ -50,8 +48,7 @@ static bool get_numbers(struct ks_reader *r, unsigned kind, unsigned exponent, s
         return true;
     if (kind == KSI_CONST) { /* one division, not n */
         ksi_decimal_from_ints(ret, 1, (int)exponent);
-        for (size_t i = 1; i < n; i++)
-            ret[i] = ret[0];
+        ks_values_fill(ret[0], n, ret);
         return true;
     }
     ksi_decimal_from_ints(ret, n, (int)exponent);
@@ -131,6 +128,12 @@ bool ks_values_constant(struct ks_slice bytes, uint8_t encoding, double *ret)
         return false;
     *ret = v;
     return true;
+}
+
+KS_CLONES void ks_values_fill(double v, size_t n, double *ret)
+{
+    for (size_t i = 0; i < n; i++)
+        ret[i] = v;
 }
 
 bool ks_values_all_equal(uint8_t encoding)

@@ -210,7 +210,7 @@ static ks_err decode_raw(const struct ksi_node *n, struct ksi_pages *pages, stru
     return used == payload.len ? KS_OK : malformed("text is too long");
 }
 
-KSI_CLONES static void widen_codes(uint32_t *codes, const uint8_t *p, uint32_t count, size_t width)
+KS_CLONES static void widen_codes(uint32_t *codes, const uint8_t *p, uint32_t count, size_t width)
 {
     if (width == 1)
         for (uint32_t i = 0; i < count; i++)
@@ -288,7 +288,7 @@ static inline void sum_deltas(uint64_t *v, const uint8_t *p, size_t n, unsigned 
         f(__VA_ARGS__, width, base);                                                               \
     }
 
-KSI_CLONES static void numbers(uint64_t *v, const uint8_t *p, size_t n, unsigned width,
+KS_CLONES static void numbers(uint64_t *v, const uint8_t *p, size_t n, unsigned width,
                                uint64_t base, bool delta)
 {
     if (delta)

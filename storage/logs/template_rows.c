@@ -66,7 +66,7 @@ static inline uint64_t ones(unsigned n)
     return n < 64 ? (1ull << n) - 1 : ~0ull;
 }
 
-KSI_CLONES uint32_t ksi_bits_gather(const uint64_t *of, const uint64_t *bits, size_t words,
+KS_CLONES uint32_t ksi_bits_gather(const uint64_t *of, const uint64_t *bits, size_t words,
                                     uint64_t *out)
 {
     uint32_t at = 0;
@@ -84,7 +84,7 @@ KSI_CLONES uint32_t ksi_bits_gather(const uint64_t *of, const uint64_t *bits, si
     return at;
 }
 
-KSI_CLONES void ksi_bits_scatter(const uint64_t *of, const uint64_t *bits, size_t words,
+KS_CLONES void ksi_bits_scatter(const uint64_t *of, const uint64_t *bits, size_t words,
                                  uint64_t *out)
 {
     uint32_t at = 0;

@@ -6,6 +6,8 @@
  */
 #include "query/promql/rollup/rollup_chunks.h"
 
+#include <string.h>
+
 #include "base/num.h"
 #include "query/promql/rollup/rollup_priv.h"
 
@@ -232,6 +234,17 @@ static void put_sample(struct rebuilt *b, int64_t t, double v)
     b->samples++;
 }
 
+/* Samples none of which is NaN, of no counter. */
+static void put_plain(struct rebuilt *b, const struct ks_samples *s)
+{
+    memcpy(b->times + b->count, s->times, s->count * sizeof *s->times);
+    memcpy(b->values + b->count, s->values, s->count * sizeof *s->values);
+    for (size_t i = 0; i < s->count; i++)
+        b->rank[b->count + i] = b->samples + (uint32_t)i;
+    b->count += (uint32_t)s->count;
+    b->samples += (uint32_t)s->count;
+}
+
 static void put_edges(struct rebuilt *b, const struct ks_chunk_view *m)
 {
     const struct ks_chunk_agg *a = m->agg;
@@ -277,8 +290,11 @@ static ks_err read_range(struct rebuilt *b, int64_t min_ms, int64_t max_ms,
     KS_TRY(p->src->read(p->src->arg, min_ms, max_ms, samples));
     if (samples->count > p->room - b->count)
         return ks_fail(KS_EINTERNAL, "a series has more samples than its chunks");
-    for (size_t i = 0; i < samples->count; i++)
-        put_sample(b, samples->times[i], samples->values[i]);
+    if (!b->counter && samples->plain == samples->count)
+        put_plain(b, samples);
+    else
+        for (size_t i = 0; i < samples->count; i++)
+            put_sample(b, samples->times[i], samples->values[i]);
     b->read_count += samples->count;
     return KS_OK;
 }

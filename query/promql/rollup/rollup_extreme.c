@@ -8,6 +8,11 @@
 
 #include <string.h>
 
+#include "base/clones.h"
+
+/* So often scanning each value is cheaper than the queue of two stacks. */
+enum { SCANS = 4 };
+
 /* Both comparisons are written as the scan does them: `a beats b` only if strictly beyond. */
 static inline double lesser(double a, double b)
 {
@@ -27,13 +32,42 @@ static inline double scan(const double *v, uint32_t lo, uint32_t hi, double (*pi
     return best;
 }
 
+/* The same without NaN: in lanes, which do not wait for each other. Which of 0 and -0 came first
+ * lanes do not know. */
+static inline __attribute__((always_inline)) double
+scan_plain(const double *v, uint32_t lo, uint32_t hi, double (*pick)(double, double))
+{
+    enum { LANES = 16 };
+    double lane[LANES], best;
+    if (hi - lo < 2 * LANES)
+        return scan(v, lo, hi, pick);
+    for (int j = 0; j < LANES; j++)
+        lane[j] = v[lo + (uint32_t)j];
+    uint32_t i = lo + LANES;
+    for (; i + LANES <= hi; i += LANES)
+        for (int j = 0; j < LANES; j++)
+            lane[j] = pick(v[i + (uint32_t)j], lane[j]);
+    best = lane[0];
+    for (int j = 1; j < LANES; j++)
+        best = pick(lane[j], best);
+    for (; i < hi; i++)
+        best = pick(v[i], best);
+    return best == 0 ? scan(v, lo, hi, pick) : best;
+}
+
 static inline __attribute__((always_inline)) ks_err
 extremes(struct ksi_rollup *r, double (*pick)(double, double), double *out)
 {
     const double *v = r->values;
-    if (r->work <= 2 * (uint64_t)r->n || ksi_has_nan(v, r->n)) {
+    bool plain = r->plain || !ksi_has_nan(v, r->n);
+    if (!plain) {
         for (uint32_t k = 0; k < r->points; k++)
             out[k] = r->hi[k] > r->lo[k] ? scan(v, r->lo[k], r->hi[k], pick) : ksi_absent();
+        return KS_OK;
+    }
+    if (r->work <= SCANS * (uint64_t)r->n) {
+        for (uint32_t k = 0; k < r->points; k++)
+            out[k] = r->hi[k] > r->lo[k] ? scan_plain(v, r->lo[k], r->hi[k], pick) : ksi_absent();
         return KS_OK;
     }
     double *suffix = ksi_rollup_buf(r->scratch, KSI_BUF_A, r->n, sizeof *suffix);
@@ -64,12 +98,12 @@ extremes(struct ksi_rollup *r, double (*pick)(double, double), double *out)
     return KS_OK;
 }
 
-ks_err ksi_k_min(struct ksi_rollup *r, double *out)
+KS_CLONES ks_err ksi_k_min(struct ksi_rollup *r, double *out)
 {
     return extremes(r, lesser, out);
 }
 
-ks_err ksi_k_max(struct ksi_rollup *r, double *out)
+KS_CLONES ks_err ksi_k_max(struct ksi_rollup *r, double *out)
 {
     return extremes(r, greater, out);
 }

@@ -158,6 +158,7 @@ static ks_err transform(struct ksi_rollup *r)
     else
         to_differences(v, r->times, r->n, func == KS_FN_ROLLUP_RATE || func == KS_FN_ROLLUP_DERIV);
     r->values = v;
+    r->plain = false;
     return KS_OK;
 }
 

@@ -168,6 +168,7 @@ void ksi_remove_resets(double *v, const int64_t *t, size_t n, int64_t max_gap_ms
 static ks_err remove_resets(struct ksi_rollup *r)
 {
     r->fell = true;
+    r->plain = false; /* infinities */
     double *v = ksi_rollup_buf(r->scratch, KSI_BUF_VALUES, r->n, sizeof *v);
     if (!v)
         return KS_ENOMEM;
@@ -316,7 +317,8 @@ ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const struct ksi_r
         r.end0 += cfg->step_ms; /* a candle lies after its time stamp */
     bool rises = resets && never_falls(r.values, n, in->rising);
     uint64_t times_id = in->times_id;
-    if (!rises && ksi_has_nan(r.values + in->plain, n - in->plain)) {
+    r.plain = rises || !ksi_has_nan(r.values + in->plain, n - in->plain);
+    if (!r.plain) {
         times_id = 0;
         KS_TRY(drop_nans(&r));
         rises = resets && never_falls(r.values, r.n, 0);

@@ -46,6 +46,7 @@ struct ksi_rollup {
     const uint32_t *lo, *hi;
     int64_t end0, step, window;
     int64_t max_prev; /* a sample this near before the window counts as its predecessor */
+    bool plain;       /* no value is NaN; else some may be */
     bool fell;        /* the counter was reset: values are not as stored */
     uint64_t work;    /* Σ (hi - lo): what scanning every window costs */
     /* Stand-ins among the samples (rollup_chunks.c): rank[i] samples of the series lie before
