@@ -6,6 +6,7 @@
 
 static _Atomic int64_t fail_in = 0; /* 0 = off; counts down to the failing call */
 static _Atomic int fail_sticky, fail_hit;
+static _Atomic int faults_used; /* from the first armed failure on */
 
 static int should_fail(void)
 {
@@ -25,6 +26,14 @@ static int should_fail(void)
     return 0;
 }
 
+/* Where failures are tested, memory that nobody has written holds no zeros by luck. */
+static void *soiled(void *p, size_t size)
+{
+    if (KS_UNLIKELY(atomic_load_explicit(&faults_used, memory_order_relaxed)) && p)
+        memset(p, 0xa5, size);
+    return p;
+}
+
 static void *checked(void *p, size_t size)
 {
     if (KS_UNLIKELY(!p))
@@ -34,7 +43,7 @@ static void *checked(void *p, size_t size)
 
 void *ks_alloc(size_t size)
 {
-    return checked(should_fail() ? NULL : malloc(size ? size : 1), size);
+    return checked(should_fail() ? NULL : soiled(malloc(size ? size : 1), size), size);
 }
 
 void *ks_zalloc(size_t size)
@@ -52,7 +61,7 @@ void *ks_aligned_alloc(size_t align, size_t size)
     void *p = NULL;
     if (should_fail() || posix_memalign(&p, align, size ? size : 1) != 0)
         p = NULL;
-    return checked(p, size);
+    return checked(soiled(p, size), size);
 }
 
 void ks_free(void *p)
@@ -113,6 +122,8 @@ ks_err ks_array_reserve(void **array, size_t *cap, size_t need, size_t elem_size
 void ks_mem_fail_after(uint64_t n, int sticky)
 {
     atomic_store(&fail_hit, 0);
+    if (n)
+        atomic_store(&faults_used, 1);
     atomic_store(&fail_sticky, sticky);
     atomic_store(&fail_in, (int64_t)n);
 }

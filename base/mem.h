@@ -28,7 +28,8 @@ KS_NODISCARD ks_err ks_array_reserve(void **array, size_t *cap, size_t need, siz
 
 /*
  * Test seam: the n-th allocation from now (1 = the next) fails, and with `sticky` all after it. n =
- * 0 turns it off. Process-wide, atomic; costs one relaxed load per allocation.
+ * 0 turns it off. Process-wide, atomic; costs one relaxed load per
+ * allocation. From the first use on fresh memory is filled with rubbish.
  */
 void ks_mem_fail_after(uint64_t n, int sticky);
 /* True once the armed failure has been delivered. */

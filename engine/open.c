@@ -124,11 +124,10 @@ static ks_err make_head(struct ks_engine *e)
     e->shard_count = e->manifest.shard_count;
     KS_TRY(ks_live_index_new(&e->live));
     KS_TRY(ksi_l1_init(&e->l1));
-    e->drop_epochs = ks_zalloc_array(e->shard_count, sizeof *e->drop_epochs);
-    e->shards = ks_aligned_alloc(64, e->shard_count * sizeof *e->shards);
-    if (!e->drop_epochs || !e->shards)
+    if (!(e->drop_epochs = ks_zalloc_array(e->shard_count, sizeof *e->drop_epochs)) ||
+        !(e->shards = ks_aligned_alloc(64, e->shard_count * sizeof *e->shards)))
         return KS_ENOMEM;
-    memset(e->shards, 0, e->shard_count * sizeof *e->shards);
+    memset(e->shards, 0, e->shard_count * sizeof *e->shards); /* before anything can fail */
     for (uint32_t i = 0; i < e->shard_count; i++)
         KS_TRY(ksi_shard_init(&e->shards[i], i, e->shard_count));
     return KS_OK;
