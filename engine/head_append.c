@@ -28,12 +28,12 @@ bool ksi_chunk_boundary(uint8_t window, uint8_t phase, int64_t earlier, int64_t 
            ks_day_of_ms(earlier) != ks_day_of_ms(later);
 }
 
-uint8_t ksi_window_for(int64_t span_ms, size_t samples)
+uint8_t ksi_window_for(uint64_t span_ms, size_t samples)
 {
-    int64_t interval =
-        samples > 1 ? span_ms / (int64_t)(samples - 1) : window_ms[KSI_WINDOW_COUNT - 1];
+    uint64_t interval =
+        samples > 1 ? span_ms / (samples - 1) : (uint64_t)window_ms[KSI_WINDOW_COUNT - 1];
     uint8_t w = 0;
-    while (w + 1 < KSI_WINDOW_COUNT && window_ms[w] / WINDOW_SAMPLES < interval)
+    while (w + 1 < KSI_WINDOW_COUNT && (uint64_t)window_ms[w] / WINDOW_SAMPLES < interval)
         w++;
     return w;
 }
@@ -112,7 +112,7 @@ static ks_err seal_open(struct ksi_shard *s, uint32_t local)
     size_t n = ks_gorilla_decode(&x->g, x->slab->data, ts, values);
     KS_TRY(seal_samples(s, local, ts, values, n));
     if (n >= 8)
-        x->slab->window = ksi_window_for(ts[n - 1] - ts[0], n);
+        x->slab->window = ksi_window_for((uint64_t)ts[n - 1] - (uint64_t)ts[0], n);
     s->samples -= n;
     memset(&x->g, 0, sizeof x->g);
     return KS_OK;

@@ -121,7 +121,7 @@ static ks_err seal_run(struct ksi_shard *s, uint32_t local, const int64_t *ts,
 }
 
 static ks_err seal_bytes(struct ksi_shard *s, uint32_t local, struct ks_slice bytes, uint32_t count,
-                         bool late, int64_t *ret_span_ms)
+                         bool late, uint64_t *ret_span_ms)
 {
     struct ks_arena a;
     size_t n = count;
@@ -136,14 +136,14 @@ static ks_err seal_bytes(struct ksi_shard *s, uint32_t local, struct ks_slice by
     if (err == KS_OK)
         err = seal_run(s, local, ts, h, n, &a);
     if (err == KS_OK)
-        *ret_span_ms = ts[n - 1] - ts[0];
+        *ret_span_ms = (uint64_t)ts[n - 1] - (uint64_t)ts[0];
     ks_arena_done(&a);
     return err;
 }
 
 static ks_err seal_open(struct ksi_shard *s, uint32_t local, struct ksi_hist *x)
 {
-    int64_t span_ms;
+    uint64_t span_ms;
     KS_TRY(seal_bytes(s, local, ks_buf_view(&x->open), x->count, false, &span_ms));
     if (x->count >= 8)
         x->window = ksi_window_for(span_ms, x->count);
@@ -155,7 +155,7 @@ static ks_err seal_open(struct ksi_shard *s, uint32_t local, struct ksi_hist *x)
 
 static ks_err seal_late(struct ksi_shard *s, uint32_t local, struct ksi_hist *x)
 {
-    int64_t span_ms;
+    uint64_t span_ms;
     if (!x->late_count)
         return KS_OK;
     KS_TRY(seal_bytes(s, local, ks_buf_view(&x->late), x->late_count, true, &span_ms));

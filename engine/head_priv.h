@@ -19,7 +19,7 @@ KS_NODISCARD ks_err ksi_slab_resize(struct ksi_shard *s, struct ksi_series *x, s
 /* Whether a chunk boundary lies between two times of a series. */
 bool ksi_chunk_boundary(uint8_t window, uint8_t phase, int64_t earlier, int64_t later);
 /* The window for a series with so many samples in span_ms. */
-uint8_t ksi_window_for(int64_t span_ms, size_t samples);
+uint8_t ksi_window_for(uint64_t span_ms, size_t samples);
 /* Makes the encoded chunk in s->scratch a sealed one of the series. */
 KS_NODISCARD ks_err ksi_seal_scratch(struct ksi_shard *s, uint32_t local,
                                      const struct ks_chunk_meta *meta, size_t times_bytes);
