@@ -70,9 +70,9 @@ void ksi_shard_done(struct ksi_shard *s)
 
 uint64_t ksi_phase_key(struct ks_tenant tenant, struct ks_slice label_bytes)
 {
-    struct ks_slice job = ks_labels_get(label_bytes, KS_SLICE_LIT("job"));
-    struct ks_slice instance = ks_labels_get(label_bytes, KS_SLICE_LIT("instance"));
-    uint64_t h = ks_hash64_seed(job.ptr, job.len, ks_tenant_key(tenant));
+    struct ks_series_key k = ks_series_key_of(tenant, label_bytes);
+    struct ks_slice job = k.first[1], instance = k.first[2];
+    uint64_t h = ks_hash64_seed(job.ptr, job.len, k.tenant);
     return ks_hash64_seed(instance.ptr, instance.len, h);
 }
 
@@ -212,6 +212,7 @@ void ksi_series_recycle(struct ksi_shard *s, uint32_t local)
 
 /* --- identity --- */
 
+enum { FP_AHEAD = 16 }; /* slots lie at random: fetched while others are worked on */
 enum {
     FP_DELETED = UINT32_MAX
 }; /* local1 of a slot whose series is gone: probing goes on behind it */
@@ -239,6 +240,11 @@ uint32_t ksi_fp_find(struct ksi_shard *s, ks_hash128 fp, ksi_same_fn same, void 
     return UINT32_MAX;
 }
 
+void ksi_fp_prefetch(const struct ksi_shard *s, ks_hash128 fp)
+{
+    __builtin_prefetch(&s->fp_slots[fp_home(s, fp_tag(fp))], 1);
+}
+
 static void fp_put(struct ksi_shard *s, uint32_t tag, uint32_t local1)
 {
     size_t at = fp_home(s, tag);
@@ -258,9 +264,12 @@ ks_err ksi_fp_add(struct ksi_shard *s, ks_hash128 fp, uint32_t local)
         s->fp_slots = fresh;
         s->fp_mask = n - 1;
         s->fp_used = 0;
-        for (size_t i = 0; i < old_n; i++)
+        for (size_t i = 0; i < old_n; i++) {
+            if (i + FP_AHEAD < old_n)
+                __builtin_prefetch(&fresh[fp_home(s, old[i + FP_AHEAD].tag)], 1);
             if (old[i].local1 && old[i].local1 != FP_DELETED)
                 fp_put(s, old[i].tag, old[i].local1);
+        }
         ks_free(old);
     }
     fp_put(s, fp_tag(fp), local + 1);

@@ -247,20 +247,26 @@ static ks_err find_or_create(struct write_op *w, struct ksi_shard *s, const uint
     return err == KS_OK ? finished : err;
 }
 
-static ks_err restore_local(struct ksi_shard *s, const struct ks_live_add *x)
+static ks_err restore_local(struct ksi_shard *s, const struct ks_live_add *x, ks_hash128 fp)
 {
     uint32_t local = ksi_sid_local(x->sid, s->count_all);
     if (local > s->local_end + (64u << 20))
         return ks_fail(KS_ECORRUPT, "series id %u is out of range", x->sid);
     KS_TRY(ksi_series_new_at(s, local, ksi_phase_key(x->tenant, x->label_bytes)));
-    return ksi_fp_add(s, ks_series_fp(x->tenant, x->label_bytes), local);
+    return ksi_fp_add(s, fp, local);
 }
 
 ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_live_add *adds,
                           size_t count)
 {
+    enum { AHEAD = 8 };
+    ks_hash128 fps[AHEAD]; /* of the next ones, in turn */
     size_t n = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0, ready = 0; i < count; i++) {
+        for (; ready < count && ready < i + AHEAD; ready++) {
+            fps[ready % AHEAD] = ks_series_fp(adds[ready].tenant, adds[ready].label_bytes);
+            ksi_fp_prefetch(s, fps[ready % AHEAD]);
+        }
         const struct ks_live_add x = adds[i];
         uint32_t local = ksi_sid_local(x.sid, s->count_all);
         if (ksi_sid_shard(x.sid, s->count_all) != s->index)
@@ -271,7 +277,7 @@ ks_err ksi_restore_series(struct ks_engine *e, struct ksi_shard *s, struct ks_li
                                x.sid);
             continue;
         }
-        KS_TRY(restore_local(s, &x));
+        KS_TRY(restore_local(s, &x, fps[i % AHEAD]));
         adds[n++] = x;
     }
     return n ? ks_live_index_add(e->live, adds, n) : KS_OK;
