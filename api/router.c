@@ -204,8 +204,9 @@ static bool role_allows(struct ks_http_request *req)
     const char *slash = strchr(req->role, '/');
     req->store = ks_slice(req->role, slash ? (size_t)(slash - req->role) : strlen(req->role));
     bool mine = r->flags & KS_ROUTE_LOGS;
+    bool wire = strncmp(r->pattern, "internal/select/", 16) == 0;
     if (ks_store_is_traces(req)) /* logs are not written there; they are only read alike */
-        mine = (r->flags & KS_ROUTE_TRACES) || (mine && r->area == KS_AREA_SELECT) ||
+        mine = (r->flags & KS_ROUTE_TRACES) || (mine && (r->area == KS_AREA_SELECT || wire)) ||
                (mine && strcmp(r->pattern, "ready") == 0);
     if (!mine)
         return r->area == KS_AREA_ROOT &&

@@ -238,6 +238,7 @@ struct answer {
     struct ks_tenant tenant;
     enum ks_jaeger_profile profile;
     bool raw;
+    bool found; /* the traces are a search's */
     struct ks_arena arena;
     struct ks_jaeger_processes processes;
     struct ks_traces_hold **holds;
@@ -264,7 +265,8 @@ static ks_err put_trace(struct answer *a, struct ks_trace_id id)
     /* Processes are named over all traces with VictoriaTraces, so what they point to stays. */
     if (a->profile != KS_JAEGER_VT)
         ks_arena_reset(&a->arena);
-    KS_TRY(ks_trace_store_get(store_of(a->req), a->tenant, id, &a->arena, &spans, &count, &h));
+    KS_TRY(ks_trace_store_get(store_of(a->req), a->tenant, id, a->found, &a->arena, &spans, &count,
+                              &h));
     KS_TRY(hold(a, h));
     count = ks_trace_filter_spans(a->params, spans, count);
     if (!count)
@@ -298,6 +300,7 @@ static ks_err put_found(struct answer *a)
     size_t count;
     KS_TRY(ks_trace_store_search(store_of(a->req), a->tenant, &a->params->q, &a->req->arena, &ids,
                                  &count));
+    a->found = true;
     begin(a->req);
     ks_buf_byte(&a->req->resp.body, '[');
     for (size_t i = 0; i < count; i++) {

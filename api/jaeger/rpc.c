@@ -24,6 +24,7 @@ struct rpc {
     struct ks_trace_params p;
     enum ks_jaeger_profile profile;
     bool raw;
+    bool found;            /* the traces are a search's */
     struct ks_arena arena; /* of one trace */
     struct ks_buf message;
 };
@@ -225,7 +226,8 @@ static ks_err put_trace(struct rpc *r, struct ks_trace_id id, put_fn put)
     struct ks_traces_hold *hold;
     size_t count;
     ks_arena_reset(&r->arena);
-    KS_TRY(ks_trace_store_get(r->store, r->call->tenant, id, &r->arena, &spans, &count, &hold));
+    KS_TRY(ks_trace_store_get(r->store, r->call->tenant, id, r->found, &r->arena, &spans, &count,
+                              &hold));
     count = ks_trace_filter_spans(&r->p, spans, count);
     ks_err err = count ? put(r, spans, count) : ks_fail(KS_ENOTFOUND, "trace not found");
     ks_traces_release(hold);
@@ -238,6 +240,7 @@ static ks_err put_found(struct rpc *r, put_fn put)
     size_t count;
     KS_TRY(
         ks_trace_store_search(r->store, r->call->tenant, &r->p.q, &r->call->arena, &ids, &count));
+    r->found = true;
     for (size_t i = 0; i < count; i++) {
         if (atomic_load(&r->call->cancel))
             return ks_fail(KS_ECANCELED, "the client has gone");

@@ -197,6 +197,7 @@ struct reading {
     struct ks_tenant tenant;
     struct ks_arena arena;
     bool first, raw;
+    bool found; /* the traces are a search's */
     size_t shown;
 };
 
@@ -208,7 +209,8 @@ static ks_err put_trace(struct reading *r, struct ks_trace_id id, put_fn put)
     struct ks_traces_hold *hold;
     size_t count;
     ks_arena_reset(&r->arena);
-    KS_TRY(ks_trace_store_get(store_of(r->req), r->tenant, id, &r->arena, &spans, &count, &hold));
+    KS_TRY(ks_trace_store_get(store_of(r->req), r->tenant, id, r->found, &r->arena, &spans, &count,
+                              &hold));
     count = ks_trace_filter_spans(r->p, spans, count);
     ks_err err = count ? put(r, spans, count) : KS_OK;
     r->shown += count != 0;
@@ -229,6 +231,7 @@ static ks_err put_found(struct reading *r, put_fn put)
     size_t count;
     KS_TRY(
         ks_trace_store_search(store_of(r->req), r->tenant, &r->p->q, &r->req->arena, &ids, &count));
+    r->found = true;
     for (size_t i = 0; i < count; i++) {
         ks_err err = put_trace(r, ids[i], put);
         if (err != KS_OK && err != KS_ENOTFOUND)

@@ -122,7 +122,8 @@ static ks_err look_at(struct ksi_tempo *t, struct ks_trace_id id, ksi_tempo_fn f
     struct ksi_tempo_hit h = {.id = id, .summary = &summary};
     *ret_hit = false;
     ks_arena_reset(&t->arena);
-    ks_err err = ks_trace_store_get(t->store, t->tenant, id, &t->arena, &h.spans, &h.count, &hold);
+    ks_err err =
+        ks_trace_store_get(t->store, t->tenant, id, true, &t->arena, &h.spans, &h.count, &hold);
     if (err != KS_OK)
         return err == KS_ENOTFOUND ? KS_OK : err; /* evicted meanwhile */
     h.count = ks_trace_filter_spans(&t->p, h.spans, h.count);
@@ -281,7 +282,7 @@ static ks_err one_trace(struct ksi_tempo *t, bool v2)
     size_t count;
     if (!ks_jaeger_parse_trace_id(t->req->param, &id))
         return ks_fail(KS_EINVAL, "trace IDs can only contain up to 32 hex characters");
-    KS_TRY(ks_trace_store_get(t->store, t->tenant, id, &t->arena, &spans, &count, &hold));
+    KS_TRY(ks_trace_store_get(t->store, t->tenant, id, false, &t->arena, &spans, &count, &hold));
     count = ks_trace_filter_spans(&t->p, spans, count);
     struct ks_slice accept = ks_http_header(t->req, "Accept");
     bool protobuf = ks_slice_has_prefix(accept, KS_SLICE_LIT("application/protobuf"));

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/num.h"
 #include "engine/logs/log_store.h"
+#include "engine/traces/trace_store.h"
 #include "query/logsql/filter/value.h"
 #include "sys/clock.h"
 
@@ -389,14 +390,37 @@ static bool put_tenant(void *arg, struct ks_tenant t)
 }
 
 /* start and end are plain ns; there is no version. */
-static ks_err tenant_ids(struct ks_http_request *req)
+static void put_trace_tenant(void *arg, struct ks_tenant t)
+{
+    (void)put_tenant(arg, t);
+}
+
+/* Of spans in memory times are not asked for: a ring is hours. */
+static ks_err list_tenants(struct ks_http_request *req, int64_t min_ns, int64_t max_ns,
+                           struct tenant_list *l)
 {
     struct ks_log_store *store;
+    if (ks_store_is_traces(req)) {
+        struct ks_trace_store *traces = ks_app_of(req)->traces;
+        if (!traces)
+            return ks_fail(KS_EUNSUPPORTED, "this process keeps no traces");
+        store = ks_trace_store_history(traces);
+        if (!store)
+            ks_traces_tenants(ks_trace_store_ring(traces), put_trace_tenant, l);
+        if (!store)
+            return KS_OK;
+    } else {
+        KS_TRY(ks_log_store_of(req, &store));
+    }
+    return ks_log_store_tenants(store, min_ns, max_ns, put_tenant, l);
+}
+
+static ks_err tenant_ids(struct ks_http_request *req)
+{
     struct tenant_list l = {.count = 0};
     struct ks_vl_ctx c = {.req = req};
     int64_t min_ns, max_ns;
     bool plain = false;
-    KS_TRY(ks_log_store_of(req, &store));
     if (!ks_i64_parse(ks_http_arg(req, "start"), &min_ns) ||
         !ks_i64_parse(ks_http_arg(req, "end"), &max_ns))
         return ks_fail(KS_EINVAL, "start and end have to be nanoseconds");
@@ -405,7 +429,7 @@ static ks_err tenant_ids(struct ks_http_request *req)
     c.wire_packed = !plain;
     ks_buf_init(&l.out, 64 << 20);
     ks_buf_byte(&l.out, '[');
-    ks_err err = ks_log_store_tenants(store, min_ns, max_ns, put_tenant, &l);
+    ks_err err = list_tenants(req, min_ns, max_ns, &l);
     ks_buf_byte(&l.out, ']');
     if (err == KS_OK)
         err = ks_buf_status(&l.out);

@@ -324,37 +324,50 @@ static size_t resident(int pid)
 }
 
 /* --- asking --- */
+/* The id of a trace in a request sent lately: nobody asks for what is long gone. */
+static void recent_path(struct load *l, uint64_t back, char path[512])
+{
+    size_t sent = atomic_load(&l->next), at = sent > back + 8 ? sent - back - 8 : 0;
+    const struct body *b = &l->bodies[at % l->count];
+    uint64_t round = at / l->count;
+    uint64_t hi = __builtin_bswap64(ks_le64(b->bytes + b->ids[0]) ^ round * 0x9e3779b97f4a7c15u);
+    uint64_t lo = ks_be64(b->bytes + b->ids[0] + 8);
+    snprintf(path, 512, "/select/jaeger/api/traces/%016llx%016llx", (unsigned long long)hi,
+             (unsigned long long)lo);
+}
+
+/* path NULL: another one of the newest thousand requests' traces each time. */
 static void ask(struct load *l, const char *name, const char *path, int times)
 {
     double *us = calloc((size_t)times, sizeof *us);
-    char head[1024];
+    char head[1024], recent[512];
     struct conn c;
     size_t bytes = 0;
-    int status = 0;
+    int status = 0, found = 0;
     conn_init(&c, l->host, l->port);
-    int n = snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path);
     for (int i = 0; i < times; i++) {
+        if (!path)
+            recent_path(l, ks_rng_below(&l->rng, 1000), recent);
+        int n =
+            snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path ? path : recent);
         double from = now_us();
         status = conn_call(&c, head, (size_t)n, NULL, 0);
         us[i] = now_us() - from;
         bytes = conn_body(&c).len;
+        found += status == 200;
         usleep(2000);
     }
     conn_done(&c);
     double p50 = percentile(us, (size_t)times, 0.5), p99 = percentile(us, (size_t)times, 0.99);
-    printf("{\"query\":\"%s\",\"status\":%d,\"bytes\":%zu,\"p50_ms\":%.2f,\"p99_ms\":%.2f}\n", name,
-           status, bytes, p50 / 1000, p99 / 1000);
+    printf("{\"query\":\"%s\",\"status\":%d,\"found\":%d,\"bytes\":%zu,\"p50_ms\":%.2f,"
+           "\"p99_ms\":%.2f}\n",
+           name, status, found, bytes, p50 / 1000, p99 / 1000);
     fflush(stdout);
     free(us);
 }
 
-static void ask_all(struct load *l, size_t round)
+static void ask_all(struct load *l)
 {
-    char path[512], id[40] = "";
-    const struct body *b = &l->bodies[l->count - 1];
-    uint64_t hi = __builtin_bswap64(ks_le64(b->bytes + b->ids[0]) ^ round * 0x9e3779b97f4a7c15u);
-    uint64_t lo = ks_be64(b->bytes + b->ids[0] + 8);
-    snprintf(id, sizeof id, "%016llx%016llx", (unsigned long long)hi, (unsigned long long)lo);
     ask(l, "services", "/select/jaeger/api/services", 200);
     ask(l, "operations", "/select/jaeger/api/services/service-03/operations", 200);
     ask(l, "service, 20 hits", "/select/jaeger/api/traces?service=service-03&limit=20", 300);
@@ -372,8 +385,7 @@ static void ask_all(struct load *l, size_t round)
         50);
     ask(l, "long traces, none", "/select/jaeger/api/traces?service=service-03&minDuration=10m",
         100);
-    snprintf(path, sizeof path, "/select/jaeger/api/traces/%s", id);
-    ask(l, "by id", path, 300);
+    ask(l, "by id", NULL, 500);
     ask(l, "by id, missing", "/select/jaeger/api/traces/00000000000000000000000000000abc", 300);
     ask(l, "dependencies", "/select/jaeger/api/dependencies?lookback=86400000", 50);
 }
@@ -430,7 +442,7 @@ int load_traces(int argc, char **argv)
     l.gzip = 1;
     stage(&l, "gzip", 4 * turns, 2, conns);
     l.gzip = 0;
-    ask_all(&l, 4 * turns + 1);
+    ask_all(&l);
     /* Again while half of what it can take comes in. */
     pthread_t th[64];
     double cpu = cpu_us(l.pid), begun = now_us();
@@ -438,7 +450,7 @@ int load_traces(int argc, char **argv)
     l.rate = top / 2;
     send_rounds(&l, from, 400, 2, th);
     printf("{\"stage\":\"asking at half load\",\"spans_per_s\":%.0f}\n", l.rate);
-    ask_all(&l, from);
+    ask_all(&l);
     atomic_store(&l.stop, 1);
     for (int i = 0; i < 2; i++)
         pthread_join(th[i], NULL);

@@ -18,6 +18,7 @@ struct ksi_history {
     pthread_mutex_t lock;
     struct ks_span_rows *writers[WRITERS_KEPT]; /* idle ones */
     size_t writer_count;
+    uint64_t since_ns;
 };
 
 ks_err ksi_history_new(struct ks_log_store *store, struct ksi_history **ret)
@@ -46,6 +47,16 @@ bool ksi_history_empty(struct ksi_history *h)
     struct ks_log_store_stats st;
     ks_log_store_get_stats(h->store, &st);
     return !st.memory_rows && !st.part_rows;
+}
+
+void ksi_history_started(struct ksi_history *h)
+{
+    h->since_ns = ksi_history_empty(h) ? 0 : (uint64_t)ks_now_ns();
+}
+
+uint64_t ksi_history_since_ns(const struct ksi_history *h)
+{
+    return h->since_ns;
 }
 
 /* --- writing --- */

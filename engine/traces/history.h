@@ -36,6 +36,13 @@ KS_NODISCARD ks_err ksi_history_heads(struct ksi_history *h, struct ks_tenant te
 typedef ks_err (*ksi_name_fn)(void *arg, struct ks_slice name);
 KS_NODISCARD ks_err ksi_history_names(struct ksi_history *h, struct ks_tenant tenant,
                                       struct ks_slice service, ksi_name_fn fn, void *arg);
+/*
+ * Once, when the store is open. What was in it before this process began may be parts of traces
+ * that the ring takes for new: it does not remember evictions of another process. So only traces
+ * whose spans began after since_ns are whole without a look; 0 when nothing was there.
+ */
+void ksi_history_started(struct ksi_history *h);
+uint64_t ksi_history_since_ns(const struct ksi_history *h);
 /* Whether there is nothing in it. */
 bool ksi_history_empty(struct ksi_history *h);
 

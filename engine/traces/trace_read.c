@@ -47,8 +47,8 @@ static int by_start(const void *pa, const void *pb)
 }
 
 ks_err ks_trace_store_get(struct ks_trace_store *s, struct ks_tenant tenant, struct ks_trace_id id,
-                          struct ks_arena *arena, struct ks_span **ret_spans, size_t *ret_count,
-                          struct ks_traces_hold **ret_hold)
+                          bool found, struct ks_arena *arena, struct ks_span **ret_spans,
+                          size_t *ret_count, struct ks_traces_hold **ret_hold)
 {
     struct ksi_history *h = ksi_trace_store_history(s);
     struct ks_span *old = NULL;
@@ -58,6 +58,9 @@ ks_err ks_trace_store_get(struct ks_trace_store *s, struct ks_tenant tenant, str
         ks_traces_get(ks_trace_store_ring(s), tenant, id, arena, ret_spans, ret_count, ret_hold);
     if (!h || (err != KS_OK && err != KS_ENOTFOUND))
         return err;
+    if (err == KS_OK && found &&
+        ks_traces_whole(ks_trace_store_ring(s), tenant, id, ksi_history_since_ns(h)))
+        return KS_OK;
     if (err == KS_ENOTFOUND)
         *ret_count = 0;
     err = ksi_history_get(h, tenant, &id, 1, arena, &old, &n);
@@ -343,6 +346,7 @@ ks_err ks_trace_store_fill_history(struct ks_trace_store *s)
         ks_err err = vfs->ops->unlink(vfs, path);
         return err == KS_ENOTFOUND ? KS_OK : err;
     }
+    ksi_history_started(ksi_trace_store_history(s));
     if (ks_vfs_read_file(vfs, path, 64, &bytes, &n) == KS_OK) {
         ks_free(bytes);
         return KS_OK;

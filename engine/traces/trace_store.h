@@ -49,9 +49,13 @@ KS_NODISCARD ks_err ks_trace_store_write(struct ks_trace_store *s, struct ks_bat
 KS_NODISCARD ks_err ks_trace_store_commit(struct ks_trace_store *s, ks_lsn lsn);
 
 /* --- reading ring and history as one: as the functions of storage/traces/ring.h --- */
-/* *ret_hold may be NULL. */
+/*
+ * *ret_hold may be NULL. found: the id is one of many that a search found. Then days are not asked
+ * about a trace that the ring has whole as far as it knows: it remembers what it evicted lately,
+ * some turnovers at least. Asked for by itself a trace is looked for everywhere.
+ */
 KS_NODISCARD ks_err ks_trace_store_get(struct ks_trace_store *s, struct ks_tenant tenant,
-                                       struct ks_trace_id id, struct ks_arena *arena,
+                                       struct ks_trace_id id, bool found, struct ks_arena *arena,
                                        struct ks_span **ret_spans, size_t *ret_count,
                                        struct ks_traces_hold **ret_hold);
 /* Traces of the ring first, then older ones, each once. */

@@ -60,7 +60,9 @@ struct ksi_slot {
     uint32_t refused;  /* over the limit per trace */
     uint32_t flags;
 };
-enum { KSI_SLOT_ERROR = 1, KSI_SLOT_PINNED = 2 };
+/* KSI_SLOT_LATE: the trace was evicted before, and came again. */
+enum { KSI_SLOT_ERROR = 1, KSI_SLOT_PINNED = 2, KSI_SLOT_LATE = 4 };
+enum { KSI_SLOT_STORED = KSI_SLOT_PINNED | KSI_SLOT_LATE }; /* what snapshots have of it */
 
 struct ksi_shape {
     uint32_t first, count;

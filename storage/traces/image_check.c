@@ -334,7 +334,7 @@ static ks_err check_slots(struct check *c, struct ks_slice bytes)
             return damaged("the list of traces");
         s->tail = spans ? tail : KSI_NONE;
         s->refused = refused;
-        s->flags = flags & KSI_SLOT_PINNED;
+        s->flags = flags & KSI_SLOT_STORED;
         s->spans = spans;
         KS_TRY(check_spans(c, s));
         g->spans += spans;

@@ -76,7 +76,7 @@ static void put_slots(const struct ksi_slot *slots, size_t n, bool kept, struct 
         ks_buf_u32(b, s->tail);
         ks_buf_u32(b, s->spans);
         ks_buf_u32(b, s->refused);
-        ks_buf_u32(b, s->flags & KSI_SLOT_PINNED);
+        ks_buf_u32(b, s->flags & KSI_SLOT_STORED);
         ks_buf_u64(b, 0);
     }
 }

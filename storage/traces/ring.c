@@ -302,6 +302,8 @@ static void take_places(struct ksi_gen *g, struct ksi_place *places, size_t n)
             places[i].done = true;
             if (!places[i].hidden)
                 places[i].work = g->slots[places[i].slot];
+            if (places[i].late)
+                places[i].work.flags |= KSI_SLOT_LATE;
         }
     pthread_mutex_unlock(&g->lock);
 }

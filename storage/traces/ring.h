@@ -66,6 +66,11 @@ KS_NODISCARD ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant,
                                   struct ks_span **ret_spans, size_t *ret_count,
                                   struct ks_traces_hold **ret_hold);
 
+/* Whether the ring has all that came of a trace: it was not evicted before, as far as is known,
+ * none of its spans were refused, and none began before since_ns. False: not there. */
+bool ks_traces_whole(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id,
+                     uint64_t since_ns);
+
 /* A condition on attributes; all conditions of a search must hold for one span. */
 enum ks_cond_scope {
     KS_COND_RESOURCE = 1,

@@ -10,7 +10,7 @@
 #include "storage/traces/ring_priv.h"
 
 /* Four entries per new id empty the old table long before the new one is full. */
-enum { INDEX_MIN = 64, MOVED_PER_ADD = 4 };
+enum { INDEX_MIN = 64, MOVED_PER_ADD = 4, EVICTED_MIN_BYTES = 4096 };
 
 #define LIVE    0x80000000u
 #define REMOVED 1u /* in an old table: an entry that was here and is gone */
@@ -179,6 +179,7 @@ void ksi_evicted_note(struct ks_traces *t, struct ksi_tenant *tn, struct ks_trac
     struct ksi_evicted *e = &tn->evicted;
     if (!e->bits[0]) {
         size_t bytes = (tn->rings[KSI_MAIN].index.mask + 1) * 2;
+        bytes = bytes < EVICTED_MIN_BYTES ? EVICTED_MIN_BYTES : bytes;
         for (size_t i = 0; i < 3; i++)
             e->bits[i] = ks_zalloc(bytes);
         e->mask = (uint32_t)(bytes * 8 - 1);

@@ -51,14 +51,16 @@ static ks_err place_numbered(struct ks_traces *t, struct ksi_tenant *tn, struct 
         return ks_fail(KS_ECORRUPT, "trace number %llu falls between generations",
                        (unsigned long long)seq);
     struct ksi_slot *s = &g->slots[slot];
+    bool late = false;
     if (ks_trace_id_zero(s->id)) {
+        late = ksi_evicted_has(t, tn, b->traces[i].id);
         s->id = b->traces[i].id;
         KS_TRY(ksi_ring_index(t, r, s->id, seq));
     }
     if (!ks_trace_id_eq(s->id, b->traces[i].id))
         return ks_fail(KS_ECORRUPT, "two traces have the number %llu", (unsigned long long)seq);
     if (lsn > g->snap_lsn || !lsn)
-        *ret = (struct ksi_place){.gen = g, .slot = slot};
+        *ret = (struct ksi_place){.gen = g, .slot = slot, .late = late};
     return KS_OK;
 }
 

@@ -48,7 +48,11 @@ static ks_err open_copy(struct ks_traces *t, struct ksi_tenant *tn, const struct
     KS_TRY(ksi_ring_add(t, tn, r, s->id, s->min_start_ns, &m->to_seq));
     m->place = (struct ksi_place){.hidden = true};
     m->place.gen = ksi_ring_gen(r, m->to_seq, &m->place.slot);
-    m->place.work = (struct ksi_slot){.id = s->id, .min_start_ns = UINT64_MAX, .tail = KSI_NONE};
+    m->place.work = (struct ksi_slot){.id = s->id,
+                                      .min_start_ns = UINT64_MAX,
+                                      .tail = KSI_NONE,
+                                      .refused = s->refused,
+                                      .flags = s->flags & KSI_SLOT_LATE};
     m->to = ksi_gen_ref(m->place.gen);
     return KS_OK;
 }

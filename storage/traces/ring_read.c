@@ -175,6 +175,28 @@ ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant, struct ks_tra
     return KS_OK;
 }
 
+bool ks_traces_whole(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id,
+                     uint64_t since_ns)
+{
+    bool whole = false;
+    pthread_mutex_lock(&t->lock);
+    struct ksi_tenant *tn = ksi_tenant_find(t, tenant);
+    for (unsigned k = 0; tn && k < 2; k++) {
+        uint64_t seq = ksi_ring_find(t, &tn->rings[k], id);
+        if (!seq)
+            continue;
+        uint32_t slot;
+        struct ksi_gen *g = ksi_ring_gen(&tn->rings[k], seq, &slot);
+        pthread_mutex_lock(&g->lock);
+        const struct ksi_slot *s = &g->slots[slot];
+        whole = !(s->flags & KSI_SLOT_LATE) && !s->refused && s->min_start_ns >= since_ns;
+        pthread_mutex_unlock(&g->lock);
+        break;
+    }
+    pthread_mutex_unlock(&t->lock);
+    return whole;
+}
+
 /* --- all spans --- */
 static ks_err each_in_slot(struct ksi_look *l, size_t at, struct ks_arena *arena, ks_span_fn fn,
                            void *arg)
