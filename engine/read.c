@@ -458,6 +458,22 @@ static bool put_in_later(const struct set_chunk *c)
            (c->source <= SET_SEALED && c->overlaps && c->sample_count <= FEW);
 }
 
+/* The pages of a series' chunks from the k-th on, read in one batch before they are wanted one by
+ * one. What is damaged says so when it is decoded. */
+static void read_ahead(const struct set_chunk *c, uint32_t k, uint32_t count,
+                       const struct range *judge)
+{
+    enum { ROOM = 256 };
+    struct ks_part_page pages[ROOM + 2];
+    size_t n = 0, got;
+    for (; k < count && n < ROOM; k++)
+        if (c[k].source == SET_PART && of_range(&c[k], judge) &&
+            ks_mdata_pages(c[k].u.data, ksi_set_ref(&c[k]), pages + n, &got) == KS_OK)
+            n += got;
+    if (n > 1)
+        (void)!ks_part_prefetch_pages(pages, n);
+}
+
 /* The numbers of the chunks in the range, those to be put in later behind the others, which are
  * *ret_sorted when they ascend. */
 static ks_err decode_all(struct ks_series_set *s, const struct set_series *x,
@@ -465,10 +481,17 @@ static ks_err decode_all(struct ks_series_set *s, const struct set_series *x,
                          size_t *ret_sorted)
 {
     const struct set_chunk *c = s->chunks + x->first_chunk;
-    bool late = false;
+    const struct ks_mdata *looked_at = NULL;
+    bool late = false, ahead = false;
     for (uint32_t k = 0; k < x->chunk_count; k++) {
         if (!of_range(&c[k], judge))
             continue;
+        if (c[k].source == SET_PART && c[k].u.data != looked_at && !ahead) {
+            looked_at = c[k].u.data;
+            ahead = !ks_mdata_at_hand(c[k].u.data, ksi_set_ref(&c[k]), &out->memo);
+            if (ahead)
+                read_ahead(c, k, x->chunk_count, judge);
+        }
         if (put_in_later(&c[k]))
             late = true;
         else

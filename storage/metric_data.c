@@ -341,9 +341,9 @@ static ks_err times_by_memo(struct ks_mdata *d, const struct ks_chunk_ref *ref,
 }
 
 /* Pinned frames by a hash; page released: none. Few reads do without. */
-enum { PINS = 128 /* × 16 KiB */, PINS_PAY = 64 };
+enum { PINS = 256 /* × 16 KiB */, PINS_PAY = 64 };
 struct ksi_pins {
-    uint32_t reads, count;
+    uint32_t reads, count, turn;
     struct ksi_pin {
         uint64_t owner;
         uint32_t frame;
@@ -365,6 +365,32 @@ static ks_err pins_ready(struct ks_times_memo *m)
     return KS_OK;
 }
 
+/* Either of two places; the other is taken next. */
+static struct ksi_pin *pin_set(const struct ks_mdata *d, uint32_t frame, struct ksi_pins *p)
+{
+    return &p->v[ks_mix64(frame ^ d->owner << 32) % (PINS / 2) * 2];
+}
+
+static const struct ksi_pin *find_pin(const struct ks_mdata *d, uint32_t frame,
+                                      const struct ks_times_memo *m)
+{
+    if (!m || !m->pins || !m->pins->count)
+        return NULL;
+    const struct ksi_pin *p = pin_set(d, frame, m->pins);
+    for (int i = 0; i < 2; i++)
+        if (p[i].page.pin && p[i].owner == d->owner && p[i].frame == frame)
+            return &p[i];
+    return NULL;
+}
+
+static struct ksi_pin *pin_for(const struct ks_mdata *d, uint32_t frame, struct ksi_pins *pins)
+{
+    struct ksi_pin *p = pin_set(d, frame, pins);
+    if (!p->page.pin)
+        return p;
+    return &p[p[1].page.pin ? pins->turn++ & 1 : 1];
+}
+
 static ks_err values_in(const struct ks_mdata *d, const struct ks_chunk_ref *ref,
                         const struct ks_page *page, struct ks_slice *ret)
 {
@@ -382,10 +408,10 @@ static ks_err values_by_memo(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                              struct ks_slice *ret)
 {
     KS_TRY(pins_ready(m));
-    struct ksi_pin *p =
-        m->pins->count ? &m->pins->v[ks_mix64(ref->values_frame ^ d->owner << 32) % PINS] : NULL;
-    if (p && p->page.pin && p->owner == d->owner && p->frame == ref->values_frame)
-        return values_in(d, ref, &p->page, ret);
+    const struct ksi_pin *hit = find_pin(d, ref->values_frame, m);
+    if (hit)
+        return values_in(d, ref, &hit->page, ret);
+    struct ksi_pin *p = m->pins->count ? pin_for(d, ref->values_frame, m->pins) : NULL;
     struct ks_page page;
     KS_TRY(payload(d, &d->values, ref->values_frame, ref->values_offset, ref->values_bytes, &page,
                    ret));
@@ -465,6 +491,39 @@ void ks_times_memo_done(struct ks_times_memo *m)
 }
 
 /* --- prefetch --- */
+
+/* The directory alone tells all values. */
+static bool needs_no_page(const struct ks_chunk_ref *ref)
+{
+    return ref->values_frame & KSI_INLINE || (ks_values_all_equal(ref->meta.values_encoding) &&
+                                              ref->meta.agg.count == ref->meta.sample_count);
+}
+
+ks_err ks_mdata_pages(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                      struct ks_part_page ret[2], size_t *ret_count)
+{
+    size_t n = 0;
+    if (!(ref->times_frame & KSI_INLINE)) {
+        KS_TRY(page_of(d, &d->times, ref->times_frame, &ret[n].ref));
+        ret[n++].part = d->part;
+    }
+    if (!needs_no_page(ref)) {
+        KS_TRY(page_of(d, &d->values, ref->values_frame, &ret[n].ref));
+        ret[n++].part = d->part;
+    }
+    *ret_count = n;
+    return KS_OK;
+}
+
+bool ks_mdata_at_hand(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                      const struct ks_times_memo *memo)
+{
+    struct ks_page_ref page;
+    if (needs_no_page(ref) || find_pin(d, ref->values_frame, memo))
+        return true;
+    return page_of(d, &d->values, ref->values_frame, &page) != KS_OK ||
+           ks_part_at_hand(d->part, page);
+}
 
 static int by_offset(const void *a, const void *b)
 {

@@ -139,6 +139,12 @@ struct ks_times_key ks_mdata_times_key(const struct ks_mdata *d, const struct ks
 KS_NODISCARD ks_err ks_mdata_decode_histograms(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                                                struct ks_times_memo *memo, struct ks_arena *arena,
                                                int64_t *ret_times, struct ks_histogram *ret);
+/* The pages a chunk's columns lie in, but for those of its directory entry: 0 to 2. */
+KS_NODISCARD ks_err ks_mdata_pages(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                                   struct ks_part_page ret[2], size_t *ret_count);
+/* Whether the values can be had without reading the file. */
+bool ks_mdata_at_hand(struct ks_mdata *d, const struct ks_chunk_ref *ref,
+                      const struct ks_times_memo *memo);
 /* These chunks will be decoded soon: reads their pages into the cache in one batch. */
 KS_NODISCARD ks_err ks_mdata_prefetch(struct ks_mdata *d, const struct ks_chunk_ref *refs,
                                       size_t count);

@@ -308,6 +308,7 @@ void ks_page_release(struct ks_page *page)
 
 /* A page still to be read. */
 struct want {
+    struct ks_part *part;
     struct ks_page_ref ref;
     struct ks_page *page;
     const uint8_t *stored; /* in the batch's buffer */
@@ -316,6 +317,8 @@ struct want {
 static int by_offset(const void *a, const void *b)
 {
     const struct want *x = a, *y = b;
+    if (x->part != y->part)
+        return (x->part > y->part) - (x->part < y->part);
     return (x->ref.offset > y->ref.offset) - (x->ref.offset < y->ref.offset);
 }
 
@@ -336,7 +339,8 @@ static size_t plan(const struct want *w, size_t count, struct batch *b, ks_err *
         uint64_t off = w[i].ref.offset, stop = off + w[i].ref.stored_bytes;
         struct ks_read_req *last = b->req_count ? &b->reqs[b->req_count - 1] : NULL;
         uint64_t run_end = stop > end ? stop : end;
-        if (last && off <= end + RUN_GAP && run_end - last->off <= RUN_BYTES) {
+        if (last && w[i].part == w[i - 1].part && off <= end + RUN_GAP &&
+            run_end - last->off <= RUN_BYTES) {
             b->bytes += run_end - end;
             last->len = run_end - last->off;
         } else {
@@ -346,8 +350,8 @@ static size_t plan(const struct want *w, size_t count, struct batch *b, ks_err *
                 ks_array_reserve((void **)&b->reqs, &b->req_cap, b->req_count + 1, sizeof *b->reqs);
             if (*err != KS_OK)
                 return 0;
-            b->reqs[b->req_count++] =
-                (struct ks_read_req){.off = off, .len = w[i].ref.stored_bytes};
+            b->reqs[b->req_count++] = (struct ks_read_req){
+                .file = w[i].part->file, .off = off, .len = w[i].ref.stored_bytes};
             b->bytes += w[i].ref.stored_bytes;
             run_end = stop;
         }
@@ -356,26 +360,29 @@ static size_t plan(const struct want *w, size_t count, struct batch *b, ks_err *
     return i;
 }
 
-static ks_err read_batch(struct ks_part *p, struct want *w, size_t count, const struct batch *b,
-                         uint8_t *buf)
+static bool holds(const struct ks_read_req *r, const struct want *w)
 {
-    for (size_t i = 0, at = 0; i < b->req_count; at += b->reqs[i++].len) {
-        b->reqs[i].file = p->file;
+    return r->file == w->part->file && w->ref.offset >= r->off &&
+           w->ref.offset + w->ref.stored_bytes <= r->off + r->len;
+}
+
+static ks_err read_batch(struct want *w, size_t count, const struct batch *b, uint8_t *buf)
+{
+    for (size_t i = 0, at = 0; i < b->req_count; at += b->reqs[i++].len)
         b->reqs[i].buf = buf + at;
-    }
-    KS_TRY(ks_vfs_read_many(p->vfs, b->reqs, b->req_count));
+    KS_TRY(ks_vfs_read_many(w->part->vfs, b->reqs, b->req_count));
     size_t k = 0;
     for (size_t i = 0; i < count; i++) {
-        while (w[i].ref.offset < b->reqs[k].off ||
-               w[i].ref.offset + w[i].ref.stored_bytes > b->reqs[k].off + b->reqs[k].len)
+        while (!holds(&b->reqs[k], &w[i]))
             k++;
-        KS_TRY(admit(p, p->cache, w[i].ref,
+        KS_TRY(admit(w[i].part, w[i].part->cache, w[i].ref,
                      (uint8_t *)b->reqs[k].buf + (w[i].ref.offset - b->reqs[k].off), w[i].page));
     }
     return KS_OK;
 }
 
-static ks_err read_wants(struct ks_part *p, struct want *w, size_t count)
+/* One vfs. */
+static ks_err read_wants(struct want *w, size_t count)
 {
     struct batch b = {0};
     ks_err err = KS_OK;
@@ -384,7 +391,7 @@ static ks_err read_wants(struct ks_part *p, struct want *w, size_t count)
         size_t n = plan(w, count, &b, &err);
         uint8_t *buf = err == KS_OK ? ks_alloc(b.bytes) : NULL;
         if (buf)
-            err = read_batch(p, w, n, &b, buf);
+            err = read_batch(w, n, &b, buf);
         else
             err = KS_ENOMEM;
         ks_free(buf);
@@ -413,10 +420,10 @@ ks_err ks_part_read_many(struct ks_part *p, const struct ks_page_ref *refs, size
         if (err == KS_OK && !w && !(w = ks_alloc_array(count - i, sizeof *w)))
             err = KS_ENOMEM;
         if (err == KS_OK)
-            w[missing++] = (struct want){.ref = refs[i], .page = &ret[i]};
+            w[missing++] = (struct want){.part = p, .ref = refs[i], .page = &ret[i]};
     }
     if (err == KS_OK && missing)
-        err = read_wants(p, w, missing);
+        err = read_wants(w, missing);
     ks_free(w);
     if (err != KS_OK)
         for (size_t i = 0; i < count; i++)
@@ -434,6 +441,56 @@ ks_err ks_part_prefetch(struct ks_part *p, const struct ks_page_ref *refs, size_
         for (size_t k = 0; k < n; k++)
             ks_page_release(&pages[k]);
     }
+    return KS_OK;
+}
+
+bool ks_part_at_hand(struct ks_part *p, struct ks_page_ref ref)
+{
+    struct ks_cache_entry *e = ks_cache_get(p->cache, p->owner, ref.offset);
+    ks_cache_entry_unref(e);
+    return e || !p->cache;
+}
+
+static int by_part(const void *a, const void *b)
+{
+    const struct ks_part_page *x = a, *y = b;
+    if (x->part != y->part)
+        return (x->part > y->part) - (x->part < y->part);
+    return (x->ref.offset > y->ref.offset) - (x->ref.offset < y->ref.offset);
+}
+
+static ks_err prefetch_some(const struct ks_part_page *pages, size_t count, struct want *w,
+                            struct ks_page *read)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct ks_part *p = pages[i].part;
+        if (ks_part_at_hand(p, pages[i].ref))
+            continue;
+        KS_TRY(check_ref(p, pages[i].ref));
+        read[n] = (struct ks_page){0};
+        w[n] = (struct want){.part = p, .ref = pages[i].ref, .page = &read[n]};
+        n++;
+    }
+    ks_err err = n > 0 ? read_wants(w, n) : KS_OK;
+    for (size_t i = 0; i < n; i++)
+        ks_page_release(&read[i]);
+    return err;
+}
+
+ks_err ks_part_prefetch_pages(struct ks_part_page *pages, size_t count)
+{
+    enum { AT_ONCE = 256 };
+    struct want w[AT_ONCE];
+    struct ks_page read[AT_ONCE];
+    size_t unique = 0;
+    if (count)
+        qsort(pages, count, sizeof *pages, by_part);
+    for (size_t i = 0; i < count; i++)
+        if (!unique || by_part(&pages[i], &pages[unique - 1]))
+            pages[unique++] = pages[i];
+    for (size_t i = 0; i < unique; i += AT_ONCE)
+        KS_TRY(prefetch_some(pages + i, unique - i < AT_ONCE ? unique - i : AT_ONCE, w, read));
     return KS_OK;
 }
 

@@ -110,6 +110,18 @@ void ks_page_release(struct ks_page *page);
 KS_NODISCARD ks_err ks_part_prefetch(struct ks_part *p, const struct ks_page_ref *refs,
                                      size_t count);
 
+/* A page of some part. */
+struct ks_part_page {
+    struct ks_part *part;
+    struct ks_page_ref ref;
+};
+/* Brings pages of several parts into their caches, all reads in one batch; those that are there
+ * cost a look. pages is put in order. Parts of one vfs. */
+KS_NODISCARD ks_err ks_part_prefetch_pages(struct ks_part_page *pages, size_t count);
+/* Whether a read of the page would not go to the file. Without a cache every read does, and
+ * bringing pages in early is of no use: true. */
+bool ks_part_at_hand(struct ks_part *p, struct ks_page_ref ref);
+
 /* Reads every page and checks it; fn (may be NULL) hears of each damaged page. KS_ECORRUPT when
  * there was one. */
 typedef void (*ks_part_damage_fn)(void *arg, const char *section, struct ks_page_ref ref,

@@ -152,6 +152,74 @@ static void test_read_many(void **state)
     ks_cache_free(caches[1]);
 }
 
+static struct ks_simdisk *disk_with_folder(void)
+{
+    struct ks_simdisk *d;
+    assert_int_equal(ks_simdisk_new(&d), KS_OK);
+    assert_int_equal(ks_vfs_mkdirs(ks_simdisk_vfs(d), "d"), KS_OK);
+    return d;
+}
+
+/* The n-th call to the disk fails, for every n: nothing is left behind. */
+/* Pages of two parts, some twice, in any order: afterwards none is read from the disk. */
+static void test_prefetch_pages(void **state)
+{
+    enum { MAX = 400 };
+    struct ks_simdisk *d = disk_with_folder();
+    struct ks_vfs *v = ks_simdisk_vfs(d);
+    struct ks_part *parts[2];
+    struct ks_cache *cache;
+    struct ks_part_page pages[MAX], asked[MAX], bad;
+    struct ks_page page;
+    size_t n = 0;
+    uint64_t rng = 7;
+    assert_int_equal(ks_cache_new(256 << 20, &cache), KS_OK);
+    for (int i = 0; i < 2; i++) {
+        const char *name = i ? "d/q" : "d/p";
+        assert_int_equal(write_model(v, name, 11 + (uint64_t)i, 300, NULL), KS_OK);
+        assert_int_equal(ks_part_open(v, name, cache, &parts[i]), KS_OK);
+        for (size_t s = 0, count; ks_part_section_name(parts[i], s); s++) {
+            const struct ks_page_ref *all =
+                ks_part_section_pages(parts[i], ks_part_section_name(parts[i], s), &count);
+            for (size_t k = 0; k < count && n + 2 < MAX; k++)
+                for (uint64_t times = ks_rng_below(&rng, 3); times; times--)
+                    pages[n++] = (struct ks_part_page){parts[i], all[k]};
+        }
+    }
+    for (size_t i = n; i-- > 1;) {
+        size_t k = ks_rng_below(&rng, i + 1);
+        struct ks_part_page swap = pages[i];
+        pages[i] = pages[k];
+        pages[k] = swap;
+    }
+    memcpy(asked, pages, n * sizeof *asked);
+    for (uint64_t fail = 1; fail < 4; fail++) { /* a call that fails leaves nothing behind */
+        ks_simdisk_fail(d, KS_SIM_ALL, fail, KS_EIO, true);
+        assert_int_equal(ks_part_prefetch_pages(asked, n), KS_EIO);
+        ks_simdisk_fail(d, 0, 0, KS_OK, false);
+    }
+    assert_false(ks_part_at_hand(pages[0].part, pages[0].ref));
+    memcpy(asked, pages, n * sizeof *asked);
+    assert_int_equal(ks_part_prefetch_pages(asked, n), KS_OK);
+    ks_simdisk_fail(d, KS_SIM_ALL, 1, KS_EIO, true);
+    for (size_t i = 0; i < n; i++) {
+        assert_true(ks_part_at_hand(pages[i].part, pages[i].ref));
+        assert_int_equal(ks_part_read(pages[i].part, pages[i].ref, &page), KS_OK);
+        ks_page_release(&page);
+    }
+    ks_simdisk_fail(d, 0, 0, KS_OK, false);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(check_model(parts[i], 11 + (uint64_t)i, 300), KS_OK);
+    bad = pages[0];
+    bad.ref.offset += 1;
+    assert_int_equal(ks_part_prefetch_pages(&bad, 1), KS_ECORRUPT);
+    assert_int_equal(ks_part_prefetch_pages(NULL, 0), KS_OK);
+    for (int i = 0; i < 2; i++)
+        ks_part_close(parts[i]);
+    ks_cache_free(cache);
+    ks_simdisk_free(d);
+}
+
 static void test_writer_refuses(void **state)
 {
     struct ks_part_writer *w;
@@ -294,15 +362,6 @@ static bool exists(struct ks_vfs *v, const char *name)
     return err == KS_OK;
 }
 
-static struct ks_simdisk *disk_with_folder(void)
-{
-    struct ks_simdisk *d;
-    assert_int_equal(ks_simdisk_new(&d), KS_OK);
-    assert_int_equal(ks_vfs_mkdirs(ks_simdisk_vfs(d), "d"), KS_OK);
-    return d;
-}
-
-/* The n-th call to the disk fails, for every n: nothing is left behind. */
 static void test_write_faults(void **state)
 {
     for (int sticky = 0; sticky < 2; sticky++)
@@ -431,6 +490,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_read_many),
+        cmocka_unit_test(test_prefetch_pages),
         cmocka_unit_test(test_writer_refuses),
         cmocka_unit_test(test_every_bit_flip),
         cmocka_unit_test(test_every_truncation),
