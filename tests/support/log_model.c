@@ -252,7 +252,11 @@ ks_err log_model_check(struct log_model *m, struct log_world *w)
 {
     struct ks_buf want;
     ks_buf_init(&want, 1 << 20);
-    ks_err err = look(m, w, &want);
+    ks_err err = ks_buf_reserve(&want, 1 << 18)
+                     ? KS_OK
+                     : KS_ENOMEM; /* what a fault takes is the store's, not ours */
+    if (err == KS_OK)
+        err = look(m, w, &want);
     ks_buf_done(&want);
     KS_TRY(err);
     for (uint32_t id = 0; id < m->next; id++)
