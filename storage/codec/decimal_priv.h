@@ -1,7 +1,8 @@
 /*
  * Doubles as integers and back: v = i / 10^e, bit for bit. Division is correctly rounded, so every
  * decimal of up to 15 digits is found; what is not exact is an exception. Plain IEEE operations in
- * a fixed order, compiled without contraction: the same on every CPU.
+ * a fixed order, compiled without contraction, and where a quotient is had by other means it is
+ * proven to be the correctly rounded one: the same on every CPU.
  */
 #ifndef KS_STORAGE_CODEC_DECIMAL_PRIV_H
 #define KS_STORAGE_CODEC_DECIMAL_PRIV_H

@@ -9,7 +9,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pow10.h"
 #include "storage/codec/chunk.h"
+#include "storage/codec/decimal_priv.h"
+#include "sys/rand.h"
 #include "tests/support/codec_shapes.h"
 
 static const size_t lengths[] = {1,   2,   3,    4,    5,    7,    8,    9,    15,   16,  17,
@@ -354,6 +357,29 @@ static void test_aggregate_against_model(void **state)
         }
 }
 
+/* Quotients have the bits of a division, whichever way this CPU takes. */
+static void test_decimals_are_quotients(void **state)
+{
+    enum { N = 1000 };
+    double got[N], a;
+    int64_t x[N];
+    uint64_t rng = 3;
+    for (int e = 0; e <= KSI_EXPONENT_MAX; e++)
+        for (unsigned round = 0; round < 400; round++) {
+            for (size_t i = 0; i < N; i++) {
+                x[i] = (int64_t)ks_rng_next(&rng) >> round % 63;
+                if (round % 5 == 4)
+                    x[i] = ((int64_t)i - N / 2) * (int64_t)(round + 1);
+                got[i] = ks_f64_from_bits((uint64_t)x[i]);
+            }
+            ksi_decimal_from_ints(got, N, e);
+            for (size_t i = 0; i < N; i++) {
+                a = (double)x[i];
+                assert_int_equal(ks_f64_bits(got[i]), ks_f64_bits(a / ks_pow10_f64[e]));
+            }
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_aggregate_plain),
         cmocka_unit_test(test_aggregate_special),
         cmocka_unit_test(test_aggregate_increase),
+        cmocka_unit_test(test_decimals_are_quotients),
         cmocka_unit_test(test_aggregate_against_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
