@@ -111,14 +111,6 @@ static ks_err read_columns(struct walk *w, size_t number, uint32_t rows)
     return KS_OK;
 }
 
-static struct ks_slice value_at(const struct ks_log_column *c, uint32_t row)
-{
-    return c->kind == KS_COL_CONST    ? c->values[0]
-           : c->kind == KS_COL_DICT   ? c->values[c->codes[row]]
-           : c->kind == KS_COL_VALUES ? c->values[row]
-                                      : ks_slice(NULL, 0);
-}
-
 static ks_err save_rows(struct walk *w, const struct ks_lpart_block *b)
 {
     size_t run = 0;
@@ -129,7 +121,7 @@ static ks_err save_rows(struct walk *w, const struct ks_lpart_block *b)
         if (w->deleted && roaring_bitmap_contains(w->deleted, (uint32_t)(b->first_row + row)))
             continue;
         for (size_t i = 0; i < w->column_count; i++) {
-            struct ks_slice v = value_at(&w->columns[i], row);
+            struct ks_slice v = ks_log_column_at(&w->columns[i], row);
             if (v.len)
                 w->fields[n++] = (struct ks_lpart_field){w->names[i], v};
         }

@@ -145,21 +145,6 @@ static ks_err judge(struct ks_slice name, struct ks_arena *arena, struct col *c)
     return KS_OK;
 }
 
-static struct ks_slice value_of(const struct ks_log_column *c, uint32_t row)
-{
-    switch (c->kind) {
-    case KS_COL_CONST:
-        return c->values[0];
-    case KS_COL_DICT:
-        return c->values[c->codes[row]];
-    case KS_COL_VALUES:
-        return c->values[row];
-    case KS_COL_ABSENT:
-        break;
-    }
-    return ks_slice("", 0);
-}
-
 static ks_err open_columns(struct reader *r, struct ks_log_block *b, const uint64_t *bits)
 {
     const struct ks_slice *names;
@@ -285,7 +270,7 @@ static ks_err measure(struct reader *r)
     r->resource = r->scope = r->span = r->events = r->links = 0;
     for (size_t i = 0; i < r->count; i++) {
         const struct col *c = &r->cols[i];
-        if (!value_of(&c->values, r->row).len)
+        if (!ks_log_column_at(&c->values, r->row).len)
             continue;
         if (is_event(c->what) && c->index >= r->events)
             r->events = c->index + 1;
@@ -298,7 +283,7 @@ static ks_err measure(struct reader *r)
         return ks_arena_err(r->arena);
     for (size_t i = 0; i < r->count; i++) {
         const struct col *c = &r->cols[i];
-        if (!value_of(&c->values, r->row).len)
+        if (!ks_log_column_at(&c->values, r->row).len)
             continue;
         r->resource += c->what == W_RESOURCE_ATTR;
         r->scope += c->what == W_SCOPE_ATTR;
@@ -476,7 +461,7 @@ static ks_err read_row(struct reader *r, struct ks_span *ret)
     r->types = ks_slice("", 0);
     r->type = 0;
     for (size_t i = 0; i < r->count; i++) {
-        struct ks_slice v = value_of(&r->cols[i].values, r->row);
+        struct ks_slice v = ks_log_column_at(&r->cols[i].values, r->row);
         if (r->cols[i].what == W_RAW && v.len)
             return read_raw(r, v, ret);
         if (r->cols[i].what == W_TYPES)
@@ -485,7 +470,7 @@ static ks_err read_row(struct reader *r, struct ks_span *ret)
     KS_TRY(measure(r));
     KS_TRY(open_span(r, ret, &o));
     for (size_t i = 0; i < r->count; i++) {
-        struct ks_slice v = value_of(&r->cols[i].values, r->row);
+        struct ks_slice v = ks_log_column_at(&r->cols[i].values, r->row);
         if (v.len)
             KS_TRY(set_part(r, &r->cols[i], v, &o));
     }

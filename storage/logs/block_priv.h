@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "storage/logs/bloom.h"
+#include "storage/logs/column.h"
 #include "storage/logs/typed.h"
 #include "storage/part.h"
 
@@ -132,6 +133,12 @@ struct ksi_vector {
     const struct ks_slice *values;
     const uint32_t *codes;
 };
+static inline struct ks_slice ksi_vector_at(const struct ksi_vector *v, uint32_t i)
+{
+    return v->kind == KS_COL_CONST  ? v->values[0]
+           : v->kind == KS_COL_DICT ? v->values[v->codes[i]]
+                                    : v->values[i];
+}
 
 /* The pages of a block, read when asked for. */
 struct ksi_pages {

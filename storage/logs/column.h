@@ -19,4 +19,12 @@ struct ks_log_column {
     const uint32_t *codes;
 };
 
+static inline struct ks_slice ks_log_column_at(const struct ks_log_column *c, uint32_t row)
+{
+    return c->kind == KS_COL_CONST    ? c->values[0]
+           : c->kind == KS_COL_DICT   ? c->values[c->codes[row]]
+           : c->kind == KS_COL_VALUES ? c->values[row]
+                                      : ks_slice("", 0);
+}
+
 #endif

@@ -67,12 +67,6 @@ struct ksi_enc_merge {
 #define KSI_NO_PIECE UINT32_MAX
 
 KS_NODISCARD ks_err ksi_src_text(struct ksi_src *s);
-static inline struct ks_slice ksi_vector_at(const struct ksi_vector *v, uint32_t i)
-{
-    return v->kind == KS_COL_CONST  ? v->values[0]
-           : v->kind == KS_COL_DICT ? v->values[v->codes[i]]
-                                    : v->values[i];
-}
 /* False: templates do not pay, nothing was written. */
 bool ksi_enc_template_pieces(struct ksi_enc *e, const struct ksi_piece *p, size_t pieces, size_t n);
 

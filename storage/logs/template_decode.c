@@ -62,13 +62,6 @@ ks_err ksi_templates_load(struct ksi_node *n, struct ksi_pages *pages, struct ks
     return KS_OK;
 }
 
-static inline struct ks_slice vector_at(const struct ksi_vector *v, uint32_t i)
-{
-    return v->kind == KS_COL_CONST  ? v->values[0]
-           : v->kind == KS_COL_DICT ? v->values[v->codes[i]]
-                                    : v->values[i];
-}
-
 struct assembly {
     struct ksi_node *n;
     struct ks_arena *arena;
@@ -96,7 +89,7 @@ static ks_err assemble(struct assembly *a, const struct ksi_template *x, uint32_
     enum { CHUNK = 64 << 10 };
     const struct ksi_vector *slot = &a->slots[x->first_child];
     if (x == a->n->templates->items) {
-        *ret = vector_at(slot, k);
+        *ret = ksi_vector_at(slot, k);
         return KS_OK;
     }
     if (!x->slots) {
@@ -105,7 +98,7 @@ static ks_err assemble(struct assembly *a, const struct ksi_template *x, uint32_
     }
     size_t need = x->text.len;
     for (uint32_t s = 0; s < x->slots; s++)
-        need += vector_at(&slot[s], k).len;
+        need += ksi_vector_at(&slot[s], k).len;
     if ((size_t)(a->end - a->text) < need) {
         size_t chunk = need > CHUNK ? need : CHUNK;
         if (!(a->text = ks_arena_alloc(a->arena, chunk)))
@@ -116,7 +109,7 @@ static ks_err assemble(struct assembly *a, const struct ksi_template *x, uint32_
     const char *at = x->text.ptr, *end = at + x->text.len;
     for (uint32_t s = 0; s < x->slots; s++) {
         const char *mark = memchr(at, KSI_SLOT_MARK, (size_t)(end - at));
-        struct ks_slice v = vector_at(&slot[s], k);
+        struct ks_slice v = ksi_vector_at(&slot[s], k);
         memcpy(p, at, (size_t)(mark - at));
         p += mark - at;
         memcpy(p, v.ptr, v.len);

@@ -154,14 +154,6 @@ ks_err log_model_delete(struct log_model *m, struct log_world *w, uint32_t group
 
 /* --- checking --- */
 
-static struct ks_slice value_at(const struct ks_log_column *c, uint32_t row)
-{
-    return c->kind == KS_COL_CONST    ? c->values[0]
-           : c->kind == KS_COL_DICT   ? c->values[c->codes[row]]
-           : c->kind == KS_COL_VALUES ? c->values[row]
-                                      : ks_slice(NULL, 0);
-}
-
 /* Rows of one stream live a day by a rule. */
 static bool has_expired(uint32_t id)
 {
@@ -183,7 +175,7 @@ static void check_row(struct log_model *m, uint32_t id, const struct ks_log_colu
         m->fail("a row twice", id);
     for (unsigned k = 0; k < LM_FIELDS; k++) {
         row_field(id, k, want);
-        if (!ks_slice_eq(value_at(&cols[k], row), ks_buf_view(want)))
+        if (!ks_slice_eq(ks_log_column_at(&cols[k], row), ks_buf_view(want)))
             m->fail(names[k], id);
     }
     snprintf(tag, sizeof tag, "s%u", row_stream(id));
@@ -208,7 +200,7 @@ static ks_err check_columns(struct ks_log_block *b, struct log_model *m, const u
         uint64_t id;
         if (!(bits[i / 64] >> i % 64 & 1))
             continue;
-        if (!ks_u64_parse(value_at(&cols[0], i), &id))
+        if (!ks_u64_parse(ks_log_column_at(&cols[0], i), &id))
             m->fail("a row without number", i);
         check_row(m, (uint32_t)id, cols, i, times[i], &streams[of_row[i]], want);
     }

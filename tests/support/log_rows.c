@@ -44,20 +44,6 @@ void log_row(struct ks_log_batch *b, struct ks_tenant tenant, const char *tags, 
     ok(ks_log_batch_row(b, stream, time_ns, f, n), "row");
 }
 
-static struct ks_slice value_at(const struct ks_log_column *c, uint32_t row)
-{
-    switch (c->kind) {
-    case KS_COL_CONST:
-        return c->values[0];
-    case KS_COL_DICT:
-        return c->values[c->codes[row]];
-    case KS_COL_VALUES:
-        return c->values[row];
-    default:
-        return ks_slice(NULL, 0);
-    }
-}
-
 struct lines {
     char **items;
     size_t count, cap;
@@ -82,7 +68,7 @@ static void cross_check(struct ks_log_block *b, struct ks_slice name, const uint
     struct ks_log_column c;
     ok(ks_log_block_column_rows(b, name, some, &c), "column_rows");
     for (uint32_t i = 0; i < rows; i++)
-        if ((some[i / 64] >> i % 64 & 1) && !ks_slice_eq(value_at(&c, i), want[i]))
+        if ((some[i / 64] >> i % 64 & 1) && !ks_slice_eq(ks_log_column_at(&c, i), want[i]))
             abort();
     struct ks_log_pred p = {.match = is_odd, .match_empty = is_odd(NULL, ks_slice(NULL, 0))};
     ok(ks_log_block_filter(b, name, &p, odd), "filter");
@@ -129,7 +115,7 @@ static void dump_block(struct ks_log_block *b, struct lines *out)
             abort();
         ok(ks_log_block_column(b, name[k], &c), "column");
         for (uint32_t i = 0; i < rows; i++) {
-            want[i] = value_at(&c, i);
+            want[i] = ks_log_column_at(&c, i);
             if (!want[i].len)
                 continue;
             ks_buf_printf(&text[i], " %.*s=", KS_SLICE_ARG(name[k]));

@@ -94,9 +94,7 @@ static void note(struct ks_log_block *b, uint8_t *seen)
         uint64_t id = ROWS;
         if (!(bits[i / 64] >> i % 64 & 1))
             continue;
-        struct ks_slice v = c.kind == KS_COL_CONST  ? c.values[0]
-                            : c.kind == KS_COL_DICT ? c.values[c.codes[i]]
-                                                    : c.values[i];
+        struct ks_slice v = ks_log_column_at(&c, i);
         if (!ks_u64_parse(v, &id) || id >= ROWS)
             die("a row nobody wrote", id);
         if (seen[id]++)

@@ -133,17 +133,8 @@ static ks_err write_model(struct ks_vfs *vfs, const struct model *m, const char 
 
 static struct ks_slice value_at(const struct ks_log_column *c, size_t row)
 {
-    switch (c->kind) {
-    case KS_COL_CONST:
-        return c->values[0];
-    case KS_COL_DICT:
-        assert_true(c->codes[row] < c->value_count);
-        return c->values[c->codes[row]];
-    case KS_COL_VALUES:
-        return c->values[row];
-    default:
-        return ks_slice(NULL, 0);
-    }
+    assert_true(c->kind != KS_COL_DICT || c->codes[row] < c->value_count);
+    return ks_log_column_at(c, (uint32_t)row);
 }
 
 static struct ks_slice cell(const struct model *m, size_t row, size_t c)
