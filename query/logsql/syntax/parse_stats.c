@@ -262,29 +262,29 @@ struct func_list {
 };
 
 /* !(a or b) & own */
-static ks_err case_cond(struct ksi_lq_parser *p, const struct ks_lq_func *cases, size_t count,
+static ks_err case_cond(struct ksi_lq_parser *p, const struct func_list *l, size_t first,
                         struct ks_lq_filter *own, struct ks_lq_filter **ret)
 {
-    if (!count) {
+    if (first == l->count) {
         *ret = own;
         return KS_OK;
     }
     struct ks_lq_filter *and;
     KS_TRY(ksi_lq_filter_new(p, KS_LQ_F_AND, NULL, &and));
-    and->kids = ks_arena_array(p->arena, count + 1, sizeof *and->kids);
+    and->kids = ks_arena_array(p->arena, l->count - first + 1, sizeof *and->kids);
     if (!and->kids)
         return ksi_lq_oom(p);
     if (own)
         and->kids[ and->kid_count++] = own;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < l->count; i++) {
         struct ks_lq_filter * not ;
-        if (!cases[i].switch_cond)
+        if (!l->items[i].switch_cond)
             continue;
         KS_TRY(ksi_lq_filter_new(p, KS_LQ_F_NOT, NULL, &not ));
         not ->kids = ks_arena_alloc(p->arena, sizeof *not ->kids);
         if (!not ->kids)
             return ksi_lq_oom(p);
-        not ->kids[0] = cases[i].switch_cond;
+        not ->kids[0] = l->items[i].switch_cond;
         not ->kid_count = 1;
         and->kids[ and->kid_count++] = not ;
     }
@@ -319,15 +319,14 @@ static ks_err parse_switch(struct ksi_lq_parser *p, const struct ks_lq_func *fn,
         KS_TRY(ksi_lq_skip(p, "as", &as));
         KS_TRY(ksi_lq_field_name(p, &f.result));
         if (!f.switch_default)
-            KS_TRY(case_cond(p, out->items + first, out->count - first, f.switch_cond, &f.cond));
+            KS_TRY(case_cond(p, out, first, f.switch_cond, &f.cond));
         KSI_LQ_PUSH(p, out->items, out->count, out->cap, f);
         if (ksi_lq_is(p, ")"))
             break;
         KS_TRY(ksi_lq_expect(p, ","));
     }
     if (fallback != SIZE_MAX)
-        KS_TRY(
-            case_cond(p, out->items + first, out->count - first, NULL, &out->items[fallback].cond));
+        KS_TRY(case_cond(p, out, first, NULL, &out->items[fallback].cond));
     return ksi_lq_next(p);
 }
 
