@@ -213,7 +213,8 @@ static void put_body(struct ks_lpart_writer *w)
         prev = w->runs[i].stream;
     }
     put_times(w);
-    qsort_r(w->used, w->used_count, sizeof *w->used, by_name, w->name);
+    if (w->used_count)
+        qsort_r(w->used, w->used_count, sizeof *w->used, by_name, w->name);
     ks_buf_varint(&e->dir, w->used_count);
     for (size_t i = 0; i < w->used_count && e->err == KS_OK; i++)
         put_column(w, &w->columns[w->used[i]]);
