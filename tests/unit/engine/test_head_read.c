@@ -118,8 +118,10 @@ static size_t read_need(struct ks_engine *e, int series, const struct ks_select_
     if (ks_series_set_count(set))
         assert_int_equal(ks_series_read(set, 0, o->min_ms, o->max_ms, &s), KS_OK);
     size_t n = s.count;
-    memcpy(got_ts, s.times, n * sizeof *got_ts);
-    memcpy(got_v, s.values, n * sizeof *got_v);
+    for (size_t i = 0; i < n; i++) {
+        got_ts[i] = s.times[i];
+        got_v[i] = s.values[i];
+    }
     ks_samples_done(&s);
     ks_series_set_free(set);
     return n;
