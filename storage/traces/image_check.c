@@ -358,7 +358,8 @@ static ks_err build(struct check *c, struct ks_slice table, struct ks_slice slot
         h->resources > UINT32_MAX || h->scopes > UINT32_MAX || h->patterns > UINT32_MAX)
         return damaged("a table");
     struct ks_reader patterns = r;
-    patterns.p += 8 * (h->resources + h->scopes);
+    if (h->resources + h->scopes)
+        patterns.p += 8 * (h->resources + h->scopes);
     KS_TRY(check_patterns(c, &patterns));
     KS_TRY(check_processes(c, &r, h->resources, 1, &g->resource_table, &g->resources,
                            &g->resources_count, &g->resources_cap));
