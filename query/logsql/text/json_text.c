@@ -173,8 +173,10 @@ static bool skip_value(struct reader *r, unsigned base)
 /* The whole text is one value of the kind that begins with `open`. */
 static bool valid_document(struct ks_slice text, char open)
 {
+    if (!text.len || text.ptr[0] != open)
+        return false;
     struct reader r = {text.ptr, text.ptr + text.len};
-    if (!text.len || text.ptr[0] != open || !skip_value(&r, 0))
+    if (!skip_value(&r, 0))
         return false;
     blanks(&r);
     return r.p == r.end;
