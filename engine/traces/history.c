@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "storage/logs/token.h"
+#include "storage/traces/span_equal.h"
 #include "storage/traces/span_fields.h"
 #include "sys/clock.h"
 
@@ -278,39 +279,6 @@ static ks_err rows_of_ids(struct walk *w, const struct ks_trace_id *ids, size_t 
     return KS_OK;
 }
 
-bool ksi_same_span(const struct ks_span *a, const struct ks_span *b)
-{
-    return a->span_id == b->span_id && ks_trace_id_eq(a->trace_id, b->trace_id) &&
-           a->start_ns == b->start_ns && a->end_ns == b->end_ns && a->kind == b->kind &&
-           a->parent_id == b->parent_id && a->status == b->status &&
-           a->attrs.count == b->attrs.count && a->event_count == b->event_count &&
-           ks_slice_eq(a->name, b->name) &&
-           ks_slice_eq(a->resource->service, b->resource->service) &&
-           a->resource->attrs.count == b->resource->attrs.count;
-}
-
-static ks_err drop_repeats(struct ks_span *spans, size_t *count, struct ks_arena *arena)
-{
-    size_t slots = 16, kept = 0;
-    while (slots < *count * 2)
-        slots *= 2;
-    uint32_t *table = ks_arena_zalloc(arena, slots * sizeof *table);
-    if (!table)
-        return ks_arena_err(arena);
-    for (size_t i = 0; i < *count; i++) {
-        size_t at = ks_mix64(spans[i].span_id ^ spans[i].trace_id.lo) & (slots - 1);
-        bool repeat = false;
-        for (; table[at] && !repeat; at = (at + 1) & (slots - 1))
-            repeat = ksi_same_span(&spans[table[at] - 1], &spans[i]);
-        if (repeat)
-            continue;
-        spans[kept++] = spans[i];
-        table[at] = (uint32_t)kept;
-    }
-    *count = kept;
-    return KS_OK;
-}
-
 ks_err ksi_history_get(struct ksi_history *h, struct ks_tenant tenant,
                        const struct ks_trace_id *ids, size_t count, struct ks_arena *arena,
                        struct ks_span **ret, size_t *ret_count)
@@ -328,7 +296,7 @@ ks_err ksi_history_get(struct ksi_history *h, struct ks_tenant tenant,
     }
     walk_close(&w);
     KS_TRY(err);
-    KS_TRY(drop_repeats(spans, &n, arena));
+    KS_TRY(ks_spans_drop_repeats(spans, &n, arena));
     *ret = spans;
     *ret_count = n;
     return KS_OK;

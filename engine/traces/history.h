@@ -46,7 +46,4 @@ uint64_t ksi_history_since_ns(const struct ksi_history *h);
 /* Whether there is nothing in it. */
 bool ksi_history_empty(struct ksi_history *h);
 
-/* Whether two spans are one: of a ring and of a row, or sent twice. */
-bool ksi_same_span(const struct ks_span *a, const struct ks_span *b);
-
 #endif

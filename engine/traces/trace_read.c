@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "engine/traces/history.h"
 #include "engine/traces/trace_store_priv.h"
+#include "storage/traces/span_equal.h"
 #include "sys/vfs.h"
 
 enum { PATH_BYTES = 4096 };
@@ -29,7 +30,7 @@ static ks_err both(struct ks_span *a, size_t na, const struct ks_span *b, size_t
     for (size_t i = 0; i < nb; i++) {
         bool known = false;
         for (size_t k = 0; k < na && !known; k++)
-            known = a[k].span_id == b[i].span_id && ksi_same_span(&a[k], &b[i]);
+            known = a[k].span_id == b[i].span_id && ks_spans_equal(&a[k], &b[i]);
         if (!known)
             all[n++] = b[i];
     }
@@ -227,7 +228,7 @@ struct filling {
 static bool there(const struct ks_span *s, const struct ks_span *old, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (ksi_same_span(s, &old[i]))
+        if (ks_spans_equal(s, &old[i]))
             return true;
     return false;
 }

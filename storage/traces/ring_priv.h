@@ -201,9 +201,6 @@ KS_NODISCARD ks_err ksi_filter_new(const struct ks_trace_query *q, const struct 
 void ksi_filter_free(struct ksi_filter *f);
 bool ksi_filter_fits(struct ksi_filter *f, uint32_t pos);
 
-/* Whether two spans of one generation are the same one, sent twice: ring_read.c. */
-bool ksi_spans_equal(const struct ks_span *a, const struct ks_span *b);
-
 /* A list of generations with references, newest first, and the oldest live number. */
 struct ksi_view {
     struct ksi_gen **gens;

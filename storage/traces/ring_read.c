@@ -2,6 +2,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "storage/traces/ring_priv.h"
+#include "storage/traces/span_equal.h"
 
 enum { SPANS_ARENA_BYTES = 64 << 20 };
 
@@ -45,71 +46,6 @@ void ksi_view_release(struct ksi_view *v)
     ks_free(v->first_live);
     ks_free(v->is_kept);
     *v = (struct ksi_view){0};
-}
-
-/* --- equal spans --- */
-static bool attrs_equal(const struct ks_attrs *a, const struct ks_attrs *b)
-{
-    if (a->count != b->count || a->dropped != b->dropped)
-        return false;
-    for (uint32_t i = 0; i < a->count; i++) {
-        const struct ks_attr *x = &a->items[i], *y = &b->items[i];
-        if (x->type != y->type || !ks_slice_eq(x->key, y->key) || !ks_slice_eq(x->text, y->text) ||
-            x->number != y->number || ks_f64_bits(x->real) != ks_f64_bits(y->real))
-            return false;
-    }
-    return true;
-}
-
-static bool parts_equal(const struct ks_span *a, const struct ks_span *b)
-{
-    for (uint32_t i = 0; i < a->event_count; i++)
-        if (a->events[i].time_ns != b->events[i].time_ns ||
-            !ks_slice_eq(a->events[i].name, b->events[i].name) ||
-            !attrs_equal(&a->events[i].attrs, &b->events[i].attrs))
-            return false;
-    for (uint32_t i = 0; i < a->link_count; i++)
-        if (!ks_trace_id_eq(a->links[i].trace_id, b->links[i].trace_id) ||
-            a->links[i].span_id != b->links[i].span_id || a->links[i].flags != b->links[i].flags ||
-            !ks_slice_eq(a->links[i].state, b->links[i].state) ||
-            !attrs_equal(&a->links[i].attrs, &b->links[i].attrs))
-            return false;
-    return true;
-}
-
-bool ksi_spans_equal(const struct ks_span *a, const struct ks_span *b)
-{
-    return a->span_id == b->span_id && a->parent_id == b->parent_id && a->start_ns == b->start_ns &&
-           a->end_ns == b->end_ns && a->kind == b->kind && a->status == b->status &&
-           a->flags == b->flags && a->resource == b->resource && a->scope == b->scope &&
-           a->event_count == b->event_count && a->link_count == b->link_count &&
-           a->dropped_events == b->dropped_events && a->dropped_links == b->dropped_links &&
-           ks_slice_eq(a->name, b->name) && ks_slice_eq(a->state, b->state) &&
-           ks_slice_eq(a->status_message, b->status_message) && attrs_equal(&a->attrs, &b->attrs) &&
-           parts_equal(a, b);
-}
-
-/* Clients send again when an answer was lost: of equal spans the first stays. */
-static ks_err drop_repeats(struct ks_span *spans, size_t *count, struct ks_arena *arena)
-{
-    size_t slots = 16, kept = 0;
-    while (slots < *count * 2)
-        slots *= 2;
-    uint32_t *table = ks_arena_zalloc(arena, slots * sizeof *table);
-    if (!table)
-        return ks_arena_err(arena);
-    for (size_t i = 0; i < *count; i++) {
-        size_t at = ks_mix64(spans[i].span_id) & (slots - 1);
-        bool repeat = false;
-        for (; table[at] && !repeat; at = (at + 1) & (slots - 1))
-            repeat = ksi_spans_equal(&spans[table[at] - 1], &spans[i]);
-        if (repeat)
-            continue;
-        spans[kept++] = spans[i];
-        table[at] = (uint32_t)kept;
-    }
-    *count = kept;
-    return KS_OK;
 }
 
 /* --- one trace --- */
@@ -166,7 +102,7 @@ ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant, struct ks_tra
     ks_err err = read_trace(&look, slot, arena, ret_spans, ret_count);
     ksi_look_end(&look);
     if (err == KS_OK)
-        err = drop_repeats(*ret_spans, ret_count, arena);
+        err = ks_spans_drop_repeats(*ret_spans, ret_count, arena);
     if (err != KS_OK) {
         ksi_gen_unref(g);
         return err;
@@ -204,7 +140,7 @@ static ks_err each_in_slot(struct ksi_look *l, size_t at, struct ks_arena *arena
     struct ks_span *spans;
     size_t n = 0;
     KS_TRY(read_trace(l, at, arena, &spans, &n));
-    KS_TRY(drop_repeats(spans, &n, arena));
+    KS_TRY(ks_spans_drop_repeats(spans, &n, arena));
     for (size_t i = 0; i < n; i++)
         KS_TRY(fn(arg, &spans[i]));
     return KS_OK;

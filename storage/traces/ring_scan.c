@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "storage/traces/ring_priv.h"
+#include "storage/traces/span_equal.h"
 
 struct piece {
     size_t gen; /* of the view */
@@ -223,7 +224,7 @@ static ks_err drop_repeats(const struct ksi_data *g, struct ks_traces_heads *h, 
                 continue;
             KS_TRY(fill_one(g, h, table[at] - 1, arena, &a));
             KS_TRY(fill_one(g, h, i, arena, &b));
-            repeat = ksi_spans_equal(&a, &b);
+            repeat = ks_spans_equal(&a, &b);
         }
         if (repeat)
             continue;
