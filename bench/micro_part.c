@@ -139,6 +139,19 @@ static void list_by_cursor(struct ks_mdata *d, uint32_t series)
     ks_free(refs);
 }
 
+static void fetch(struct ks_mdata *d, const struct ks_chunk_ref *refs, size_t count)
+{
+    struct ks_part_page *pages = ks_alloc_array(2 * count + 1, sizeof *pages);
+    size_t n = 0;
+    for (size_t i = 0; pages && i < count; i++) {
+        size_t more;
+        must(ks_mdata_pages(d, &refs[i], pages + n, &more));
+        n += more;
+    }
+    must(pages ? ks_part_prefetch_pages(pages, n) : KS_ENOMEM);
+    ks_free(pages);
+}
+
 static void decode_all(struct ks_mdata *d, uint32_t series, bool prefetch, const char *what)
 {
     struct ks_chunk_ref *refs = NULL;
@@ -153,7 +166,7 @@ static void decode_all(struct ks_mdata *d, uint32_t series, bool prefetch, const
         for (uint32_t ord = first; ord < series && ord < first + 512; ord++)
             must(ks_mdata_chunks(d, ord, INT64_MIN, INT64_MAX, &refs, &count, &cap));
         if (prefetch)
-            must(ks_mdata_prefetch(d, refs, count));
+            fetch(d, refs, count);
         for (size_t i = 0; i < count; i++) {
             must(ks_mdata_decode(d, &refs[i], &memo, t, v));
             samples += refs[i].meta.sample_count;

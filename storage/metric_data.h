@@ -145,8 +145,5 @@ KS_NODISCARD ks_err ks_mdata_pages(struct ks_mdata *d, const struct ks_chunk_ref
 /* Whether the values can be had without reading the file. */
 bool ks_mdata_at_hand(struct ks_mdata *d, const struct ks_chunk_ref *ref,
                       const struct ks_times_memo *memo);
-/* These chunks will be decoded soon: reads their pages into the cache in one batch. */
-KS_NODISCARD ks_err ks_mdata_prefetch(struct ks_mdata *d, const struct ks_chunk_ref *refs,
-                                      size_t count);
 
 #endif

@@ -431,19 +431,6 @@ ks_err ks_part_read_many(struct ks_part *p, const struct ks_page_ref *refs, size
     return err;
 }
 
-ks_err ks_part_prefetch(struct ks_part *p, const struct ks_page_ref *refs, size_t count)
-{
-    enum { AT_ONCE = 256 };
-    struct ks_page pages[AT_ONCE];
-    for (size_t i = 0; p->cache && i < count; i += AT_ONCE) {
-        size_t n = count - i < AT_ONCE ? count - i : AT_ONCE;
-        KS_TRY(ks_part_read_many(p, refs + i, n, pages));
-        for (size_t k = 0; k < n; k++)
-            ks_page_release(&pages[k]);
-    }
-    return KS_OK;
-}
-
 bool ks_part_at_hand(struct ks_part *p, struct ks_page_ref ref)
 {
     struct ks_cache_entry *e = ks_cache_get(p->cache, p->owner, ref.offset);

@@ -106,10 +106,6 @@ KS_NODISCARD ks_err ks_part_read_many(struct ks_part *p, const struct ks_page_re
                                       size_t count, struct ks_page *ret);
 void ks_page_release(struct ks_page *page);
 
-/* Brings pages into the cache; nothing is pinned. Without a cache it does nothing. */
-KS_NODISCARD ks_err ks_part_prefetch(struct ks_part *p, const struct ks_page_ref *refs,
-                                     size_t count);
-
 /* A page of some part. */
 struct ks_part_page {
     struct ks_part *part;

@@ -95,7 +95,12 @@ static void decode_refs(struct ks_mdata *d, struct ks_chunk_ref *refs, size_t co
     static int64_t times[KS_CHUNK_SAMPLES_MAX];
     static double values[KS_CHUNK_SAMPLES_MAX];
     struct ks_times_memo memo = {0};
-    (void)!ks_mdata_prefetch(d, refs, count);
+    for (size_t i = 0; i < count && i < 64; i++) {
+        struct ks_part_page pages[2];
+        size_t n;
+        if (ks_mdata_pages(d, &refs[i], pages, &n) == KS_OK)
+            (void)!ks_part_prefetch_pages(pages, n);
+    }
     for (size_t i = 0; i < count && i < 64; i++) {
         struct ks_page tp, vp;
         struct ks_slice t, v;

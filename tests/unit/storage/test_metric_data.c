@@ -247,8 +247,6 @@ static ks_err model_check(const struct model *m, struct ks_mdata *d, int64_t min
         size_t count = 0, k = 0;
         err = with_cursor ? ks_mdata_cursor_chunks(cursor, ord, min_ms, max_ms, &refs, &count, &cap)
                           : ks_mdata_chunks(d, ord, min_ms, max_ms, &refs, &count, &cap);
-        if (err == KS_OK && ord % 3 == 0)
-            err = ks_mdata_prefetch(d, refs, count);
         for (; err == KS_OK && i < m->count && m->chunks[i].ord == ord; i++) {
             const struct chunk *c = &m->chunks[i];
             if (c->meta.min_ms > max_ms || c->meta.max_ms < min_ms)
