@@ -9,6 +9,7 @@
 #include "api/scratch.h"
 #include "base/mem.h"
 #include "sys/clock.h"
+#include "sys/thread.h"
 
 enum { WATCH_INTERVAL_MS = 50 };
 
@@ -116,6 +117,7 @@ static void *worker(void *arg)
     struct ksi_lane *l = arg;
     struct ks_scratch scratch;
     struct ksi_idler w;
+    ks_thread_short_turns();
     pthread_cond_init(&w.wake, NULL);
     ks_scratch_init(&scratch);
     pthread_mutex_lock(&l->lock);

@@ -50,7 +50,25 @@ static inline bool ks_slice_has_prefix(struct ks_slice a, struct ks_slice p)
 
 static inline struct ks_slice ks_slice_from(struct ks_slice a, size_t skip)
 {
-    return ks_slice(a.ptr + skip, a.len - skip);
+    return ks_slice(skip ? a.ptr + skip : a.ptr, a.len - skip); /* nothing may stand nowhere */
+}
+
+/* len bytes from at on, which s has. */
+static inline struct ks_slice ks_slice_sub(struct ks_slice s, size_t at, size_t len)
+{
+    return ks_slice(at ? s.ptr + at : s.ptr, len);
+}
+
+/* Cuts the part in front of the first sep off *rest, sep with it. False when nothing is left. */
+static inline bool ks_slice_cut(struct ks_slice *rest, char sep, struct ks_slice *ret)
+{
+    if (!rest->len)
+        return false;
+    const char *at = memchr(rest->ptr, sep, rest->len);
+    size_t n = at ? (size_t)(at - rest->ptr) : rest->len;
+    *ret = ks_slice(rest->ptr, n);
+    *rest = at ? ks_slice(at + 1, rest->len - n - 1) : ks_slice(rest->ptr + n, 0);
+    return true;
 }
 
 /* Without ASCII blanks (space, \t, \r, \n) at both ends. */

@@ -13,6 +13,7 @@
 #include "engine/engine_priv.h"
 #include "engine/merge.h"
 #include "sys/clock.h"
+#include "sys/thread.h"
 
 enum {
     TICK_MS = 1000,
@@ -246,6 +247,7 @@ static bool job_wait(struct ks_engine *e, int64_t ms)
 static void *keep_main(void *arg)
 {
     struct ks_engine *e = arg;
+    ks_thread_background();
     while (job_wait(e, TICK_MS))
         if (keep(e) != KS_OK)
             ks_log_limited(10000, KS_LOG_ERROR, "engine",
@@ -259,6 +261,7 @@ static void *merge_main(void *arg)
 {
     struct ks_engine *e = arg;
     int64_t pause_ms = TICK_MS;
+    ks_thread_background();
     while (job_wait(e, pause_ms)) {
         ks_err err = merge(e);
         if (err == KS_OK || err == KS_ECANCELED) {

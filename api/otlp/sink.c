@@ -8,11 +8,14 @@
 #include "api/span_metrics.h"
 #include "base/mem.h"
 #include "base/stats.h"
+#include "sys/thread.h"
 
 static KS_STAT(stat_spans, "vt_rows_ingested_total{type=\"spans\"}");
 static KS_STAT(stat_bytes, "vt_bytes_ingested_total{type=\"spans\"}");
 static KS_STAT(stat_rejected, "vt_rows_dropped_total{reason=\"rejected\"}");
 static KS_STAT(stat_over_limit, "vt_rows_dropped_total{reason=\"too_many_spans_per_trace\"}");
+
+enum { SPANS_PER_BREATH = 32 };
 
 /* --- a batch and a buffer per thread, kept from request to request --- */
 struct own {
@@ -81,10 +84,7 @@ static ks_err add_extra(struct ks_span_sink *s, struct ks_slice name, struct ks_
 
 ks_err ks_span_sink_extra_fields(struct ks_span_sink *s, struct ks_slice text)
 {
-    while (text.len) {
-        const char *comma = memchr(text.ptr, ',', text.len);
-        struct ks_slice one = ks_slice(text.ptr, comma ? (size_t)(comma - text.ptr) : text.len);
-        text = ks_slice_from(text, one.len + (comma != NULL));
+    for (struct ks_slice one; ks_slice_cut(&text, ',', &one);) {
         const char *eq = one.len ? memchr(one.ptr, '=', one.len) : NULL;
         if (!one.len)
             continue;
@@ -98,10 +98,7 @@ ks_err ks_span_sink_extra_fields(struct ks_span_sink *s, struct ks_slice text)
 
 static ks_err ignore_list(struct ks_span_sink *s, struct ks_slice text)
 {
-    while (text.len) {
-        const char *comma = memchr(text.ptr, ',', text.len);
-        struct ks_slice one = ks_slice(text.ptr, comma ? (size_t)(comma - text.ptr) : text.len);
-        text = ks_slice_from(text, one.len + (comma != NULL));
+    for (struct ks_slice one; ks_slice_cut(&text, ',', &one);) {
         if (!one.len)
             continue;
         if (s->ignore_count == KS_EXTRA_FIELDS_MAX)
@@ -211,6 +208,8 @@ static ks_err hand_over(struct ks_span_sink *s)
 
 ks_err ks_span_sink_room(struct ks_span_sink *s, size_t span_bytes)
 {
+    if (s->batch->spans_count % SPANS_PER_BREATH == 0)
+        ks_thread_breathe();
     if (KS_LIKELY(!ks_batch_full(s->batch) &&
                   (s->batch->bytes + span_bytes <= KS_BATCH_BYTES_MAX || !s->batch->spans_count)))
         return s->batch->err;

@@ -15,6 +15,7 @@
 #include "engine/logs/log_flush.h"
 #include "engine/logs/logs_priv.h"
 #include "sys/clock.h"
+#include "sys/thread.h"
 
 enum {
     MEMORY_DEFAULT = 64 << 20,
@@ -234,6 +235,7 @@ static void *flusher_main(void *arg)
 {
     struct ks_logs *l = arg;
     int64_t pause_ms = 1000;
+    ks_thread_background();
     pthread_mutex_lock(&l->lock);
     while (!l->stop) {
         if (ksi_logs_memory(l) <= l->memory_bytes / 2) {

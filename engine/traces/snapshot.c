@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "engine/traces/snapshot_priv.h"
 #include "sys/pool.h"
+#include "sys/thread.h"
 
 static const char MAGIC[8] = "KSTRSNP\2";
 
@@ -14,6 +15,7 @@ enum {
     HEADER_BYTES = 32,     /* magic, u64 needs, u64 reserved, u64 hash */
     BLOCK_HEAD_BYTES = 16, /* u32 raw length, u32 stored length, u64 hash of the stored bytes */
     BLOCK_BYTES = 1 << 20, /* a block is written when it has grown to this */
+    PIECE_BYTES = 64 << 10,
     BLOCK_MAX = 256 << 20,
     LOAD_THREADS = 4,
     ZSTD_LEVEL = -1, /* ids are most of it: more effort finds little */
@@ -32,6 +34,28 @@ struct writer {
     ZSTD_CCtx *zstd;
 };
 
+/* In pieces: a whole block at once would keep the core for milliseconds. */
+static ks_err pack(struct writer *w, char *out, size_t cap, size_t *ret)
+{
+    ZSTD_outBuffer to = {out, cap, 0};
+    size_t left = ZSTD_CCtx_reset(w->zstd, ZSTD_reset_session_only);
+    if (!ZSTD_isError(left))
+        left = ZSTD_CCtx_setParameter(w->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
+    if (!ZSTD_isError(left))
+        left = ZSTD_CCtx_setPledgedSrcSize(w->zstd, w->raw.len);
+    for (size_t at = 0; !ZSTD_isError(left) && at < w->raw.len; ks_thread_breathe()) {
+        size_t n = w->raw.len - at < PIECE_BYTES ? w->raw.len - at : PIECE_BYTES;
+        ZSTD_inBuffer from = {w->raw.ptr + at, n, 0};
+        at += n;
+        do
+            left = ZSTD_compressStream2(w->zstd, &to, &from,
+                                        at < w->raw.len ? ZSTD_e_continue : ZSTD_e_end);
+        while (!ZSTD_isError(left) && (from.pos < n || (at == w->raw.len && left)));
+    }
+    *ret = to.pos;
+    return ZSTD_isError(left) ? ks_fail(KS_EINTERNAL, "zstd: %s", ZSTD_getErrorName(left)) : KS_OK;
+}
+
 static ks_err write_block(struct writer *w)
 {
     size_t bound = ZSTD_compressBound(w->raw.len);
@@ -41,10 +65,8 @@ static ks_err write_block(struct writer *w)
     ks_buf_reset(&w->packed);
     if (!ks_buf_reserve(&w->packed, BLOCK_HEAD_BYTES + bound))
         return ks_buf_status(&w->packed);
-    size_t n = ZSTD_compressCCtx(w->zstd, w->packed.ptr + BLOCK_HEAD_BYTES, bound, w->raw.ptr,
-                                 w->raw.len, ZSTD_LEVEL);
-    if (ZSTD_isError(n))
-        return ks_fail(KS_EINTERNAL, "zstd: %s", ZSTD_getErrorName(n));
+    size_t n;
+    KS_TRY(pack(w, w->packed.ptr + BLOCK_HEAD_BYTES, bound, &n));
     ks_put_le32(w->packed.ptr, (uint32_t)w->raw.len);
     ks_put_le32(w->packed.ptr + 4, (uint32_t)n);
     ks_put_le64(w->packed.ptr + 8, ks_hash64_seed(w->packed.ptr + BLOCK_HEAD_BYTES, n, w->off));
@@ -56,6 +78,7 @@ static ks_err write_block(struct writer *w)
 
 static ks_err put_item(struct writer *w, uint8_t type, struct ks_slice payload)
 {
+    ks_thread_breathe();
     ks_buf_byte(&w->raw, type);
     ks_buf_lp(&w->raw, payload);
     KS_TRY(ks_buf_status(&w->raw));

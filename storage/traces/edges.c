@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "storage/traces/ring_priv.h"
+#include "sys/thread.h"
 
 #define MINUTE_NS 60000000000ull
 
@@ -175,10 +176,12 @@ static ks_err all_edges(struct ksi_look *l, uint64_t first_live, struct ksi_filt
 {
     struct ksi_slot slots[KSI_SLOTS_PER_LOOK];
     size_t at = first_live > l->d.first_seq ? (size_t)(first_live - l->d.first_seq) : 0;
-    for (size_t n; (n = ksi_look_slots(l, at, KSI_SLOTS_PER_LOOK, slots)); at += n)
+    for (size_t n; (n = ksi_look_slots(l, at, KSI_SLOTS_PER_LOOK, slots)); at += n) {
         for (size_t i = 0; i < n; i++)
             if (slots[i].spans)
                 KS_TRY(trace_edges(&l->d, &slots[i], filter, w, resources));
+        ks_thread_breathe();
+    }
     return KS_OK;
 }
 

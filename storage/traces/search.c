@@ -9,6 +9,7 @@
 #include "storage/traces/any_value.h"
 #include "storage/traces/ring_priv.h"
 #include "sys/clock.h"
+#include "sys/thread.h"
 
 enum { CONDS_MAX = 32, KNOWN = 1 };
 
@@ -387,8 +388,10 @@ struct found {
     bool kept; /* a second ring: a trace may have come to it since it was found in the first */
 };
 
-static ks_err canceled(const struct ks_trace_query *q)
+/* Between pieces of the work. */
+static ks_err go_on(const struct ks_trace_query *q)
 {
+    ks_thread_breathe();
     if (q->cancel && atomic_load_explicit(q->cancel, memory_order_relaxed))
         return ks_fail(KS_ECANCELED, "the client has gone");
     if (q->deadline_us && ks_mono_us() > q->deadline_us)
@@ -419,7 +422,7 @@ static ks_err scan_slots(struct scan *s, struct ksi_look *l, uint64_t first_live
             if (found->count < found->limit && slot_fits(s, &slots[i]))
                 KS_TRY(add_found(found, slots[i].id));
         }
-        KS_TRY(canceled(s->p->q));
+        KS_TRY(go_on(s->p->q));
     }
     return KS_OK;
 }
@@ -492,7 +495,7 @@ static ks_err heads_in_slots(struct scan *s, struct ksi_look *l, size_t at, ks_s
     for (size_t n; (n = ksi_look_slots(l, at, KSI_SLOTS_PER_LOOK, slots)); at += n) {
         for (size_t i = 0; i < n; i++)
             KS_TRY(heads_in_slot(s, &slots[i], fn, arg));
-        KS_TRY(canceled(s->p->q));
+        KS_TRY(go_on(s->p->q));
     }
     return KS_OK;
 }
