@@ -67,12 +67,11 @@ static size_t find(const struct ksi_pool *p, const char *at)
     return lo;
 }
 
-static bool add_slab(struct ksi_pool *p)
+/* Under the lock. False: no memory, the slab is still the caller's. */
+static bool add_slab(struct ksi_pool *p, char *base)
 {
-    if (ks_array_reserve((void **)&p->slabs, &p->cap, p->count + 1, sizeof *p->slabs) != KS_OK)
-        return false;
-    char *base = ks_aligned_alloc(PAGE_BYTES, SLAB_BYTES);
-    if (!base)
+    if (!base ||
+        ks_array_reserve((void **)&p->slabs, &p->cap, p->count + 1, sizeof *p->slabs) != KS_OK)
         return false;
     size_t i = find(p, base);
     memmove(p->slabs + i + 1, p->slabs + i, (p->count - i) * sizeof *p->slabs);
@@ -96,11 +95,37 @@ static char *drop_slab(struct ksi_pool *p, size_t i)
     return base;
 }
 
+static bool grow(struct ksi_pool *p)
+{
+    char *base = ks_aligned_alloc(PAGE_BYTES, SLAB_BYTES);
+    bool ok = add_slab(p, base);
+    if (!ok)
+        ks_free(base);
+    return ok;
+}
+
+void ksi_pool_prepare(struct ksi_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool enough = p->free_chunks >= p->per_slab;
+    pthread_mutex_unlock(&p->lock);
+    char *base = enough ? NULL : ks_aligned_alloc(PAGE_BYTES, SLAB_BYTES);
+    if (!base)
+        return;
+    for (size_t i = 0; i < SLAB_BYTES; i += PAGE_BYTES)
+        base[i] = 0;
+    pthread_mutex_lock(&p->lock);
+    bool taken = p->free_chunks < p->per_slab && add_slab(p, base);
+    pthread_mutex_unlock(&p->lock);
+    if (!taken)
+        ks_free(base);
+}
+
 char *ksi_pool_alloc(struct ksi_pool *p)
 {
     char *chunk = NULL;
     pthread_mutex_lock(&p->lock);
-    if (p->free_chunks || add_slab(p)) {
+    if (p->free_chunks || grow(p)) {
         while (!p->slabs[p->first].free)
             p->first++;
         struct slab *s = &p->slabs[p->first];

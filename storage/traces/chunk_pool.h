@@ -20,6 +20,9 @@ struct ksi_pool *ksi_pool_ref(struct ksi_pool *p);
 /* The last one frees it; all chunks are back by then. */
 void ksi_pool_unref(struct ksi_pool *p);
 
+/* Sees to it that some chunks are free, with pages that were touched: fresh memory may take the
+ * kernel long to give, which is better done before a lock is held than under it. */
+void ksi_pool_prepare(struct ksi_pool *p);
 char *ksi_pool_alloc(struct ksi_pool *p);
 /* False: not one of the pool's. */
 bool ksi_pool_free(struct ksi_pool *p, void *chunk);

@@ -449,6 +449,7 @@ ks_err ks_traces_write(struct ks_traces *t, struct ks_batch *b, ks_traces_log_fn
         return b->err;
     if (!b->spans_count)
         return KS_OK;
+    ksi_pool_prepare(t->pool);
     pthread_mutex_lock(&t->writer);
     struct clock from = now(), log_from = from, log_to = from;
     ks_err err = write_one(t, b, log, arg, ret, &log_from, &log_to);
