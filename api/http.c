@@ -249,6 +249,20 @@ static bool take_body(struct ksi_conn *c, const char *data, size_t n)
     return true;
 }
 
+static enum MHD_Result to_lane(struct ksi_conn *c, struct ksi_lane *l)
+{
+    c->state = CONN_QUEUED;
+    atomic_fetch_add(&c->refs, 1);
+    /* Suspended first: a worker may answer before this function returns. */
+    MHD_suspend_connection(c->mhd);
+    if (ksi_lane_submit(l, c) != KS_OK) {
+        atomic_fetch_add(&l->limit_timeout, 1);
+        ksi_overload(c, l->opts.overload_status, "too many requests are waiting; try again");
+        ksi_conn_answer(c);
+    }
+    return MHD_YES;
+}
+
 /* Handles the request here and now. */
 static enum MHD_Result answer_now(struct ksi_conn *c)
 {
@@ -257,6 +271,9 @@ static enum MHD_Result answer_now(struct ksi_conn *c)
     if (c->short_key)
         ksi_stopwatch_start(&took, c->req.start_mono_us);
     c->server->opts.handle(&c->req);
+    c->req.may_defer = false;
+    if (c->req.deferred)
+        return to_lane(c, &c->server->lanes[c->req.lane]);
     if (c->short_key)
         ksi_short_learn(c->server, c->short_key, ksi_stopwatch_us(&took));
     ksi_compress_body(c);
@@ -277,18 +294,11 @@ static enum MHD_Result dispatch(struct ksi_conn *c)
         return answer_now(c);
     struct ksi_lane *l = &c->server->lanes[req->lane];
     c->short_key = ksi_short_key(c);
-    if (ksi_is_short(c->server, c->short_key) && ksi_lane_idle(l))
+    req->may_defer = req->tried;
+    if ((req->tried || ksi_is_short(c->server, c->short_key)) && ksi_lane_idle(l))
         return answer_now(c);
-    c->state = CONN_QUEUED;
-    atomic_fetch_add(&c->refs, 1);
-    /* Suspended first: a worker may answer before this function returns. */
-    MHD_suspend_connection(c->mhd);
-    if (ksi_lane_submit(l, c) != KS_OK) {
-        atomic_fetch_add(&l->limit_timeout, 1);
-        ksi_overload(c, l->opts.overload_status, "too many requests are waiting; try again");
-        ksi_conn_answer(c);
-    }
-    return MHD_YES;
+    req->may_defer = false;
+    return to_lane(c, l);
 }
 
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,

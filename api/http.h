@@ -95,9 +95,11 @@ struct ks_http_request {
     enum ks_http_lane lane;
     enum ks_listener listener;
     bool whole;            /* answers in one piece: on the network thread, once known to be short */
+    bool tried;            /* first on the network thread: the handler knows what is long */
     size_t max_body_bytes; /* 0 = the server's default */
 
     struct ks_http_response resp;
+    bool may_defer, deferred;   /* see ks_http_defer */
     _Atomic int cancel;         /* set when the client has gone or the server stops */
     int64_t start_mono_us;      /* when the worker took it */
     struct ks_scratch *scratch; /* the worker's reusable buffers */
@@ -130,8 +132,8 @@ struct ks_http_opts {
     /* Network thread, headers only: sets lane, limits and route; an error or a filled resp.status
      * answers at once. */
     void (*route)(struct ks_http_request *req);
-    /* Worker, or the network thread: with DIRECT, and when `whole` and short of late. Then
-     * req->scratch is NULL. */
+    /* Worker, or the network thread: with DIRECT, when `tried`, and when `whole` and short of late.
+     * Then req->scratch is NULL. */
     void (*handle)(struct ks_http_request *req);
     void *app;
     enum ks_listener listener;
@@ -201,6 +203,16 @@ KS_NODISCARD ks_err ks_http_stream_write(struct ks_http_request *req, struct ks_
  * sees the failure. */
 void ks_http_stream_fail(struct ks_http_request *req, const char *text);
 bool ks_http_streaming(const struct ks_http_request *req);
+
+/*
+ * A handler of a `tried` request sees that there is much to do, and has answered nothing yet. True:
+ * it returns KS_OK, and is called again on a worker. False: it runs on one.
+ */
+static inline bool ks_http_defer(struct ks_http_request *req)
+{
+    req->deferred = req->may_defer;
+    return req->deferred;
+}
 
 enum { KS_HTTP_FLOW_BYTES = 256 << 10 };
 /*

@@ -391,6 +391,7 @@ void ks_router_route(struct ks_http_request *req)
     }
     req->lane = req->route->lane;
     req->whole = req->route->flags & KS_ROUTE_WHOLE;
+    req->tried = req->route->flags & KS_ROUTE_TRIED;
     req->max_body_bytes = body_limit(req);
 }
 
@@ -421,6 +422,8 @@ void ks_router_handle(struct ks_http_request *req)
         err = ks_http_parse_form(req);
     if (err == KS_OK)
         err = req->route->handler(req);
+    if (req->deferred && req->may_defer)
+        return; /* to come again */
     if (err != KS_OK) {
         char text[KS_ERR_TEXT_MAX];
         snprintf(text, sizeof text, "%s", ks_err_text());

@@ -48,6 +48,7 @@ enum ks_route_flags {
     KS_ROUTE_LOGS = 32,    /* of log stores: VictoriaLogs' names of paths and metrics (vl_*) */
     KS_ROUTE_LARGE = 64,   /* a body as large as an import's */
     KS_ROUTE_TRACES = 256, /* of the trace store: its listeners serve it */
+    KS_ROUTE_TRIED = 512,  /* its handler asks ks_http_defer (ks_http_request.tried) */
     KS_ROUTE_BARE = 128,   /* known without tenant and "prometheus/": so it is printed */
 };
 

@@ -385,6 +385,8 @@ static ks_err trace_by_id(struct ks_http_request *req)
     if (!ks_jaeger_parse_trace_id(req->param, &id))
         return ks_fail(KS_EINVAL, "cannot parse trace id \"%.*s\": want 1 to 32 hex digits",
                        KS_SLICE_ARG(req->param));
+    if (!ks_trace_store_at_hand(store_of(req), tenant, id) && ks_http_defer(req))
+        return KS_OK;
     answer_init(&a, req, &p, tenant);
     begin(req);
     ks_buf_byte(&req->resp.body, '[');

@@ -15,7 +15,7 @@
 #include "storage/traces/span_equal.h"
 #include "sys/vfs.h"
 
-enum { PATH_BYTES = 4096 };
+enum { PATH_BYTES = 4096, FEW_SPANS = 64 };
 
 /* --- traces --- */
 static ks_err both(struct ks_span *a, size_t na, const struct ks_span *b, size_t nb,
@@ -76,6 +76,13 @@ ks_err ks_trace_store_get(struct ks_trace_store *s, struct ks_tenant tenant, str
         *ret_hold = NULL;
     }
     return err;
+}
+
+bool ks_trace_store_at_hand(struct ks_trace_store *s, struct ks_tenant tenant,
+                            struct ks_trace_id id)
+{
+    return !ksi_trace_store_history(s) &&
+           ks_traces_count_spans(ks_trace_store_ring(s), tenant, id) <= FEW_SPANS;
 }
 
 ks_err ks_trace_store_search(struct ks_trace_store *s, struct ks_tenant tenant,

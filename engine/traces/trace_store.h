@@ -58,6 +58,10 @@ KS_NODISCARD ks_err ks_trace_store_get(struct ks_trace_store *s, struct ks_tenan
                                        struct ks_trace_id id, bool found, struct ks_arena *arena,
                                        struct ks_span **ret_spans, size_t *ret_count,
                                        struct ks_traces_hold **ret_hold);
+/* Whether that takes little: there are no days to ask, and the trace has few spans or is not there.
+ */
+bool ks_trace_store_at_hand(struct ks_trace_store *s, struct ks_tenant tenant,
+                            struct ks_trace_id id);
 /* Traces of the ring first, then older ones, each once. */
 KS_NODISCARD ks_err ks_trace_store_search(struct ks_trace_store *s, struct ks_tenant tenant,
                                           const struct ks_trace_query *q, struct ks_arena *arena,

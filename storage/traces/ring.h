@@ -66,6 +66,9 @@ KS_NODISCARD ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant,
                                   struct ks_span **ret_spans, size_t *ret_count,
                                   struct ks_traces_hold **ret_hold);
 
+/* How many spans the ring has of a trace; 0: it is not there. */
+size_t ks_traces_count_spans(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id);
+
 /* Whether the ring has all that came of a trace: it was not evicted before, as far as is known,
  * none of its spans were refused, and none began before since_ns. False: not there. */
 bool ks_traces_whole(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id,

@@ -111,26 +111,39 @@ ks_err ks_traces_get(struct ks_traces *t, struct ks_tenant tenant, struct ks_tra
     return KS_OK;
 }
 
-bool ks_traces_whole(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id,
-                     uint64_t since_ns)
+/* The slot of a live trace as it is now. */
+static bool find_slot(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id,
+                      struct ksi_slot *ret)
 {
-    bool whole = false;
+    uint64_t seq = 0;
     pthread_mutex_lock(&t->lock);
     struct ksi_tenant *tn = ksi_tenant_find(t, tenant);
-    for (unsigned k = 0; tn && k < 2; k++) {
-        uint64_t seq = ksi_ring_find(t, &tn->rings[k], id);
+    for (unsigned k = 0; tn && !seq && k < 2; k++) {
+        seq = ksi_ring_find(t, &tn->rings[k], id);
         if (!seq)
             continue;
         uint32_t slot;
         struct ksi_gen *g = ksi_ring_gen(&tn->rings[k], seq, &slot);
         pthread_mutex_lock(&g->lock);
-        const struct ksi_slot *s = &g->slots[slot];
-        whole = !(s->flags & KSI_SLOT_LATE) && !s->refused && s->min_start_ns >= since_ns;
+        *ret = g->slots[slot];
         pthread_mutex_unlock(&g->lock);
-        break;
     }
     pthread_mutex_unlock(&t->lock);
-    return whole;
+    return seq != 0;
+}
+
+size_t ks_traces_count_spans(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id)
+{
+    struct ksi_slot s;
+    return find_slot(t, tenant, id, &s) ? s.spans : 0;
+}
+
+bool ks_traces_whole(struct ks_traces *t, struct ks_tenant tenant, struct ks_trace_id id,
+                     uint64_t since_ns)
+{
+    struct ksi_slot s;
+    return find_slot(t, tenant, id, &s) && !(s.flags & KSI_SLOT_LATE) && !s.refused &&
+           s.min_start_ns >= since_ns;
 }
 
 /* --- all spans --- */
