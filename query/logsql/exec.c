@@ -25,6 +25,12 @@ ks_err ks_lq_charge(struct ks_lq_exec *x, uint64_t bytes)
     return KS_OK;
 }
 
+uint64_t ks_lq_memory_left(const struct ks_lq_exec *x)
+{
+    uint64_t used = atomic_load_explicit(x->memory_used, memory_order_relaxed);
+    return !x->memory_max ? UINT64_MAX : used < x->memory_max ? x->memory_max - used : 0;
+}
+
 void ks_lq_uncharge(struct ks_lq_exec *x, uint64_t bytes)
 {
     atomic_fetch_sub_explicit(x->memory_used, bytes, memory_order_relaxed);

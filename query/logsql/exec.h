@@ -165,6 +165,8 @@ struct ks_lq_exec {
  * charge differences of 16 KiB and more.
  */
 KS_NODISCARD ks_err ks_lq_charge(struct ks_lq_exec *x, uint64_t bytes);
+/* What may still be charged; UINT64_MAX without a limit. */
+uint64_t ks_lq_memory_left(const struct ks_lq_exec *x);
 void ks_lq_uncharge(struct ks_lq_exec *x, uint64_t bytes);
 
 /* KS_ETIMEDOUT, KS_ECANCELED or KS_OK: call it in loops, every 1000 rows or so. */

@@ -26,8 +26,8 @@ struct join {
     struct ks_lq_stage head;
     const struct ks_lq_pipe *pipe;
     struct collector right;
-    struct ks_arena *arenas;
-    struct ks_buf *keys; /* per worker */
+    struct ksi_lq_scratch *scratch; /* one per worker */
+    struct ks_buf *keys;            /* per worker */
 };
 
 enum { CHARGE_STEP = 64 << 10 };
@@ -115,7 +115,7 @@ static ks_err add_match(struct ks_arena *arena, struct matches *m, size_t *cap, 
 static ks_err find_matches(struct join *j, unsigned worker, const struct ks_lq_rows *rows,
                            struct matches *m)
 {
-    struct ks_arena *arena = &j->arenas[worker];
+    struct ks_arena *arena = &j->scratch[worker].arena;
     struct ksi_lq_texts *cols = ks_arena_array(arena, j->right.by_count + 1, sizeof *cols);
     size_t cap = 0, cap2 = 0;
     static const struct ks_lq_rows nothing = {1, 0, NULL};
@@ -197,10 +197,10 @@ static ks_err right_columns(struct join *j, struct ks_arena *arena, const struct
 static ks_err join_push(struct ks_lq_stage *stage, unsigned worker, const struct ks_lq_rows *rows)
 {
     struct join *j = (struct join *)stage;
-    struct ks_arena *arena = &j->arenas[worker];
+    struct ks_arena *arena = &j->scratch[worker].arena;
     struct matches m = {.count = 0};
     struct ksi_lq_edit e;
-    ks_arena_reset(arena);
+    KS_TRY(ksi_lq_scratch_begin(&j->scratch[worker], stage->x));
     KS_TRY(find_matches(j, worker, rows, &m));
     if (!m.count)
         return KS_OK;
@@ -209,19 +209,19 @@ static ks_err join_push(struct ks_lq_stage *stage, unsigned worker, const struct
     KS_TRY(left_columns(arena, rows, &m, &e));
     KS_TRY(right_columns(j, arena, &m, &e));
     struct ks_lq_rows out = ksi_lq_edit_rows(&e);
-    return ks_lq_push(stage->next, worker, &out);
+    return ksi_lq_scratch_push(&j->scratch[worker], stage->next, worker, &out);
 }
 
 static void join_free(struct ks_lq_stage *stage)
 {
     struct join *j = (struct join *)stage;
     for (unsigned i = 0; i < stage->x->worker_count; i++) {
-        if (j->arenas)
-            ks_arena_done(&j->arenas[i]);
+        if (j->scratch)
+            ksi_lq_scratch_done(&j->scratch[i]);
         if (j->keys)
             ks_buf_done(&j->keys[i]);
     }
-    ks_free(j->arenas);
+    ks_free(j->scratch);
     ks_free(j->keys);
     ksi_lq_grouper_done(&j->right.keys);
     ks_arena_done(&j->right.rows);
@@ -239,12 +239,12 @@ static ks_err join_init(struct join *j)
 {
     struct ks_lq_exec *x = j->head.x;
     struct collector *c = &j->right;
-    j->arenas = ks_zalloc_array(x->worker_count, sizeof *j->arenas);
+    j->scratch = ks_zalloc_array(x->worker_count, sizeof *j->scratch);
     j->keys = ks_zalloc_array(x->worker_count, sizeof *j->keys);
-    if (!j->arenas || !j->keys)
+    if (!j->scratch || !j->keys)
         return KS_ENOMEM;
     for (unsigned i = 0; i < x->worker_count; i++) {
-        ks_arena_init(&j->arenas[i], KSI_LQ_SCRATCH_MAX);
+        ksi_lq_scratch_init(&j->scratch[i]);
         ks_buf_init(&j->keys[i], KS_BUF_UNLIMITED);
     }
     KS_TRY(ksi_lq_by_names(x, &j->pipe->u.join.by, &c->by));

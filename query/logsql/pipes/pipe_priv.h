@@ -87,6 +87,24 @@ struct ksi_lq_call { /* one push */
     struct ksi_lq_edit edit; /* begun with in; what it holds after apply is handed on */
     const uint64_t *bits;    /* rows the pipe's condition picks; NULL all */
 };
+enum { KSI_LQ_SCRATCH_MAX = 1 << 30 };
+/*
+ * What a worker makes of a batch and hands on, charged to the query until the push has returned:
+ * the stages behind make more of it meanwhile, and a query of many such stages must not hold many
+ * times what it may.
+ */
+struct ksi_lq_scratch {
+    struct ks_arena arena;
+    uint64_t charged;
+};
+void ksi_lq_scratch_init(struct ksi_lq_scratch *s);
+void ksi_lq_scratch_done(struct ksi_lq_scratch *s);
+/* Before a batch: checks deadline and cancel, and lets the arena take what the query has left. */
+KS_NODISCARD ks_err ksi_lq_scratch_begin(struct ksi_lq_scratch *s, struct ks_lq_exec *x);
+/* Pushes what was made of it, and forgets it. */
+KS_NODISCARD ks_err ksi_lq_scratch_push(struct ksi_lq_scratch *s, struct ks_lq_stage *next,
+                                        unsigned worker, const struct ks_lq_rows *rows);
+
 struct ksi_lq_map {
     struct ks_lq_stage head;
     const struct ks_lq_pipe *pipe;
@@ -94,9 +112,8 @@ struct ksi_lq_map {
     ks_err (*apply)(struct ksi_lq_map *m, struct ksi_lq_call *c);
     void *state; /* made by the pipe; shared by the workers, so constant or atomic */
     void (*state_free)(void *state);
-    struct ks_arena *arenas; /* one per worker */
+    struct ksi_lq_scratch *scratch; /* one per worker */
 };
-enum { KSI_LQ_SCRATCH_MAX = 1 << 30 };
 
 /* A stage that maps batches; state may be set after. */
 KS_NODISCARD ks_err ksi_lq_map_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe,

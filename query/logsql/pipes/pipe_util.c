@@ -140,6 +140,48 @@ bool ksi_lq_fields_match(const struct ks_lq_fields *f, struct ks_slice name)
     return false;
 }
 
+/* ---------------------------------------------------------------- scratch */
+
+void ksi_lq_scratch_init(struct ksi_lq_scratch *s)
+{
+    ks_arena_init(&s->arena, KSI_LQ_SCRATCH_MAX);
+    s->charged = 0;
+}
+
+void ksi_lq_scratch_done(struct ksi_lq_scratch *s)
+{
+    ks_arena_done(&s->arena);
+}
+
+ks_err ksi_lq_scratch_begin(struct ksi_lq_scratch *s, struct ks_lq_exec *x)
+{
+    KS_TRY(ks_lq_check(x));
+    ks_arena_reset(&s->arena);
+    uint64_t left = ks_lq_memory_left(x);
+    s->arena.cap_bytes = left < KSI_LQ_SCRATCH_MAX ? left + s->charged : KSI_LQ_SCRATCH_MAX;
+    return KS_OK;
+}
+
+static ks_err scratch_charge(struct ksi_lq_scratch *s, struct ks_lq_exec *x)
+{
+    uint64_t bytes = s->arena.used_bytes;
+    if (bytes > s->charged)
+        KS_TRY(ks_lq_charge(x, bytes - s->charged));
+    else
+        ks_lq_uncharge(x, s->charged - bytes);
+    s->charged = bytes;
+    return KS_OK;
+}
+
+ks_err ksi_lq_scratch_push(struct ksi_lq_scratch *s, struct ks_lq_stage *next, unsigned worker,
+                           const struct ks_lq_rows *rows)
+{
+    KS_TRY(scratch_charge(s, next->x));
+    KS_TRY(ks_lq_push(next, worker, rows));
+    ks_arena_reset(&s->arena);
+    return scratch_charge(s, next->x); /* less than before */
+}
+
 /* ---------------------------------------------------------------- row-local stages */
 
 /* Evaluates the condition into c->bits; *ret_any is false when no row is picked. */
@@ -167,25 +209,26 @@ static ks_err call_bits(struct ksi_lq_map *m, struct ksi_lq_call *c, bool *ret_a
 static ks_err map_push(struct ks_lq_stage *s, unsigned worker, const struct ks_lq_rows *rows)
 {
     struct ksi_lq_map *m = (struct ksi_lq_map *)s;
-    struct ksi_lq_call c = {.worker = worker, .arena = &m->arenas[worker], .in = rows};
+    struct ksi_lq_scratch *scratch = &m->scratch[worker];
+    struct ksi_lq_call c = {.worker = worker, .arena = &scratch->arena, .in = rows};
     bool any;
-    ks_arena_reset(c.arena);
+    KS_TRY(ksi_lq_scratch_begin(scratch, s->x));
     KS_TRY(call_bits(m, &c, &any));
     if (!any)
         return ks_lq_push(s->next, worker, rows);
     KS_TRY(ksi_lq_edit_begin(&c.edit, c.arena, rows));
     KS_TRY(m->apply(m, &c));
     struct ks_lq_rows out = ksi_lq_edit_rows(&c.edit);
-    return ks_lq_push(s->next, worker, &out);
+    return ksi_lq_scratch_push(scratch, s->next, worker, &out);
 }
 
 static void map_free(struct ks_lq_stage *s)
 {
     struct ksi_lq_map *m = (struct ksi_lq_map *)s;
-    if (m->arenas)
+    if (m->scratch)
         for (unsigned i = 0; i < s->x->worker_count; i++)
-            ks_arena_done(&m->arenas[i]);
-    ks_free(m->arenas);
+            ksi_lq_scratch_done(&m->scratch[i]);
+    ks_free(m->scratch);
     if (m->state_free)
         m->state_free(m->state);
     ks_lq_cond_done(m->cond);
@@ -207,11 +250,11 @@ ks_err ksi_lq_map_new(struct ks_lq_exec *x, const struct ks_lq_pipe *pipe, struc
     m->head.next = next;
     m->pipe = pipe;
     m->apply = apply;
-    m->arenas = ks_zalloc_array(x->worker_count, sizeof *m->arenas);
-    ks_err err = m->arenas ? KS_OK : KS_ENOMEM;
+    m->scratch = ks_zalloc_array(x->worker_count, sizeof *m->scratch);
+    ks_err err = m->scratch ? KS_OK : KS_ENOMEM;
     if (err == KS_OK) {
         for (unsigned i = 0; i < x->worker_count; i++)
-            ks_arena_init(&m->arenas[i], KSI_LQ_SCRATCH_MAX);
+            ksi_lq_scratch_init(&m->scratch[i]);
         if (pipe->cond)
             err = ks_lq_cond_new(x, pipe->cond, &m->cond);
     }

@@ -89,13 +89,17 @@ static ks_err pack_rows(struct ksi_lq_call *c, const struct packed *p, struct ks
     struct ks_slice *out = ks_arena_zalloc(c->arena, rows * sizeof *out);
     struct ks_buf b;
     ks_err err = out ? KS_OK : ks_arena_err(c->arena);
-    ks_buf_init(&b, KS_BUF_UNLIMITED);
+    ks_buf_init(&b, c->arena->cap_bytes);
     for (uint32_t r = 0; r < rows && err == KS_OK; r++) {
         if (c->bits && !ks_lq_bit(c->bits, r))
             continue;
         ks_buf_reset(&b);
         write(p, r, &b);
         err = ks_buf_status(&b);
+        if (err == KS_ETOOBIG)
+            err = ks_fail(KS_ELIMIT,
+                          "a packed value needs more memory than the query has left; pack fewer "
+                          "fields, or raise -search.maxMemoryPerQuery");
         if (err == KS_OK)
             err = ksi_lq_take(c->arena, ks_buf_view(&b), &out[r]);
     }

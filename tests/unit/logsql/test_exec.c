@@ -314,6 +314,15 @@ static void limits(void **state)
     opts.ctx = NULL;
     opts.memory_max = 100;
     assert_int_equal(logsql_run(data, "* | sort by (n)", &opts, false, &out), KS_ELIMIT);
+    /* What stages make of a batch counts, however many there are: each of these doubles it. */
+    char packed[1024] = "n:<3";
+    for (int i = 0; i < 20; i++)
+        strcat(packed, " | pack_json");
+    opts.memory_max = 8 << 20;
+    assert_int_equal(logsql_run(data, packed, &opts, false, &out), KS_ELIMIT);
+    ks_buf_reset(&out);
+    packed[strlen("n:<3 | pack_json | pack_json | pack_json")] = 0;
+    assert_int_equal(logsql_run(data, packed, &opts, false, &out), KS_OK);
     ks_buf_done(&out);
 }
 
