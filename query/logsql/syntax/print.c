@@ -69,7 +69,7 @@ void ksi_lq_print_quoted(struct ks_slice s, struct ks_buf *out)
     for (size_t i = 0; i < s.len;) {
         size_t n = (unsigned char)s.ptr[i] >= 0x80 ? rune_len(s, i) : 0;
         if (n) {
-            ks_buf_add(out, s.ptr + i, n);
+            ks_buf_slice(out, ks_slice_sub(s, i, n));
             i += n;
         } else {
             quote_byte(out, (unsigned char)s.ptr[i++]);
@@ -305,7 +305,9 @@ static void print_at(const struct ks_lq_filter *f, int level, struct ks_buf *out
         print_stream(&f->stream, out);
         break;
     default:
-        if (f->field.prefix || !ks_slice_is(f->field.name, "_msg")) {
+        /* `*` alone is every row, not every row with a message. */
+        if (f->field.prefix || !ks_slice_is(f->field.name, "_msg") ||
+            (f->kind == KS_LQ_F_PREFIX && !f->text.len)) {
             ksi_lq_print_field(&f->field, out);
             ks_buf_byte(out, ':');
         }

@@ -41,6 +41,8 @@ static void prints(void **state)
         {"foo:(bar baz:xxx)", "foo:bar foo:\"baz:xxx\""},
         {"foo-bar.baz/x", "\"foo-bar.baz/x\""},
         {"foo:~'.+'", "foo:*"},
+        {"a ''* *", "a _msg:*"}, /* a message that is not empty; any row */
+        {"~'.+'", "_msg:*"},
         {"foo or * or bar", "*"},
         {"a * :foo", "a *:foo"},
         {"pre*:x", NULL},
