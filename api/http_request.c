@@ -47,10 +47,7 @@ static ks_err decode(struct ks_arena *arena, struct ks_slice in, bool plus, stru
 
 ks_err ks_http_parse_args(struct ks_http_request *req, struct ks_slice text, bool in_body)
 {
-    while (text.len) {
-        const char *amp = memchr(text.ptr, '&', text.len);
-        struct ks_slice pair = ks_slice(text.ptr, amp ? (size_t)(amp - text.ptr) : text.len);
-        text = ks_slice_from(text, pair.len + (amp != NULL));
+    for (struct ks_slice pair; ks_slice_cut(&text, '&', &pair);) {
         if (!pair.len)
             continue;
         const char *eq = memchr(pair.ptr, '=', pair.len);

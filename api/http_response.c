@@ -37,10 +37,7 @@ void ks_http_text(struct ks_http_request *req, int status, const char *fmt, ...)
 static bool accepts(struct ks_slice list, const char *coding)
 {
     size_t want = strlen(coding);
-    while (list.len) {
-        const char *comma = memchr(list.ptr, ',', list.len);
-        struct ks_slice item = ks_slice(list.ptr, comma ? (size_t)(comma - list.ptr) : list.len);
-        list = ks_slice_from(list, item.len + (comma != NULL));
+    for (struct ks_slice item; ks_slice_cut(&list, ',', &item);) {
         const char *semi = memchr(item.ptr, ';', item.len);
         struct ks_slice name =
             ks_slice_trim(ks_slice(item.ptr, semi ? (size_t)(semi - item.ptr) : item.len));

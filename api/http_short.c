@@ -57,10 +57,7 @@ static void add_arg(struct key *k, struct ks_slice name, struct ks_slice value)
 /* A form body as sent: equal questions have equal bytes. */
 static void add_form(struct key *k, struct ks_slice text)
 {
-    while (text.len) {
-        const char *amp = memchr(text.ptr, '&', text.len);
-        struct ks_slice pair = ks_slice(text.ptr, amp ? (size_t)(amp - text.ptr) : text.len);
-        text = ks_slice_from(text, pair.len + (amp != NULL));
+    for (struct ks_slice pair; ks_slice_cut(&text, '&', &pair);) {
         const char *eq = pair.len ? memchr(pair.ptr, '=', pair.len) : NULL;
         struct ks_slice name = ks_slice(pair.ptr, eq ? (size_t)(eq - pair.ptr) : pair.len);
         add_arg(k, name, eq ? ks_slice_from(pair, name.len + 1) : ks_slice("", 0));

@@ -485,11 +485,8 @@ static ks_err read_dimensions(struct ks_span_metrics *m)
         return ks_fail(KS_EINVAL, "dimensions of span metrics: the list is too long");
     memcpy(m->dim_text, text, len + 1);
     struct ks_slice rest = ks_slice(m->dim_text, len);
-    while (rest.len) {
-        const char *comma = memchr(rest.ptr, ',', rest.len);
-        size_t n = comma ? (size_t)(comma - rest.ptr) : rest.len;
-        struct ks_slice one = ks_slice_trim(ks_slice(rest.ptr, n));
-        rest = ks_slice_from(rest, n + (comma != NULL));
+    for (struct ks_slice one; ks_slice_cut(&rest, ',', &one);) {
+        one = ks_slice_trim(one);
         if (!one.len)
             continue;
         if (m->dim_count == DIMS)

@@ -87,11 +87,8 @@ static ks_err pin_sources(bool from[KS_PIN_SOURCES])
 {
     const char *flag = ks_flag_str("traces.pin");
     struct ks_slice rest = ks_slice_str(flag);
-    while (rest.len) {
-        const char *comma = memchr(rest.ptr, ',', rest.len);
-        size_t n = comma ? (size_t)(comma - rest.ptr) : rest.len;
-        struct ks_slice word = ks_slice_trim(ks_slice(rest.ptr, n));
-        rest = ks_slice_from(rest, n + (comma != NULL));
+    for (struct ks_slice word; ks_slice_cut(&rest, ',', &word);) {
+        word = ks_slice_trim(word);
         if (ks_slice_is(word, "exemplars"))
             from[KS_PIN_EXEMPLAR] = true;
         else if (ks_slice_is(word, "logs"))

@@ -67,7 +67,7 @@ static ks_err put_state(struct ks_part_writer *w, const char *section, struct ks
     *ret_pages = 0;
     for (size_t at = 0; at < state.len; at += PAGE_SOFT, ++*ret_pages) {
         size_t n = state.len - at < PAGE_SOFT ? state.len - at : PAGE_SOFT;
-        KS_TRY(ks_part_page(w, section, ks_slice(state.ptr + at, n), KS_PAGE_ZSTD, &ref));
+        KS_TRY(ks_part_page(w, section, ks_slice_sub(state, at, n), KS_PAGE_ZSTD, &ref));
     }
     return KS_OK;
 }

@@ -145,7 +145,7 @@ static void apply_batch(struct worker *w, struct ks_slice batch)
         struct queued q;
         memcpy(&q, batch.ptr + at, sizeof q);
         at += sizeof q;
-        struct ks_wal_record rec = {q.lsn, q.type, q.shard, ks_slice(batch.ptr + at, q.len)};
+        struct ks_wal_record rec = {q.lsn, q.type, q.shard, ks_slice_sub(batch, at, q.len)};
         at += q.len;
         ks_err err = apply(&w->a, &rec);
         if (err == KS_OK)

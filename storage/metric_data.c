@@ -274,7 +274,7 @@ static ks_err payload(struct ks_mdata *d, const struct section *s, uint32_t fram
         return ks_fail(KS_ECORRUPT, "part %s: a chunk of %u bytes does not fit its frame",
                        ks_part_path(d->part), bytes);
     KS_TRY(ks_part_read(d->part, ref, ret_page));
-    *ret = ks_slice(ret_page->raw.ptr + offset, bytes);
+    *ret = ks_slice_sub(ret_page->raw, offset, bytes);
     return KS_OK;
 }
 
@@ -398,7 +398,7 @@ static ks_err values_in(const struct ks_mdata *d, const struct ks_chunk_ref *ref
     if (offset > page->raw.len || bytes > page->raw.len - offset)
         return ks_fail(KS_ECORRUPT, "part %s: a chunk of %u bytes does not fit its frame",
                        ks_part_path(d->part), bytes);
-    *ret = ks_slice(page->raw.ptr + offset, bytes);
+    *ret = ks_slice_sub(page->raw, offset, bytes);
     return KS_OK;
 }
 

@@ -88,7 +88,7 @@ static void split(struct words *x, struct ks_slice name)
     for (size_t i = 0; i <= name.len; i++)
         if (i == name.len || strchr("/_.-: ", name.ptr[i])) {
             if (i > start)
-                add(x, ks_slice(name.ptr + start, i - start));
+                add(x, ks_slice_sub(name, start, i - start));
             start = i + 1;
         }
 }

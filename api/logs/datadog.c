@@ -68,11 +68,8 @@ static ks_err read_time(struct ks_log_json *j, struct record *r)
 /* "a:b,c:d": a tag without a value gets the peer's word for that. */
 static ks_err tags(struct ks_log_ingest *in, struct ks_slice text)
 {
-    while (text.len) {
-        const char *comma = memchr(text.ptr, ',', text.len);
-        size_t n = comma ? (size_t)(comma - text.ptr) : text.len;
-        struct ks_slice tag = ks_slice(text.ptr, n), value = KS_SLICE_LIT("no_label_value");
-        text = ks_slice_from(text, comma ? n + 1 : n);
+    for (struct ks_slice tag; ks_slice_cut(&text, ',', &tag);) {
+        struct ks_slice value = KS_SLICE_LIT("no_label_value");
         if (!tag.len)
             continue;
         const char *colon = memchr(tag.ptr, ':', tag.len);

@@ -29,14 +29,9 @@ ks_err ks_log_arg_bool(const struct ks_http_request *req, const char *arg, const
 /* The next item of a list with commas; false at the end. */
 static bool next_item(struct ks_slice *text, struct ks_slice *ret)
 {
-    while (text->len) {
-        const char *comma = memchr(text->ptr, ',', text->len);
-        size_t n = comma ? (size_t)(comma - text->ptr) : text->len;
-        *ret = ks_slice(text->ptr, n);
-        *text = ks_slice_from(*text, comma ? n + 1 : n);
+    while (ks_slice_cut(text, ',', ret))
         if (ret->len)
             return true;
-    }
     return false;
 }
 

@@ -164,7 +164,8 @@ static bool remote_member(struct reader *r, struct zspan *z, struct ks_slice key
     if (ks_slice_is(key, "port")) {
         if (!number(&r->j, &port))
             return false;
-        if (z->attr_count < ATTRS_MAX)
+        bool known = port >= 0 && port <= 65535; /* clients say -1 where they do not know */
+        if (known && z->attr_count < ATTRS_MAX)
             z->attrs[z->attr_count++] = (struct ks_attr){
                 .key = KS_SLICE_LIT("net.peer.port"), .type = KS_ATTR_INT, .number = (int64_t)port};
         return true;

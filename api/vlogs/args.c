@@ -194,13 +194,10 @@ static ks_err read_hidden(struct ks_vl_ctx *c)
         struct ks_json j = {v.ptr, v.ptr + v.len, &c->req->arena};
         KS_TRY(json_values(&j, &names, &n));
     } else {
-        while (v.len) {
-            const char *comma = memchr(v.ptr, ',', v.len);
-            size_t len = comma ? (size_t)(comma - v.ptr) : v.len;
+        for (struct ks_slice one; ks_slice_cut(&v, ',', &one);) {
             if (n == cap)
                 KS_TRY(ks_arena_grow(&c->req->arena, (void **)&names, &cap, n + 1, sizeof *names));
-            names[n++] = ks_slice_trim(ks_slice(v.ptr, len));
-            v = ks_slice_from(v, comma ? len + 1 : len);
+            names[n++] = ks_slice_trim(one);
         }
     }
     c->hidden.items = ks_arena_array(&c->req->arena, n + 1, sizeof *c->hidden.items);

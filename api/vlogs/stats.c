@@ -75,7 +75,7 @@ static bool json_member(struct ks_slice v, const char *key, size_t *pos, struct 
     size_t from = i;
     while (i < v.len && v.ptr[i] != '"' && v.ptr[i] != ',' && v.ptr[i] != '}')
         i++;
-    *ret = ks_slice(v.ptr + from, i - from);
+    *ret = ks_slice_sub(v, from, i - from);
     *pos = i;
     return true;
 }

@@ -113,7 +113,7 @@ bool ksi_split_one(struct ksi_split *s, struct ks_slice v, uint32_t *ret_slots, 
             end = extend(v, start, end);
         if (s->slot_count - first == KSI_TEMPLATE_SLOTS)
             return false;
-        *err = add_slot(s, ks_slice(v.ptr + start, end - start));
+        *err = add_slot(s, ks_slice_sub(v, start, end - start));
         if (*err != KS_OK)
             return false;
         memcpy(out, v.ptr + i, start - i);

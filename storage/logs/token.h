@@ -30,7 +30,7 @@ static inline bool ks_token_next(struct ks_slice s, size_t *at, struct ks_slice 
     while (i < s.len && ks_is_token_char(s.ptr[i]))
         i++;
     *at = i;
-    *ret = ks_slice(s.ptr + start, i - start);
+    *ret = ks_slice_sub(s, start, i - start);
     return i > start;
 }
 

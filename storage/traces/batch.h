@@ -123,6 +123,13 @@ static inline bool ks_batch_full(const struct ks_batch *b)
     return b->spans_count >= KS_BATCH_SPANS_MAX || b->bytes >= KS_BATCH_BYTES_MAX;
 }
 
+/* One per key of the set's shape. */
+static inline const uint64_t *ks_batch_values(const struct ks_batch *b,
+                                              const struct ks_batch_set *set)
+{
+    return b->values ? b->values + set->first : NULL;
+}
+
 /* The number of a text; ptr must stay valid. */
 uint32_t ks_batch_string(struct ks_batch *b, struct ks_slice s);
 static inline struct ks_slice ks_batch_text(const struct ks_batch *b, uint32_t i)

@@ -11,7 +11,7 @@ enum { HAS_EVENTS = 1, HAS_LINKS = 2, HAS_DROPPED = 4, HAS_STATUS = 8, HAS_STATE
 static void put_set(const struct ks_batch *b, const struct ks_batch_set *set, struct ks_buf *out)
 {
     const struct ks_batch_shape *sh = &b->shapes[set->shape];
-    const uint64_t *v = b->values + set->first;
+    const uint64_t *v = ks_batch_values(b, set);
     ks_buf_varint(out, set->shape);
     ks_buf_varint(out, set->dropped);
     for (uint32_t i = 0; i < sh->count; i++) {

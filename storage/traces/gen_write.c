@@ -94,7 +94,7 @@ static ks_err put_set(struct ksi_gen *g, struct ksi_mapping *m, const struct ks_
                       const struct ks_batch_set *set)
 {
     const struct ks_batch_shape *sh = &b->shapes[set->shape];
-    const uint64_t *v = b->values + set->first;
+    const uint64_t *v = ks_batch_values(b, set);
     uint32_t number;
     KS_TRY(shape(g, m, b, set->shape, &number));
     ks_buf_varint(&m->record, number);

@@ -228,7 +228,7 @@ static bool contains_common(struct ks_slice v, struct ks_slice phrase)
             continue;
         if (right && i + phrase.len < v.len && ks_lq_word_starts_at(v, i + phrase.len))
             continue;
-        if (common_case(ks_slice(v.ptr + i, phrase.len), phrase))
+        if (common_case(ks_slice_sub(v, i, phrase.len), phrase))
             return true;
     }
     return false;
@@ -416,7 +416,7 @@ static bool match_json_array(void *arg, struct ks_slice v)
         size_t end = element_end(v, i);
         if (!end)
             return false;
-        if (element_matches(l, ks_slice_trim(ks_slice(v.ptr + i, end - i))))
+        if (element_matches(l, ks_slice_trim(ks_slice_sub(v, i, end - i))))
             return true;
         i = end;
         while (i < v.len && is_blank(v.ptr[i]))

@@ -43,7 +43,7 @@ static ks_err add_text(struct hints *h, struct ks_slice s, bool open_left, bool 
             if (h->count == h->cap)
                 KS_TRY(ks_arena_grow(h->arena, (void **)&h->tokens, &h->cap, h->count + 1,
                                      sizeof *h->tokens));
-            h->tokens[h->count++] = ks_slice(s.ptr + from, i - from);
+            h->tokens[h->count++] = ks_slice_sub(s, from, i - from);
         }
         while (i < s.len && !token_char(s.ptr[i]))
             i++;
@@ -187,7 +187,7 @@ static ks_err any_of_hints(struct hints *h, struct ks_slice re)
         size_t end = alternative_end(re, i);
         struct hints one = {.arena = h->arena};
         if (end > i)
-            KS_TRY(regexp_hints(&one, ks_slice(re.ptr + i, end - i)));
+            KS_TRY(regexp_hints(&one, ks_slice_sub(re, i, end - i)));
         if (one.literal.len < 2 || count == ANY_MAX)
             return KS_OK;
         KS_TRY(ks_arena_grow(h->arena, (void **)&any, &cap, count + 1, sizeof *any));

@@ -122,7 +122,7 @@ static bool read_tags(struct ks_slice s, struct text_tags *t)
             i++;
         if (i + 1 >= s.len || s.ptr[i + 1] != '"' || t->count == 64)
             return false;
-        t->names[t->count] = ks_slice(s.ptr + from, i - from);
+        t->names[t->count] = ks_slice_sub(s, from, i - from);
         char *v = t->buf + t->used;
         size_t n = 0;
         for (i += 2; i < s.len && s.ptr[i] != '"'; i++) {

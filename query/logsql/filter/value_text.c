@@ -91,7 +91,7 @@ bool ks_lq_next_word(struct ks_slice s, size_t *pos, struct ks_slice *ret)
         i += n;
     }
     *pos = i;
-    *ret = ks_slice(s.ptr + from, i - from);
+    *ret = ks_slice_sub(s, from, i - from);
     return i > from;
 }
 
@@ -172,7 +172,7 @@ void ks_lq_buf_json(struct ks_buf *b, struct ks_slice s)
         size_t from = i;
         while (i < s.len && json_plain((unsigned char)s.ptr[i]))
             i++;
-        ks_buf_add(b, s.ptr + from, i - from);
+        ks_buf_slice(b, ks_slice_sub(s, from, i - from));
         if (i < s.len)
             json_escape(b, (unsigned char)s.ptr[i++]);
     }

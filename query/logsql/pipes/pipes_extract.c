@@ -88,7 +88,7 @@ static ks_err regexp_apply(struct ksi_lq_map *m, struct ksi_lq_call *c)
         for (size_t k = 0; k < r->count; k++) {
             struct ks_re_group g = groups[r->at[k]];
             if (g.start >= 0)
-                out[k * t.count + i] = ks_slice(v.ptr + g.start, (size_t)(g.end - g.start));
+                out[k * t.count + i] = ks_slice_sub(v, (size_t)g.start, (size_t)(g.end - g.start));
         }
     }
     return set_columns(m, c, &t, out, r->names, r->count);

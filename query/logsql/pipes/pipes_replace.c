@@ -80,7 +80,7 @@ static bool reference(struct ks_slice t, size_t i, struct ks_slice *ret_name, si
         n++;
     if (n == from || (brace && (n == t.len || t.ptr[n] != '}')))
         return false;
-    *ret_name = ks_slice(t.ptr + from, n - from);
+    *ret_name = ks_slice_sub(t, from, n - from);
     *ret_after = n + brace;
     return true;
 }
@@ -111,8 +111,8 @@ static void expand(const struct regexp *r, struct ks_slice text, const struct ks
         } else if (reference(t, i + 1, &name, &after)) {
             int g = group_index(r, name);
             if (g >= 0 && g < r->groups && groups[g].start >= 0)
-                ks_buf_add(out, text.ptr + groups[g].start,
-                           (size_t)(groups[g].end - groups[g].start));
+                ks_buf_slice(out, ks_slice_sub(text, groups[g].start,
+                                               (size_t)(groups[g].end - groups[g].start)));
             i = after;
         } else {
             ks_buf_byte(out, (uint8_t)t.ptr[i++]);
@@ -141,7 +141,7 @@ static void replace_matches(const struct regexp *r, struct ks_slice in, struct k
     while (pos <= in.len && n < r->limit &&
            ks_re_search(r->re, in.ptr, in.len, pos, 0, groups, r->groups)) {
         size_t from = (size_t)groups[0].start, to = (size_t)groups[0].end;
-        ks_buf_add(out, in.ptr + copied, from - copied);
+        ks_buf_slice(out, ks_slice_sub(in, copied, from - copied));
         if (to > copied || from == 0) { /* no empty match right behind another one */
             expand(r, in, groups, out);
             n++;
@@ -150,7 +150,7 @@ static void replace_matches(const struct regexp *r, struct ks_slice in, struct k
         pos = to > pos ? to : pos + rune_width(in, pos);
         *ret_any = true;
     }
-    ks_buf_add(out, in.ptr + copied, in.len - copied);
+    ks_buf_slice(out, ks_slice_sub(in, copied, in.len - copied));
 }
 
 static ks_err regexp_text(void *arg, struct ks_arena *arena, struct ks_slice in,

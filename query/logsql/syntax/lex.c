@@ -290,7 +290,7 @@ ks_err ksi_lq_compound(struct ksi_lq_parser *p, unsigned flags, const char *what
         to = p->lx.pos;
         KS_TRY(ksi_lq_next(p));
     } while (!p->lx.spaced && !is_stop(p, flags));
-    *ret = ks_slice(p->lx.text.ptr + from, to - from);
+    *ret = ks_slice_sub(p->lx.text, from, to - from);
     if ((flags & KSI_LQ_STRICT) && !p->lx.spaced && !ksi_lq_at_end(p) &&
         (p->lx.kind == KSI_LQ_QUOTED || !strchr(")|:*,", p->lx.token.ptr[0])))
         return ksi_lq_unexpected(p, "missing blank or quotes around the word before");

@@ -94,7 +94,7 @@ static ks_err parse_word(struct ksi_lq_parser *p, struct ks_lq_math **ret)
     } else {
         size_t from = p->lx.at;
         do {
-            s = ks_slice(p->lx.text.ptr + from, p->lx.pos - from);
+            s = ks_slice_sub(p->lx.text, from, p->lx.pos - from);
             KS_TRY(ksi_lq_next(p));
         } while (glues(p, s));
     }

@@ -39,11 +39,11 @@ void ksi_lq_collapse_nums(struct ks_slice s, struct ks_buf *out)
         size_t len = i - start;
         if ((!decimal && (len < 4 || len % 2)) || !may_begin(s, start) || !may_end(s, i))
             continue;
-        ks_buf_add(out, s.ptr + from, start - from);
+        ks_buf_slice(out, ks_slice_sub(s, from, start - from));
         ks_buf_add(out, "<N>", 3);
         from = i;
     }
-    ks_buf_add(out, s.ptr + from, s.len - from);
+    ks_buf_slice(out, ks_slice_sub(s, from, s.len - from));
 }
 
 static bool has(struct ks_slice s, size_t at, const char *text, size_t *ret_after)
@@ -104,10 +104,10 @@ void ksi_lq_collapse_prettify(struct ks_slice s, struct ks_buf *out)
             i++;
             continue;
         }
-        ks_buf_add(out, s.ptr + from, i - from);
+        ks_buf_slice(out, ks_slice_sub(s, from, i - from));
         ks_buf_str(out, name);
         from = i = after;
     }
     if (from < s.len)
-        ks_buf_add(out, s.ptr + from, s.len - from);
+        ks_buf_slice(out, ks_slice_sub(s, from, s.len - from));
 }

@@ -76,9 +76,9 @@ static void hex_decode(struct ks_slice v, struct ks_buf *out)
         if (hi >= 0 && lo >= 0)
             ks_buf_byte(out, (uint8_t)(hi << 4 | lo));
         else
-            ks_buf_add(out, v.ptr + i, 2);
+            ks_buf_slice(out, ks_slice_sub(v, i, 2));
     }
-    ks_buf_add(out, v.ptr + i, v.len - i);
+    ks_buf_slice(out, ks_slice_sub(v, i, v.len - i));
 }
 
 static bool hex_number(struct ks_slice v, struct ks_buf *out)

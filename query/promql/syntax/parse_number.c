@@ -254,7 +254,7 @@ static bool strict_duration(struct ks_slice s, double *ret_ms)
         while (n + len < s.len && !is_digit(s.ptr[n + len]))
             len++;
         while (unit < count &&
-               !ks_slice_eq(ks_slice(s.ptr + n, len), ks_slice_str(units[unit].text)))
+               !ks_slice_eq(ks_slice_sub(s, n, len), ks_slice_str(units[unit].text)))
             unit++;
         if (unit == count || !ks_u64_parse(ks_slice(s.ptr, n), &v) ||
             __builtin_mul_overflow(v, units[unit].ms, &v) ||

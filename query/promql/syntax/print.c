@@ -27,7 +27,7 @@ void ksi_print_quoted(struct ks_slice s, struct ks_buf *out)
         else if (!ksi_rune_is_print(r))
             ks_buf_printf(out, r < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)r);
         else
-            ks_buf_add(out, s.ptr + i, n);
+            ks_buf_slice(out, ks_slice_sub(s, i, n));
         i += n;
     }
     ks_buf_byte(out, '"');

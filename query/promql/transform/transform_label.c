@@ -156,7 +156,7 @@ static void expand(const struct ks_re *re, struct ks_slice t, const char *text,
             continue;
         }
         int64_t index;
-        struct ks_slice name = ks_slice(t.ptr + from, to - from);
+        struct ks_slice name = ks_slice_sub(t, from, to - from);
         if (!ks_i64_parse(name, &index))
             index = ks_re_group_index(re, name.ptr, name.len);
         if (index >= 0 && index < groups && g[index].start >= 0)
@@ -253,7 +253,7 @@ static struct ks_slice dot_group(struct ks_slice name, int64_t index)
         const char *dot = from <= name.len ? memchr(name.ptr + from, '.', name.len - from) : NULL;
         size_t to = dot ? (size_t)(dot - name.ptr) : name.len;
         if (index == 0)
-            return ks_slice(name.ptr + from, to - from);
+            return ks_slice_sub(name, from, to - from);
         if (!dot || index < 0)
             return ks_slice(NULL, 0);
         from = to + 1;
