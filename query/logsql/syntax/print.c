@@ -11,17 +11,35 @@ static const char *const keywords[] = {
     "and", "or", "not", "by", "options", "stats_remote",
 };
 
-static bool is_keyword(struct ks_slice s)
+enum { OPERATORS = 3, KEYWORDS = sizeof keywords / sizeof *keywords };
+
+/* Of the first n keywords. */
+static bool is_one_of(struct ks_slice s, size_t n)
 {
-    for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
+    for (size_t i = 0; i < n; i++)
         if (s.len == strlen(keywords[i]) && strncasecmp(s.ptr, keywords[i], s.len) == 0)
             return true;
-    return ksi_lq_is_filter_func(s) || ksi_lq_is_pipe_name(s) || ksi_lq_is_func_name(s);
+    return false;
+}
+
+static bool is_keyword(struct ks_slice s)
+{
+    return is_one_of(s, KEYWORDS) || ksi_lq_is_filter_func(s) || ksi_lq_is_pipe_name(s) ||
+           ksi_lq_is_func_name(s);
+}
+
+/* `or.x`: an operator is one whatever stands behind it. */
+static bool begins_with_operator(struct ks_slice s)
+{
+    size_t n = 0;
+    while (n < s.len && s.ptr[n] != '.')
+        n++;
+    return is_one_of(ks_slice(s.ptr, n), OPERATORS);
 }
 
 static bool needs_quotes(struct ks_slice s)
 {
-    if (!s.len || is_keyword(s))
+    if (!s.len || is_keyword(s) || begins_with_operator(s))
         return true;
     for (size_t pos = 0; pos < s.len;) {
         struct ks_slice w;

@@ -43,6 +43,7 @@ static void prints(void **state)
         {"foo:~'.+'", "foo:*"},
         {"a ''* *", "a _msg:*"}, /* a message that is not empty; any row */
         {"~'.+'", "_msg:*"},
+        {"b | or.", "b \"or.\""},
         {"foo or * or bar", "*"},
         {"a * :foo", "a *:foo"},
         {"pre*:x", NULL},
