@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bench/traces.sh BUILD_DIR [--traces=100000] [--turns=3] [--conns=4] [--batch=512] [--port=8931]: ingest, memory after turnovers of
+# bench/traces.sh BUILD_DIR [--traces=100000] [--turns=3] [--conns=4] [--batch=512] [--control=1] [--port=8931]: ingest, memory after turnovers of
 # the ring, searches at rest and at half load, restart after kill -9. One line of JSON per measurement.
 set -euo pipefail
 build=$(cd "$1" && pwd)
