@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "sys/clock.h"
 #include "sys/pool.h"
+#include "sys/thread.h"
 
 enum { EVENTS = 64, SWEEP_MS = 5000, BACKLOG = 512 };
 
@@ -53,6 +54,7 @@ static void wake_io(struct ks_grpc_server *s)
 static void *work(void *arg)
 {
     struct ks_grpc_server *s = arg;
+    ks_thread_short_turns();
     pthread_mutex_lock(&s->lock);
     for (;;) {
         while (!s->queue && !s->stop_workers)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "sys/thread.h"
 
 struct job {
     ks_job_fn fn;
@@ -28,6 +29,7 @@ struct ks_pool {
 static void *worker(void *arg)
 {
     struct ks_pool *p = arg;
+    ks_thread_short_turns();
     pthread_mutex_lock(&p->lock);
     for (;;) {
         while (!p->queued && !p->stop)
