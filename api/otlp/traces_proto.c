@@ -20,9 +20,26 @@ static ks_err malformed(const struct decoder *d, const struct ks_pb *m, const ch
 }
 
 /* --- attributes --- */
+/* As every exporter writes it: key and value, each with a length of one byte, and nothing else. */
+static bool is_plain_pair(struct ks_slice message, struct ks_slice *key, struct ks_slice *value)
+{
+    const uint8_t *p = (const uint8_t *)message.ptr;
+    if (message.len < 4 || p[0] != 0x0a || p[1] >= 0x80)
+        return false;
+    size_t at = 2 + (size_t)p[1]; /* of the value's tag */
+    if (at + 2 > message.len || p[at] != 0x12 || p[at + 1] >= 0x80 ||
+        at + 2 + p[at + 1] != message.len)
+        return false;
+    *key = ks_slice(message.ptr + 2, p[1]);
+    *value = ks_slice(message.ptr + at + 2, p[at + 1]);
+    return true;
+}
+
 /* A KeyValue message; the value's message is empty when absent. */
 static bool split_pair(struct ks_slice message, struct ks_slice *key, struct ks_slice *value)
 {
+    if (KS_LIKELY(is_plain_pair(message, key, value)))
+        return true;
     struct ks_pb m = ks_pb(message);
     struct ks_pb_field f;
     *key = *value = ks_slice("", 0);
