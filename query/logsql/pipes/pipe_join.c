@@ -209,7 +209,7 @@ static ks_err join_push(struct ks_lq_stage *stage, unsigned worker, const struct
     KS_TRY(left_columns(arena, rows, &m, &e));
     KS_TRY(right_columns(j, arena, &m, &e));
     struct ks_lq_rows out = ksi_lq_edit_rows(&e);
-    return ksi_lq_scratch_push(&j->scratch[worker], stage->next, worker, &out);
+    return ksi_lq_scratch_push(&j->scratch[worker], stage, worker, &out);
 }
 
 static void join_free(struct ks_lq_stage *stage)

@@ -101,8 +101,8 @@ void ksi_lq_scratch_init(struct ksi_lq_scratch *s);
 void ksi_lq_scratch_done(struct ksi_lq_scratch *s);
 /* Before a batch: checks deadline and cancel, and lets the arena take what the query has left. */
 KS_NODISCARD ks_err ksi_lq_scratch_begin(struct ksi_lq_scratch *s, struct ks_lq_exec *x);
-/* Pushes what was made of it, and forgets it. */
-KS_NODISCARD ks_err ksi_lq_scratch_push(struct ksi_lq_scratch *s, struct ks_lq_stage *next,
+/* Pushes what the stage made of it to the next one, and forgets it. */
+KS_NODISCARD ks_err ksi_lq_scratch_push(struct ksi_lq_scratch *s, struct ks_lq_stage *stage,
                                         unsigned worker, const struct ks_lq_rows *rows);
 
 struct ksi_lq_map {

@@ -173,13 +173,13 @@ static ks_err scratch_charge(struct ksi_lq_scratch *s, struct ks_lq_exec *x)
     return KS_OK;
 }
 
-ks_err ksi_lq_scratch_push(struct ksi_lq_scratch *s, struct ks_lq_stage *next, unsigned worker,
+ks_err ksi_lq_scratch_push(struct ksi_lq_scratch *s, struct ks_lq_stage *stage, unsigned worker,
                            const struct ks_lq_rows *rows)
 {
-    KS_TRY(scratch_charge(s, next->x));
-    KS_TRY(ks_lq_push(next, worker, rows));
+    KS_TRY(scratch_charge(s, stage->x));
+    KS_TRY(ks_lq_push(stage->next, worker, rows));
     ks_arena_reset(&s->arena);
-    return scratch_charge(s, next->x); /* less than before */
+    return scratch_charge(s, stage->x); /* less than before */
 }
 
 /* ---------------------------------------------------------------- row-local stages */
@@ -219,7 +219,7 @@ static ks_err map_push(struct ks_lq_stage *s, unsigned worker, const struct ks_l
     KS_TRY(ksi_lq_edit_begin(&c.edit, c.arena, rows));
     KS_TRY(m->apply(m, &c));
     struct ks_lq_rows out = ksi_lq_edit_rows(&c.edit);
-    return ksi_lq_scratch_push(scratch, s->next, worker, &out);
+    return ksi_lq_scratch_push(scratch, s, worker, &out);
 }
 
 static void map_free(struct ks_lq_stage *s)
