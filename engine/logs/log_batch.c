@@ -200,8 +200,8 @@ ks_err ks_log_batch_row(struct ks_log_batch *b, uint32_t stream, int64_t time_ns
 {
     KS_ASSERT(stream < b->stream_count);
     KS_TRY(ks_array_reserve((void **)&b->rows, &b->row_cap, b->row_count + 1, sizeof *b->rows));
-    KS_TRY(ks_array_reserve((void **)&b->fields, &b->field_cap, b->field_count + count,
-                            sizeof *b->fields));
+    KS_TRY(ks_array_reserve((void **)&b->fields, &b->field_cap, b->field_count + count + 1,
+                            sizeof *b->fields)); /* one more: there may be none */
     size_t first = b->field_count, n = 0;
     struct ks_log_field *out = b->fields + first;
     uint64_t seen = 0;
