@@ -34,6 +34,16 @@ QUERIES = ["*", "* | sort by (n) | limit 3", '{app="b"} took | fields n, _msg', 
            "* | stats count_empty(x) e, sum_len(_msg) l, rate_sum(n) r", "* | stats by (app) count() if (n:<100) few", "* | extract 'took <t>s' | stats by (t) count() c"]
 
 
+def without_zeros(answered):
+    """1.26 fills no empty buckets in, and the first hours of a day have one."""
+    status, body = answered
+    for group in body["hits"]:
+        some = [i for i, n in enumerate(group["values"]) if n]
+        for key in ("timestamps", "values"):
+            group[key] = [group[key][i] for i in some]
+    return status, body
+
+
 def test_peer():
     peer = ingest_lib.peer("victoria-logs")
     if not peer:
@@ -47,7 +57,8 @@ def test_peer():
             for path, more in (("field_names", {}), ("field_values", {"field": "app"}), ("streams", {}), ("stream_ids", {}),
                                ("stream_field_names", {}), ("stream_field_values", {"field": "app"})):
                 check(path, answer(v, path, query="*", **more), answer(s, path, query="*", **more))
-            check("hits", answer(v, "hits", query="*", step="1d", start="3h"), answer(s, "hits", query="*", step="1d", start="3h"))
+            hits = {"query": "*", "step": "1d", "start": "3h"}
+            check("hits", without_zeros(answer(v, "hits", **hits)), without_zeros(answer(s, "hits", **hits)))
             tenant = {"AccountID": "7", "ProjectID": "9"}
             check("tenants apart", answer(v, "query", tenant, query="*"), answer(s, "query", tenant, query="*"))
             check_true("one row", len(answer(v, "query", tenant, query="* | fields _msg")[1]) == 1)
