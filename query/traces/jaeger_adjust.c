@@ -197,7 +197,7 @@ static int64_t skew_of(const struct ks_span *child, const struct ks_span *parent
 /* A Go duration: 1h2m3.5s, 1.5ms, 2µs, 7ns. */
 static void go_duration(char out[48], int64_t ns)
 {
-    uint64_t u = ns < 0 ? (uint64_t)-ns : (uint64_t)ns;
+    uint64_t u = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
     const char *sign = ns < 0 ? "-" : "";
     char frac[24];
     unsigned digits = u < 1000 ? 0 : u < 1000000 ? 3 : u < 1000000000 ? 6 : 9;
