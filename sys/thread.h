@@ -18,7 +18,7 @@ void ks_thread_background(void);
 /*
  * Offers the core to others who wait for it, when the calling thread has had it for a while. For
  * loops of long work, every 10 to 100 µs or seldomer; costs about as much as reading a clock. Not
- * with a lock held that others want.
+ * with a lock held that writers or short reads want.
  */
 void ks_thread_breathe(void);
 

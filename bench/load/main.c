@@ -88,6 +88,6 @@ int main(int argc, char **argv)
             "[--budget-ms=300] [--max=50]\n"
             "bench_load tiny  --addr=HOST:PORT --paths=FILE --rate=200 --seconds=10\n"
             "bench_load traces --port=PORT --pid=PID [--traces=100000] [--turns=3] [--conns=4] "
-            "[--batch=512]\n");
+            "[--batch=512] [--control=1]\n");
     return 2;
 }

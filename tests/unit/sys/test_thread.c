@@ -56,8 +56,11 @@ static struct seen of(void *(*fn)(void *))
 static void test_policies(void **state)
 {
     struct seen own = now();
-    if (own.policy != SCHED_OTHER)
-        skip(); /* the process was given another policy: it stays */
+    if (own.policy != SCHED_OTHER) {
+        print_message("skipped: this process was given scheduling policy %u, which stays\n",
+                      own.policy);
+        skip();
+    }
     struct seen turns = of(short_turns), back = of(background);
     assert_int_equal(turns.policy, SCHED_OTHER);
     assert_int_equal(turns.nice, own.nice);
