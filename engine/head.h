@@ -152,7 +152,7 @@ uint64_t ksi_phase_key(struct ks_tenant tenant, struct ks_slice label_bytes);
 /* fp table. `same` is asked to verify candidates. */
 typedef bool (*ksi_same_fn)(void *arg, uint32_t local);
 uint32_t ksi_fp_find(struct ksi_shard *s, ks_hash128 fp, ksi_same_fn same,
-                     void *arg); /* local or UINT32_MAX */
+                     void *arg);                                /* local or UINT32_MAX */
 void ksi_fp_prefetch(const struct ksi_shard *s, ks_hash128 fp); /* that will be added soon */
 KS_NODISCARD ks_err ksi_fp_add(struct ksi_shard *s, ks_hash128 fp, uint32_t local);
 void ksi_fp_remove(struct ksi_shard *s, ks_hash128 fp, uint32_t local);

@@ -63,8 +63,7 @@ struct ks_cache *ks_engine_cache(struct ks_engine *e);
 const char *ks_engine_dir(struct ks_engine *e);
 bool ks_engine_read_only(
     struct ks_engine *e); /* free disk is low: refuse writes with KS_EREADONLY */
-bool ks_engine_has_background(
-    struct ks_engine *e); /* false: tests; nothing may run by itself */
-bool ks_engine_stopping(struct ks_engine *e); /* long jobs give up with KS_ECANCELED */
+bool ks_engine_has_background(struct ks_engine *e); /* false: tests; nothing may run by itself */
+bool ks_engine_stopping(struct ks_engine *e);       /* long jobs give up with KS_ECANCELED */
 
 #endif

@@ -2,7 +2,8 @@
 
 #include "base/time.h"
 
-/* Bytes up to the first `stop` outside of quotes, braces and brackets; text.len when there is none. */
+/* Bytes up to the first `stop` outside of quotes, braces and brackets; text.len when there is none.
+ */
 static size_t until(struct ks_slice text, char stop)
 {
     int depth = 0;

@@ -289,7 +289,7 @@ static inline void sum_deltas(uint64_t *v, const uint8_t *p, size_t n, unsigned 
     }
 
 KS_CLONES static void numbers(uint64_t *v, const uint8_t *p, size_t n, unsigned width,
-                               uint64_t base, bool delta)
+                              uint64_t base, bool delta)
 {
     if (delta)
         EACH_WIDTH(sum_deltas, width, v, p, n)

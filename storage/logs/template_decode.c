@@ -146,7 +146,7 @@ static inline unsigned below(uint64_t bits, uint64_t bit)
 
 /* The rows wanted of one template. bits, mask: scratch. */
 KS_CLONES static ks_err decode_one(struct assembly *a, uint32_t id, const uint64_t *want,
-                                    uint64_t *bits, uint64_t *mask)
+                                   uint64_t *bits, uint64_t *mask)
 {
     struct ksi_templates *t = a->n->templates;
     size_t words = KS_ROW_WORDS(a->n->count);

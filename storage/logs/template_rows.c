@@ -67,7 +67,7 @@ static inline uint64_t ones(unsigned n)
 }
 
 KS_CLONES uint32_t ksi_bits_gather(const uint64_t *of, const uint64_t *bits, size_t words,
-                                    uint64_t *out)
+                                   uint64_t *out)
 {
     uint32_t at = 0;
     out[0] = 0;
@@ -85,7 +85,7 @@ KS_CLONES uint32_t ksi_bits_gather(const uint64_t *of, const uint64_t *bits, siz
 }
 
 KS_CLONES void ksi_bits_scatter(const uint64_t *of, const uint64_t *bits, size_t words,
-                                 uint64_t *out)
+                                uint64_t *out)
 {
     uint32_t at = 0;
     for (size_t w = 0; w < words; w++) {

@@ -155,6 +155,7 @@ static void test_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip),
-                                       cmocka_unit_test(test_hostile), cmocka_unit_test(test_written)};
+                                       cmocka_unit_test(test_hostile),
+                                       cmocka_unit_test(test_written)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
