@@ -1,6 +1,7 @@
 /*
  * Codec speed and size per shape of column: ns per sample to encode and decode, bytes per sample as
- * packed, and after zstd-1 over 16 KiB frames of neighbouring chunks; beside them the open chunk.
+ * packed, and after zstd-1 over 16 KiB frames of neighbouring chunks; beside them the open chunk as
+ * the head reads it, with times that are regular and with some that jitter.
  * One argument: samples per chunk (default 240).
  */
 #include <stdio.h>
@@ -126,7 +127,10 @@ static struct result measure_gorilla(const int64_t *ts, const double *v, size_t 
             double t0 = now_ns();
             total += gorilla_chunk(ts + k * n, v + k * n, n, buf, cap, &g);
             double t1 = now_ns();
-            ks_gorilla_decode(&g, buf, got_ts, got);
+            struct ks_gorilla_place from = ks_gorilla_begin(buf);
+            if (ks_gorilla_decode_range(&g, &from, buf + from.pos / 8, INT64_MIN, INT64_MAX, got_ts,
+                                        got) != n)
+                fail("decode");
             enc += t1 - t0;
             dec += now_ns() - t1;
         }
@@ -159,21 +163,26 @@ int main(int argc, char **argv)
 {
     size_t n = argc > 1 ? (size_t)atoi(argv[1]) : 240;
     double *v = malloc(CHUNKS * n * 8), sum[4] = {0};
-    int64_t *ts = malloc(CHUNKS * n * 8);
+    int64_t *ts = malloc(CHUNKS * n * 8), *jitter = malloc(CHUNKS * n * 8);
     printf("%zu samples per chunk; ns/sample, B/sample\n", n);
-    printf("%-16s %-11s %6s %6s %7s %7s | %6s %6s %7s | %5s\n", "values", "encoding", "enc", "dec",
-           "packed", "zstd-1", "append", "dec", "open", "agg");
-    for (size_t k = 0; k < CHUNKS; k++)
+    printf("%-16s %-11s %6s %6s %7s %7s | %6s %6s %7s | %6s %6s %7s | %5s\n", "values", "encoding",
+           "enc", "dec", "packed", "zstd-1", "append", "dec", "open", "append", "dec", "jitter",
+           "agg");
+    for (size_t k = 0; k < CHUNKS; k++) {
         shape_times(TIMES_regular, k, n, ts + k * n);
+        shape_times(TIMES_jitter, k, n, jitter + k * n);
+    }
     for (int kind = 0; kind < SHAPE_COUNT; kind++) {
         for (size_t k = 0; k < CHUNKS; k++)
             shape_values(kind, k, n, v + k * n);
         struct result r =
             measure((encode_fn *)ks_values_encode, (decode_fn *)ks_values_decode, (char *)v, n);
-        struct result g = measure_gorilla(ts, v, n);
-        printf("%-16s %-11s %6.2f %6.2f %7.3f %7.3f | %6.2f %6.2f %7.3f | %5.2f\n",
+        struct result g = measure_gorilla(ts, v, n), j = measure_gorilla(jitter, v, n);
+        printf("%-16s %-11s %6.2f %6.2f %7.3f %7.3f | %6.2f %6.2f %7.3f | %6.2f %6.2f %7.3f | "
+               "%5.2f\n",
                shape_name(kind), r.name, r.encode_ns, r.decode_ns, r.bytes, r.framed_bytes,
-               g.encode_ns, g.decode_ns, g.bytes, measure_aggregate(v, n));
+               g.encode_ns, g.decode_ns, g.bytes, j.encode_ns, j.decode_ns, j.bytes,
+               measure_aggregate(v, n));
         if (kind < SHAPE_REAL_COUNT) {
             sum[0] += r.encode_ns / SHAPE_REAL_COUNT;
             sum[1] += r.decode_ns / SHAPE_REAL_COUNT;
@@ -194,5 +203,6 @@ int main(int argc, char **argv)
     }
     free(v);
     free(ts);
+    free(jitter);
     return 0;
 }

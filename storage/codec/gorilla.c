@@ -194,24 +194,24 @@ static inline void fill_run(struct cursor *k, size_t run, double v, int64_t *ts,
     k->ts = t;
 }
 
-/* The same of a range: samples before it are passed over, those behind it are not written. Returns
- * how many were. Times ascend. */
-static size_t fill_run_range(struct cursor *k, size_t run, double v, const struct range *r,
-                             int64_t *ts, double *values)
+/* The same of a range, behind the time t: samples before it are passed over, those behind it are
+ * not written. Returns how many were. Times ascend. */
+static size_t fill_run_range(uint64_t t, uint64_t delta, size_t run, double v,
+                             const struct range *r, int64_t *ts, double *values)
 {
-    uint64_t last = k->ts + run * k->delta, min = (uint64_t)r->min_ms, max = (uint64_t)r->max_ms;
+    uint64_t last = t + run * delta, min = (uint64_t)r->min_ms, max = (uint64_t)r->max_ms;
     size_t skip = 0, over = 0;
-    if ((int64_t)k->ts < r->min_ms) {
-        uint64_t before = (min - k->ts - 1) / k->delta;
+    struct cursor k = {.ts = t, .delta = delta};
+    if ((int64_t)t < r->min_ms) {
+        uint64_t before = (min - t - 1) / delta;
         skip = before < run ? before : run;
-        k->ts += skip * k->delta;
+        k.ts += skip * delta;
     }
     if ((int64_t)last > r->max_ms) {
-        uint64_t in = (int64_t)k->ts <= r->max_ms ? (max - k->ts) / k->delta : 0;
+        uint64_t in = (int64_t)k.ts <= r->max_ms ? (max - k.ts) / delta : 0;
         over = in < run - skip ? run - skip - in : 0;
     }
-    fill_run(k, run - skip - over, v, ts, values);
-    k->ts = last;
+    fill_run(&k, run - skip - over, v, ts, values);
     return run - skip - over;
 }
 
@@ -268,79 +268,87 @@ static inline uint64_t low_bits(uint64_t x, unsigned n) /* n 0..63 */
  * How long a token is decides where the next one lies: sizes are guessed by branches, so that the
  * chain from token to token does not wait for its loads.
  */
-static inline __attribute__((always_inline)) void own_delta(struct cursor *k, uint64_t x,
-                                                            uint64_t *ret_x)
+static inline __attribute__((always_inline)) uint64_t own_delta(const uint8_t *buf, size_t *pos,
+                                                                uint64_t *x)
 {
     uint64_t z;
-    if (KS_LIKELY(!(x & 3 << 3))) {
-        z = low_bits(x >> 5, 6);
-        *ret_x = x >> 11;
-        k->pos += 11;
-    } else if (!(x & 2 << 3)) {
-        z = low_bits(x >> 5, 12);
-        *ret_x = x >> 17;
-        k->pos += 17;
-    } else if (!(x & 1 << 3)) {
-        z = low_bits(x >> 5, 20);
-        *ret_x = x >> 25;
-        k->pos += 25;
+    if (KS_LIKELY(!(*x & 3 << 3))) {
+        z = low_bits(*x >> 5, 6);
+        *x >>= 11;
+        *pos += 11;
+    } else if (!(*x & 2 << 3)) {
+        z = low_bits(*x >> 5, 12);
+        *x >>= 17;
+        *pos += 17;
+    } else if (!(*x & 1 << 3)) {
+        z = low_bits(*x >> 5, 20);
+        *x >>= 25;
+        *pos += 25;
     } else {
-        z = ksi_get_bits(k->buf, SIZE_MAX, k->pos + 5, 64);
-        k->pos += 69;
-        *ret_x = peek(k->buf, k->pos);
+        z = ksi_get_bits(buf, SIZE_MAX, *pos + 5, 64);
+        *pos += 69;
+        *x = peek(buf, *pos);
     }
-    k->delta += (uint64_t)ks_unzigzag(z);
+    return (uint64_t)ks_unzigzag(z);
 }
 
 /* Decodes the next n samples, up to the first behind the range; *ret_written: how many of the range
- * were stored. Returns how many were decoded. */
+ * were stored. Returns how many were decoded. What it works on is in locals whose address nobody
+ * has: in memory, each sample would wait for the stores of the one before. */
 static KS_CLONES size_t decode_range(struct cursor *c, size_t n, const struct range *range,
                                      int64_t *ts, double *values, size_t *ret_written)
 {
-    struct cursor k = *c; /* in registers */
+    const uint8_t *buf = c->buf;
+    size_t pos = c->pos, i = 0, at = 0;
+    uint64_t t = c->ts, bits = c->bits, delta = c->delta;
+    unsigned lead = c->lead, sig = c->sig;
     const int64_t min_ms = range->min_ms, max_ms = range->max_ms;
-    size_t i = 0, at = 0;
     while (i < n) {
-        uint64_t x = peek(k.buf, k.pos);
-        bool same = false, fresh;
-        if ((x & 3) != 3) {
-            fresh = x & 1;
-            k.pos += 1 + fresh;
-            x >>= 2;
+        uint64_t x = peek(buf, pos);
+        if (!(x & 1)) {
+            pos++;
+        } else if (!(x & 2)) {
+            lead = x >> 2 & 63;
+            sig = (x >> 8 & 63) + 1;
+            pos += 2 + KSI_XOR_WINDOW_BITS;
         } else if (x & 4) {
-            own_delta(&k, x, &x);
-            same = !(x & 1);
-            fresh = x & 2;
-            k.pos += 2 - same;
-            x >>= 2;
+            delta += own_delta(buf, &pos, &x);
+            if (!(x & 1)) {
+                pos++;
+                goto same;
+            }
+            if (x & 2) {
+                lead = x >> 2 & 63;
+                sig = (x >> 8 & 63) + 1;
+                pos += 2 + KSI_XOR_WINDOW_BITS;
+            } else {
+                pos += 2;
+            }
         } else {
-            unsigned bits = run_bits[x >> 3 & 3];
-            size_t run = (x >> 5 & ksi_mask(bits)) + 1;
-            k.pos += 5 + bits;
+            unsigned len = run_bits[x >> 3 & 3];
+            size_t run = (x >> 5 & ksi_mask(len)) + 1;
+            pos += 5 + len;
             i += run;
-            at += fill_run_range(&k, run, ks_f64_from_bits(k.bits), range, ts + at, values + at);
+            at +=
+                fill_run_range(t, delta, run, ks_f64_from_bits(bits), range, ts + at, values + at);
+            t += run * delta;
             continue;
         }
-        k.ts += k.delta;
-        if (!same) {
-            unsigned lead = x & 63, sig = (x >> 6 & 63) + 1;
-            k.lead = fresh ? lead : k.lead;
-            k.sig = fresh ? sig : k.sig;
-            k.pos += fresh ? KSI_XOR_WINDOW_BITS : 0;
-            uint64_t v = peek(k.buf, k.pos);
-            if (KS_UNLIKELY(k.sig > 57))
-                v = low_bits(v, 32) | peek(k.buf, k.pos + 32) << 32;
-            k.bits ^= v << (64 - k.sig) >> k.lead;
-            k.pos += k.sig;
-        }
-        if ((int64_t)k.ts > max_ms)
+        uint64_t v = peek(buf, pos);
+        if (KS_UNLIKELY(sig > 57))
+            v = low_bits(v, 32) | peek(buf, pos + 32) << 32;
+        bits ^= v << (64 - sig) >> lead;
+        pos += sig;
+    same:
+        t += delta;
+        if ((int64_t)t > max_ms)
             break;
-        ts[at] = (int64_t)k.ts;
-        values[at] = ks_f64_from_bits(k.bits);
-        at += (int64_t)k.ts >= min_ms;
+        ts[at] = (int64_t)t;
+        values[at] = ks_f64_from_bits(bits);
+        at += (int64_t)t >= min_ms;
         i++;
     }
-    *c = k;
+    *c = (struct cursor){buf, c->len, pos, t, bits, delta, lead, sig};
     *ret_written = at;
     return i;
 }
@@ -443,7 +451,7 @@ size_t ks_gorilla_decode_range(const struct ks_gorilla *g, const struct ks_goril
     at += written;
     KS_ASSERT(n == todo ? place->pos / 8 * 8 + c.pos == g->bit_len : (int64_t)c.ts > max_ms);
     if (n == todo && (int64_t)c.ts <= max_ms)
-        at += fill_run_range(&c, g->run, ks_f64_from_bits(c.bits), &range, ret_ts + at,
+        at += fill_run_range(c.ts, c.delta, g->run, ks_f64_from_bits(c.bits), &range, ret_ts + at,
                              ret_values + at);
     return at;
 }

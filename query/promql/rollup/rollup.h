@@ -64,7 +64,7 @@ struct ks_rollup_buf {
     void *ptr;
     size_t cap; /* bytes */
 };
-enum { KS_ROLLUP_BUFS = 13 };
+enum { KS_ROLLUP_BUFS = 14 };
 struct ks_rollup_trace;
 struct ks_samples;
 /* What the windows' bounds that lie in the scratch were found for. */
@@ -73,10 +73,21 @@ struct ks_rollup_bounds {
     int64_t first_ms, step_ms, window_ms;
     uint32_t points;
     uint64_t work;
+    struct ks_rollup_spans {
+        bool known, steady;
+        uint32_t from, to;
+        int64_t max_prev_ms;
+    } spans; /* of rates: rollup_change.c */
+};
+/* How near a sample before a window must be to count, at times that were the last series'. */
+struct ks_rollup_near {
+    uint64_t times_id; /* 0: of no use */
+    int64_t step_ms, max_prev_ms;
 };
 struct ks_rollup_scratch {
     struct ks_rollup_buf bufs[KS_ROLLUP_BUFS];
     struct ks_rollup_bounds bounds;
+    struct ks_rollup_near near;
     struct ks_rollup_trace *trace; /* NULL: none wanted */
 };
 void ks_rollup_scratch_done(struct ks_rollup_scratch *s);

@@ -3,6 +3,7 @@
  * samples per window (resets are already removed); changes, resets and increases count steps
  * between neighbours. Definitions: VictoriaMetrics 1.150.
  */
+#include "base/clones.h"
 #include "query/promql/rollup/rollup_priv.h"
 
 /*
@@ -93,7 +94,101 @@ static inline double deriv_fast_of(const struct ksi_rollup *r, const struct ksi_
     uint32_t last = w->hi - 1;
     return (r->values[last] - prev) / ksi_seconds(r->times[last] - prev_ts);
 }
-KSI_EACH_WINDOW(ksi_k_deriv_fast, deriv_fast_of)
+
+/*
+ * Where windows have samples and one near before them, the rate is (last - before) / span for all
+ * points alike: the first stretch of such windows. Spans are those of the times, which series of
+ * one target share. steady: each window of the stretch is one sample on.
+ */
+static bool is_steady(const uint32_t *lo, const uint32_t *hi, uint32_t n)
+{
+    uint32_t differ = 0;
+    for (uint32_t k = 0; k < n; k++)
+        differ |= (lo[k] - lo[0] - k) | (hi[k] - hi[0] - k);
+    return !differ;
+}
+
+/* n spans, of 0 to 2^52 ms; false when a sample before is not after its reach. */
+static KS_CLONES bool steady_spans(const int64_t *last, const int64_t *before, uint32_t n,
+                                   int64_t reach, int64_t step, double *restrict ret)
+{
+    int64_t far = 0;
+    for (uint32_t k = 0; k < n; k++, reach += step) {
+        /* An integer below 2^52 added to the bits of 2^52 is their sum: for CPUs without a
+         * conversion of several. */
+        uint64_t bits = 0x4330000000000000 | (uint64_t)(last[k] - before[k]);
+        ret[k] = (ks_f64_from_bits(bits) - 0x1p52) / 1e3;
+        far |= before[k] <= reach;
+    }
+    return !far;
+}
+
+static bool near_before(const struct ksi_rollup *r, uint32_t k, int64_t reach)
+{
+    return r->lo[k] && r->hi[k] > r->lo[k] && r->times[r->lo[k] - 1] > reach + k * r->step;
+}
+
+static void find_spans(const struct ksi_rollup *r, struct ks_rollup_spans *s, double *ret)
+{
+    const uint32_t *lo = r->lo, *hi = r->hi, n = r->points;
+    const int64_t *t = r->times;
+    int64_t reach = r->end0 - r->window - r->max_prev;
+    *s = (struct ks_rollup_spans){.known = true, .to = n, .max_prev_ms = r->max_prev};
+    while (s->from < n && !near_before(r, s->from, reach))
+        s->from++;
+    uint32_t k = s->from;
+    if (k == n)
+        return;
+    s->steady =
+        r->window + r->max_prev < (int64_t)1 << 52 && is_steady(lo + k, hi + k, n - k) &&
+        steady_spans(t + hi[k] - 1, t + lo[k] - 1, n - k, reach + k * r->step, r->step, ret + k);
+    if (s->steady)
+        return;
+    for (; k < n && near_before(r, k, reach); k++)
+        ret[k] = ksi_seconds(t[hi[k] - 1] - t[lo[k] - 1]);
+    s->to = k;
+}
+
+static KS_CLONES void steady_rates(const double *last, const double *before, const double *spans,
+                                   size_t n, double *restrict out)
+{
+    for (size_t k = 0; k < n; k++)
+        out[k] = (last[k] - before[k]) / spans[k];
+}
+
+static void deriv_fast_some(const struct ksi_rollup *r, uint32_t from, uint32_t to, double *out)
+{
+    for (uint32_t k = from; k < to; k++) {
+        struct ksi_window w = ksi_window_at(r, k);
+        out[k] = deriv_fast_of(r, &w);
+    }
+}
+
+ks_err ksi_k_deriv_fast(struct ksi_rollup *r, double *out)
+{
+    enum { FEW = 4 }; /* points for which looking ahead is more than it saves */
+    if (r->points <= FEW) {
+        deriv_fast_some(r, 0, r->points, out);
+        return KS_OK;
+    }
+    struct ks_rollup_spans *s = &r->scratch->bounds.spans;
+    double *spans = ksi_rollup_buf(r->scratch, KSI_BUF_SPANS, r->points, sizeof *spans);
+    const double *v = r->values;
+    const uint32_t *lo = r->lo, *hi = r->hi;
+    if (!spans)
+        return KS_ENOMEM;
+    if (!s->known || s->max_prev_ms != r->max_prev)
+        find_spans(r, s, spans);
+    uint32_t from = r->plain ? s->from : r->points, to = r->plain ? s->to : r->points;
+    deriv_fast_some(r, 0, from, out);
+    if (s->steady && to > from)
+        steady_rates(v + hi[from] - 1, v + lo[from] - 1, spans + from, to - from, out + from);
+    else
+        for (uint32_t k = from; k < to; k++)
+            out[k] = (v[hi[k] - 1] - v[lo[k] - 1]) / spans[k];
+    deriv_fast_some(r, to, r->points, out);
+    return KS_OK;
+}
 
 /* A difference this small is taken for a rounding error of whoever computed the values. */
 static inline bool negligible(double from, double to)

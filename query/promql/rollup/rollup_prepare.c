@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/clones.h"
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -79,7 +80,7 @@ bool ksi_rollup_widens_window(enum ks_promql_func_id func)
     }
 }
 
-bool ksi_has_nan(const double *v, size_t n)
+KS_CLONES bool ksi_has_nan(const double *v, size_t n)
 {
     int nan = 0;
     size_t i = 0;
@@ -93,7 +94,7 @@ bool ksi_has_nan(const double *v, size_t n)
 
 /* True when every value is at least its predecessor: then there is no NaN and no reset either. Of
  * the first `known` that is known. */
-static bool never_falls(const double *v, size_t n, size_t known)
+static KS_CLONES bool never_falls(const double *v, size_t n, size_t known)
 {
     int falls = 0;
     size_t i = known ? known : 1;
@@ -182,21 +183,38 @@ static ks_err remove_resets(struct ksi_rollup *r)
     return KS_OK;
 }
 
+enum { GAPS = 20 };
+
+/* Each number's place is how many are below it: no branch depends on what they are. Less than 2^58
+ * each. */
+static KS_CLONES void sort_gaps(const int64_t *gaps, double *ret)
+{
+    int64_t distinct[GAPS];
+    for (int i = 0; i < GAPS; i++)
+        distinct[i] = gaps[i] * 32 + i;
+    for (int i = 0; i < GAPS; i++) {
+        int64_t below = 0;
+        for (int k = 0; k < GAPS; k++)
+            below += distinct[k] < distinct[i];
+        ret[below] = (double)gaps[i];
+    }
+}
+
 /* The 0.6-quantile of the last 20 gaps between samples; `step` when there is none. */
 static int64_t sample_interval(const int64_t *times, size_t n, int64_t step)
 {
-    double gaps[20];
-    size_t count = 0;
-    for (size_t i = n; i >= 2 && count < 20; i--) {
-        double gap = (double)(times[i - 1] - times[i - 2]);
-        size_t at = count++;
-        for (; at > 0 && gaps[at - 1] > gap; at--)
-            gaps[at] = gaps[at - 1];
-        gaps[at] = gap;
-    }
+    const int64_t never = (int64_t)1 << 57;
+    int64_t gaps[GAPS];
+    double sorted[GAPS];
+    size_t count = n > GAPS ? GAPS : n ? n - 1 : 0;
     if (count == 0)
         return step;
-    int64_t interval = (int64_t)ksi_quantile_sorted(0.6, gaps, count);
+    for (size_t i = 0; i < GAPS; i++) {
+        int64_t gap = i < count ? times[n - 1 - i] - times[n - 2 - i] : never;
+        gaps[i] = gap < never ? gap : never;
+    }
+    sort_gaps(gaps, sorted);
+    int64_t interval = (int64_t)ksi_quantile_sorted(0.6, sorted, count);
     return interval > 0 ? interval : step;
 }
 
@@ -216,6 +234,16 @@ int64_t ksi_max_prev_interval(const int64_t *times, size_t n, int64_t step)
     return d + d / 8;
 }
 
+/* The same, which is known when the last series had these times. */
+static int64_t max_prev_interval(const struct ksi_rollup *r)
+{
+    struct ks_rollup_near *had = &r->scratch->near;
+    if (!r->times_id || had->times_id != r->times_id || had->step_ms != r->step)
+        *had = (struct ks_rollup_near){r->times_id, r->step,
+                                       ksi_max_prev_interval(r->times, r->n, r->step)};
+    return had->max_prev_ms;
+}
+
 static void choose_window(struct ksi_rollup *r)
 {
     const struct ks_rollup_config *cfg = r->cfg;
@@ -225,7 +253,7 @@ static void choose_window(struct ksi_rollup *r)
         return;
     int64_t lookback = cfg->lookback_delta_ms, near = cfg->step_ms;
     if (cfg->start_ms < cfg->end_ms)
-        near = ksi_max_prev_interval(r->times, r->n, cfg->step_ms);
+        near = max_prev_interval(r);
     if (lookback > 0 && near > lookback)
         near = lookback;
     if (cfg->min_staleness_ms > 0 && near < cfg->min_staleness_ms)
@@ -265,18 +293,18 @@ static inline uint32_t seek_after(const int64_t *t, uint32_t n, uint32_t pos, in
 
 static void find_bounds(const struct ksi_rollup *r, int64_t first, uint32_t count, uint32_t *ret)
 {
-    uint32_t pos = 0;
-    for (uint32_t k = 0; k < count; k++) {
-        pos = seek_after(r->times, r->n, pos, first + (int64_t)k * r->step);
-        ret[k] = pos;
-    }
+    const int64_t *times = r->times, step = r->step;
+    uint32_t pos = 0, n = r->n;
+    int64_t bound = first;
+    for (uint32_t k = 0; k < count; k++, bound += step)
+        ret[k] = pos = seek_after(times, n, pos, bound);
 }
 
 /*
  * When the window is a whole number of steps its start is an earlier window's end: one array serves
  * both. Series of one target have one column of times: what was found for the last one holds.
  */
-static ks_err find_windows(struct ksi_rollup *r, uint64_t times_id)
+static ks_err find_windows(struct ksi_rollup *r)
 {
     int64_t shift = r->window / r->step;
     bool shared = r->window % r->step == 0 && shift <= (int64_t)r->points;
@@ -287,7 +315,7 @@ static ks_err find_windows(struct ksi_rollup *r, uint64_t times_id)
     struct ks_rollup_bounds *had = &r->scratch->bounds;
     r->lo = b;
     r->hi = b + (shared ? (size_t)shift : r->points);
-    if (times_id && had->times_id == times_id && had->first_ms == r->end0 &&
+    if (r->times_id && had->times_id == r->times_id && had->first_ms == r->end0 &&
         had->step_ms == r->step && had->window_ms == r->window && had->points == r->points) {
         r->work = had->work;
         return KS_OK;
@@ -298,7 +326,12 @@ static ks_err find_windows(struct ksi_rollup *r, uint64_t times_id)
     r->work = 0;
     for (uint32_t k = 0; k < r->points; k++)
         r->work += r->hi[k] - r->lo[k];
-    *had = (struct ks_rollup_bounds){times_id, r->end0, r->step, r->window, r->points, r->work};
+    *had = (struct ks_rollup_bounds){.times_id = r->times_id,
+                                     .first_ms = r->end0,
+                                     .step_ms = r->step,
+                                     .window_ms = r->window,
+                                     .points = r->points,
+                                     .work = r->work};
     return KS_OK;
 }
 
@@ -316,17 +349,17 @@ ks_err ksi_rollup_prepare(const struct ks_rollup_config *cfg, const struct ksi_r
     if (cfg->func == KS_FN_ROLLUP_CANDLESTICK)
         r.end0 += cfg->step_ms; /* a candle lies after its time stamp */
     bool rises = resets && never_falls(r.values, n, in->rising);
-    uint64_t times_id = in->times_id;
+    r.times_id = in->times_id;
     r.plain = rises || !ksi_has_nan(r.values + in->plain, n - in->plain);
     if (!r.plain) {
-        times_id = 0;
+        r.times_id = 0;
         KS_TRY(drop_nans(&r));
         rises = resets && never_falls(r.values, r.n, 0);
     }
     if (resets && !rises)
         KS_TRY(remove_resets(&r));
     choose_window(&r);
-    KS_TRY(find_windows(&r, times_id));
+    KS_TRY(find_windows(&r));
     *ret = r;
     return KS_OK;
 }

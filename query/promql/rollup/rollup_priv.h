@@ -25,7 +25,8 @@ enum {
     KSI_BUF_REBUILT_TIMES, /* rollup_chunks.c: samples and stand-ins */
     KSI_BUF_REBUILT_VALUES,
     KSI_BUF_RANK,
-    KSI_BUF_ROW, /* eval_cached.c: a row of kept points */
+    KSI_BUF_ROW,   /* eval_cached.c: a row of kept points */
+    KSI_BUF_SPANS, /* rollup_change.c: seconds from a window's first to its last sample */
     KSI_BUF_COUNT,
 };
 _Static_assert((int)KSI_BUF_COUNT <= (int)KS_ROLLUP_BUFS, "one buffer per use");
@@ -39,6 +40,7 @@ struct ksi_rollup {
     struct ks_rollup_scratch *scratch;
     const int64_t *times;
     const double *values;
+    uint64_t times_id; /* 0: of no other series */
     uint32_t n;
     uint32_t points;
     /* Window k holds samples lo[k] .. hi[k) and ends at end0 + k · step. Both arrays never

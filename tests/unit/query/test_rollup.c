@@ -46,7 +46,9 @@ static void random_args(uint64_t *rng, struct scenario *sc)
     c->arg_count = two ? 2 : 0;
 }
 
-static void check_one(const struct scenario *sc, struct ks_rollup_scratch *scratch, uint64_t seed)
+/* one_target: samples of one seed have the same times. */
+static void check_read(const struct scenario *sc, struct ks_rollup_scratch *scratch, uint64_t seed,
+                       bool one_target)
 {
     static struct naive_run naive;
     static double got[POINTS_MAX];
@@ -58,8 +60,11 @@ static void check_one(const struct scenario *sc, struct ks_rollup_scratch *scrat
         from++;
     while (to > from && sc->s.t[to - 1] > max_ms)
         to--;
-    assert_int_equal(ks_rollup_run(cfg, sc->s.t + from, sc->s.v + from, to - from, scratch, got),
-                     KS_OK);
+    struct ks_samples x = {.times = (int64_t *)sc->s.t + from,
+                           .values = (double *)sc->s.v + from,
+                           .count = to - from,
+                           .times_id = one_target ? (seed + 1) << 32 | from << 16 | to : 0};
+    assert_int_equal(ks_rollup_run_read(cfg, &x, scratch, got), KS_OK);
     naive_prepare(&naive, cfg, &sc->s);
     for (size_t k = 0; k < ks_rollup_points(cfg); k++) {
         struct view w = naive_view(&naive, k);
@@ -71,6 +76,11 @@ static void check_one(const struct scenario *sc, struct ks_rollup_scratch *scrat
                      ks_promql_funcs[cfg->func].name, k, w.n, (long long)naive.window,
                      (long long)cfg->step_ms, want, got[k]);
     }
+}
+
+static void check_one(const struct scenario *sc, struct ks_rollup_scratch *scratch, uint64_t seed)
+{
+    check_read(sc, scratch, seed, false);
 }
 
 static void check_all(bool strict, int rounds)
@@ -108,6 +118,48 @@ static void test_strict_equals_definition(void **state)
     check_all(true, 1000);
 }
 
+/*
+ * Series with one column of times, one after the other in one scratch, as reading a target gives
+ * them; the step is often the scrape interval. What was found for the times of one holds for the
+ * next, whatever its values, and not for other grids or other times.
+ */
+static void test_series_of_one_target(void **state)
+{
+    static struct scenario sc;
+    static struct samples other;
+    struct ks_rollup_scratch scratch = {0};
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        uint64_t rng = seed ^ 0x7a11;
+        enum ks_promql_func_id few[] = {KS_FN_RATE, KS_FN_DERIV_FAST, KS_FN_IRATE, KS_FN_INCREASE,
+                                        KS_FN_DEFAULT_ROLLUP};
+        random_samples(&rng, &sc.s);
+        random_config(&rng, &sc, false);
+        int64_t gap = sc.s.n > 1 ? sc.s.t[sc.s.n - 1] - sc.s.t[sc.s.n - 2] : 15000;
+        if (ks_rng_below(&rng, 2)) { /* in step with the scrapes */
+            int64_t points = (int64_t)ks_rollup_points(&sc.cfg);
+            sc.cfg.step_ms = gap * (int64_t)(1 + ks_rng_below(&rng, 2));
+            sc.cfg.window_ms = gap * (int64_t)ks_rng_below(&rng, 22);
+            sc.cfg.end_ms = sc.cfg.start_ms + (points - 1) * sc.cfg.step_ms;
+        }
+        for (int series = 0; series < 8; series++) {
+            int64_t start = sc.cfg.start_ms, end = sc.cfg.end_ms;
+            if (ks_rng_below(&rng, 4) == 0) { /* another grid of as many points */
+                sc.cfg.start_ms -= gap * (int64_t)ks_rng_below(&rng, 9);
+                sc.cfg.end_ms -= start - sc.cfg.start_ms;
+            }
+            sc.cfg.func = few[ks_rng_below(&rng, 5)];
+            check_read(&sc, &scratch, seed, true);
+            sc.cfg.start_ms = start;
+            sc.cfg.end_ms = end;
+            uint64_t n = ks_rng_next(&rng);
+            random_samples(&n, &other);
+            for (size_t i = 0; i < sc.s.n; i++)
+                sc.s.v[i] = i < other.n ? other.v[i] : (double)i;
+        }
+    }
+    ks_rollup_scratch_done(&scratch);
+}
+
 /* Thousands of samples in a window: ranks in many blocks, every quantile asked for. */
 static void test_long_windows(void **state)
 {
@@ -141,6 +193,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_metricsql_equals_definition),
         cmocka_unit_test(test_strict_equals_definition),
+        cmocka_unit_test(test_series_of_one_target),
         cmocka_unit_test(test_long_windows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
