@@ -189,8 +189,8 @@ int main(int argc, char **argv)
     }
     struct ks_traces_stats st;
     ks_traces_get_stats(b.ring, &st);
-    printf("not preempted: longest %.3f ms; preempted: %llu of %llu writes\n",
-           (double)st.pauses.max_running_us / 1000, (unsigned long long)st.pauses.preempted,
+    printf("without waits for a core: longest %.3f ms; preempted: %llu of %llu writes\n",
+           (double)st.pauses.max_own_us / 1000, (unsigned long long)st.pauses.preempted,
            (unsigned long long)st.pauses.count);
     free(cpu.us);
     free(wall.us);

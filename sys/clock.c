@@ -39,10 +39,12 @@ int64_t ks_thread_cpu_us(void)
     return read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000;
 }
 
-uint64_t ks_thread_preemptions(void)
+struct ks_thread_switches ks_thread_switches(void)
 {
     struct rusage u;
-    return getrusage(RUSAGE_THREAD, &u) == 0 ? (uint64_t)u.ru_nivcsw : 0;
+    if (getrusage(RUSAGE_THREAD, &u) != 0)
+        return (struct ks_thread_switches){0};
+    return (struct ks_thread_switches){(uint64_t)u.ru_nvcsw, (uint64_t)u.ru_nivcsw};
 }
 
 void ks_clock_freeze_ms(int64_t ms)

@@ -292,38 +292,35 @@ static inline __attribute__((always_inline)) uint64_t own_delta(const uint8_t *b
     return (uint64_t)ks_unzigzag(z);
 }
 
-/* Decodes the next n samples, up to the first behind the range; *ret_written: how many of the range
- * were stored. Returns how many were decoded. What it works on is in locals whose address nobody
- * has: in memory, each sample would wait for the stores of the one before. */
+/*
+ * Decodes the next n samples, up to the first behind the range; *ret_written: how many of the range
+ * were stored. Returns how many were decoded.
+ *
+ * What it works on is in locals whose address nobody has: in memory, each sample would wait for the
+ * stores of the one before. Whether a value is in a new window is like a coin toss, so there is no
+ * branch on it; whether it is the same as before is often guessed right.
+ */
 static KS_CLONES size_t decode_range(struct cursor *c, size_t n, const struct range *range,
                                      int64_t *ts, double *values, size_t *ret_written)
 {
     const uint8_t *buf = c->buf;
     size_t pos = c->pos, i = 0, at = 0;
     uint64_t t = c->ts, bits = c->bits, delta = c->delta;
-    unsigned lead = c->lead, sig = c->sig;
+    uint64_t lead = c->lead, sig = c->sig;
     const int64_t min_ms = range->min_ms, max_ms = range->max_ms;
     while (i < n) {
-        uint64_t x = peek(buf, pos);
-        if (!(x & 1)) {
-            pos++;
-        } else if (!(x & 2)) {
-            lead = x >> 2 & 63;
-            sig = (x >> 8 & 63) + 1;
-            pos += 2 + KSI_XOR_WINDOW_BITS;
+        uint64_t x = peek(buf, pos), fresh;
+        if ((x & 3) != 3) {
+            fresh = x & 1;
+            pos += 1 + fresh;
         } else if (x & 4) {
             delta += own_delta(buf, &pos, &x);
             if (!(x & 1)) {
                 pos++;
                 goto same;
             }
-            if (x & 2) {
-                lead = x >> 2 & 63;
-                sig = (x >> 8 & 63) + 1;
-                pos += 2 + KSI_XOR_WINDOW_BITS;
-            } else {
-                pos += 2;
-            }
+            fresh = x >> 1 & 1;
+            pos += 2;
         } else {
             unsigned len = run_bits[x >> 3 & 3];
             size_t run = (x >> 5 & ksi_mask(len)) + 1;
@@ -334,10 +331,14 @@ static KS_CLONES size_t decode_range(struct cursor *c, size_t n, const struct ra
             t += run * delta;
             continue;
         }
+        uint64_t window = -fresh;
+        lead ^= (lead ^ (x >> 2 & 63)) & window;
+        sig ^= (sig ^ ((x >> 8 & 63) + 1)) & window;
+        pos += KSI_XOR_WINDOW_BITS & window;
         uint64_t v = peek(buf, pos);
         if (KS_UNLIKELY(sig > 57))
             v = low_bits(v, 32) | peek(buf, pos + 32) << 32;
-        bits ^= v << (64 - sig) >> lead;
+        bits ^= v << (-sig & 63) >> lead;
         pos += sig;
     same:
         t += delta;
@@ -348,7 +349,7 @@ static KS_CLONES size_t decode_range(struct cursor *c, size_t n, const struct ra
         at += (int64_t)t >= min_ms;
         i++;
     }
-    *c = (struct cursor){buf, c->len, pos, t, bits, delta, lead, sig};
+    *c = (struct cursor){buf, c->len, pos, t, bits, delta, (unsigned)lead, (unsigned)sig};
     *ret_written = at;
     return i;
 }

@@ -367,12 +367,20 @@ static void find_places(struct ks_traces *t, struct ksi_tenant *tn, struct ks_ba
 /* What a write was held up by. */
 struct clock {
     int64_t us, cpu_us;
-    uint64_t preemptions;
+    struct ks_thread_switches switches;
 };
 
 static struct clock now(void)
 {
-    return (struct clock){ks_mono_us(), ks_thread_cpu_us(), ks_thread_preemptions()};
+    return (struct clock){ks_mono_us(), ks_thread_cpu_us(), ks_thread_switches()};
+}
+
+/* From one reading to the next without the time the thread could have run and had no core. A thread
+ * that waited for something, a lock say, may have: then all of it counts. */
+static uint64_t own_us(const struct clock *a, const struct clock *b)
+{
+    int64_t us = b->us - a->us, cpu_us = b->cpu_us - a->cpu_us;
+    return (uint64_t)(a->switches.waits == b->switches.waits && cpu_us < us ? cpu_us : us);
 }
 
 static void note_pause(struct ks_traces_pauses *p, const struct clock *from, const struct clock *to,
@@ -391,10 +399,10 @@ static void note_pause(struct ks_traces_pauses *p, const struct clock *from, con
     p->max_us = us > p->max_us ? us : p->max_us;
     p->max_cpu_us = cpu > p->max_cpu_us ? cpu : p->max_cpu_us;
     p->max_log_us = log_us > p->max_log_us ? log_us : p->max_log_us;
-    if (to->preemptions - log_to->preemptions + log_from->preemptions != from->preemptions)
-        p->preempted++;
-    else if (us > p->max_running_us)
-        p->max_running_us = us;
+    uint64_t own = own_us(from, log_from) + own_us(log_to, to);
+    p->max_own_us = own > p->max_own_us ? own : p->max_own_us;
+    p->preempted += from->switches.preemptions != log_from->switches.preemptions ||
+                    log_to->switches.preemptions != to->switches.preemptions;
 }
 
 static ks_err number_all(struct ks_traces *t, struct ks_batch *b, struct ksi_tenant **ret)

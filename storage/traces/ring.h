@@ -217,9 +217,9 @@ struct ks_traces_pauses {
     uint64_t count, sum_us;
     uint64_t max_us, max_cpu_us; /* max_cpu_us: the most CPU time one took */
     uint64_t max_log_us;         /* the longest that the log took */
-    /* Those in which the kernel let others run, and the longest of the rest: what the ring itself
-     * took. */
-    uint64_t preempted, max_running_us;
+    /* Those in which the kernel let others run, and the longest without the time that no core was
+     * free: what the ring itself took. */
+    uint64_t preempted, max_own_us;
 };
 
 struct ks_traces_stats {
