@@ -22,7 +22,7 @@ start
 "$build/bench/bench_load" traces --port="$port" --pid="$pid" "$@"
 echo "{\"stage\":\"ring\",\"spans\":$(metric kofstore_traces_spans),\"ring_bytes\":$(metric kofstore_traces_bytes),\"snapshot_bytes\":$(metric kofstore_traces_snapshot_bytes),\"snapshot_s\":$(metric kofstore_traces_snapshot_duration_seconds)}"
 # How long writers were held in the ring, the log's time apart; the log's longest time beside it.
-echo "{\"stage\":\"pauses in the ring\",\"max_ms\":$(metric_ms insert_pause_max_seconds),\"max_cpu_ms\":$(metric_ms insert_pause_cpu_max_seconds),\"max_own_ms\":$(metric_ms insert_pause_own_max_seconds),\"preempted\":$(metric kofstore_traces_insert_preempted_total),\"writes\":$(metric kofstore_traces_insert_pause_seconds_count),\"within_1ms\":$(metric 'kofstore_traces_insert_pause_seconds_bucket{le="0.001"}'),\"within_5ms\":$(metric 'kofstore_traces_insert_pause_seconds_bucket{le="0.005"}'),\"max_log_ms\":$(metric_ms insert_log_max_seconds)}"
+echo "{\"stage\":\"pauses in the ring\",\"max_ms\":$(metric_ms insert_pause_max_seconds),\"max_own_ms\":$(metric_ms insert_pause_own_max_seconds),\"writes\":$(metric kofstore_traces_insert_pause_seconds_count),\"within_1ms\":$(metric 'kofstore_traces_insert_pause_seconds_bucket{le="0.001"}'),\"within_5ms\":$(metric 'kofstore_traces_insert_pause_seconds_bucket{le="0.005"}'),\"max_log_ms\":$(metric_ms insert_log_max_seconds)}"
 kill -9 $pid
 wait $pid 2>/dev/null || true
 t0=$(date +%s%N)

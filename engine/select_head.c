@@ -330,27 +330,57 @@ static ks_err add_series(struct ks_series_set *s, const struct ks_select_opts *o
     return KS_OK;
 }
 
-/* What the series some places on will be asked for, in the order it is found by. */
-static void prefetch(const struct ksi_shard *shard, const uint32_t *locals, size_t at, size_t n)
+/* --- what series some places on will be asked for, in the order it is found by --- */
+enum { SERIES_AHEAD = 16, SLABS_AHEAD = 8, MARKS_AHEAD = 4 };
+
+static void prefetch_series(struct ksi_shard *s, uint32_t local)
 {
-    enum { SERIES_AHEAD = 16, SLABS_AHEAD = 8, MARKS_AHEAD = 4 };
-    struct ksi_shard *s = (struct ksi_shard *)shard;
-    if (at + SERIES_AHEAD < n && locals[at + SERIES_AHEAD] < s->local_end)
-        __builtin_prefetch(ksi_series_at(s, locals[at + SERIES_AHEAD]));
-    if (at + SLABS_AHEAD < n && locals[at + SLABS_AHEAD] < s->local_end) {
-        const struct ksi_series *x = ksi_series_at(s, locals[at + SLABS_AHEAD]);
-        __builtin_prefetch(x->slab);
-        __builtin_prefetch((const char *)x->slab + 64);
-        if (x->side)
-            __builtin_prefetch(x->side);
-        if (x->sealed)
-            __builtin_prefetch(x->sealed);
-    }
-    if (at + MARKS_AHEAD < n && locals[at + MARKS_AHEAD] < s->local_end) {
-        const struct ksi_slab *b = ksi_series_at(s, locals[at + MARKS_AHEAD])->slab;
-        if (b)
-            __builtin_prefetch(b->data + b->cap);
-    }
+    if (local >= s->local_end)
+        return;
+    __builtin_prefetch(ksi_series_at(s, local));
+    if (local < s->ident_cap)
+        __builtin_prefetch(&s->idents[local]);
+}
+
+static void prefetch_slab(struct ksi_shard *s, uint32_t local)
+{
+    if (local >= s->local_end)
+        return;
+    const struct ksi_series *x = ksi_series_at(s, local);
+    __builtin_prefetch(x->slab);
+    __builtin_prefetch((const char *)x->slab + 64);
+    if (x->side)
+        __builtin_prefetch(x->side);
+    if (x->sealed)
+        __builtin_prefetch(x->sealed);
+}
+
+static void prefetch_marks(struct ksi_shard *s, uint32_t local)
+{
+    const struct ksi_slab *b = local < s->local_end ? ksi_series_at(s, local)->slab : NULL;
+    if (b)
+        __builtin_prefetch(b->data + b->cap);
+}
+
+/* Those of the first series, then those that the series at `at` makes room for. */
+static void prefetch_first(struct ksi_shard *s, const uint32_t *locals, size_t n)
+{
+    for (size_t i = 0; i < SERIES_AHEAD && i < n; i++)
+        prefetch_series(s, locals[i]);
+    for (size_t i = 0; i < SLABS_AHEAD && i < n; i++)
+        prefetch_slab(s, locals[i]);
+    for (size_t i = 0; i < MARKS_AHEAD && i < n; i++)
+        prefetch_marks(s, locals[i]);
+}
+
+static void prefetch(struct ksi_shard *s, const uint32_t *locals, size_t at, size_t n)
+{
+    if (at + SERIES_AHEAD < n)
+        prefetch_series(s, locals[at + SERIES_AHEAD]);
+    if (at + SLABS_AHEAD < n)
+        prefetch_slab(s, locals[at + SLABS_AHEAD]);
+    if (at + MARKS_AHEAD < n)
+        prefetch_marks(s, locals[at + MARKS_AHEAD]);
 }
 
 /* Series of one shard; KS_EAGAIN when series were dropped meanwhile and the ids may mean others. */
@@ -364,6 +394,8 @@ static ks_err add_shard(struct ks_series_set *s, const struct ks_select_opts *o,
         pthread_mutex_lock(&shard->lock);
         if (atomic_load(&s->e->drop_epochs[shard_no]) != epoch)
             err = KS_EAGAIN;
+        if (at == 0 && err == KS_OK)
+            prefetch_first(shard, locals, n);
         for (size_t i = at; i < end && err == KS_OK; i++) {
             prefetch(shard, locals, i, n);
             if (locals[i] < shard->local_end && ksi_series_at(shard, locals[i])->slab)

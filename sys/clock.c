@@ -1,7 +1,6 @@
 #include "sys/clock.h"
 
 #include <stdatomic.h>
-#include <sys/resource.h>
 #include <time.h>
 
 static _Atomic int64_t frozen_ms;
@@ -37,14 +36,6 @@ int64_t ks_mono_us(void)
 int64_t ks_thread_cpu_us(void)
 {
     return read_ns(CLOCK_THREAD_CPUTIME_ID) / 1000;
-}
-
-struct ks_thread_switches ks_thread_switches(void)
-{
-    struct rusage u;
-    if (getrusage(RUSAGE_THREAD, &u) != 0)
-        return (struct ks_thread_switches){0};
-    return (struct ks_thread_switches){(uint64_t)u.ru_nvcsw, (uint64_t)u.ru_nivcsw};
 }
 
 void ks_clock_freeze_ms(int64_t ms)

@@ -9,12 +9,6 @@ int64_t ks_now_ns(void);  /* wall clock, unix ns */
 int64_t ks_mono_ms(void); /* monotonic */
 int64_t ks_mono_us(void);
 int64_t ks_thread_cpu_us(void);
-/* How often the calling thread gave its core up to wait for something, and how often the kernel
- * took it though there was more to do. */
-struct ks_thread_switches {
-    uint64_t waits, preemptions;
-};
-struct ks_thread_switches ks_thread_switches(void);
 
 /* Tests: the wall clock shows ms from now on until reset by 0. Monotonic time is unaffected. */
 void ks_clock_freeze_ms(int64_t ms);

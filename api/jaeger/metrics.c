@@ -25,11 +25,8 @@ static void pauses(const struct ks_traces_pauses *p, struct ks_buf *out)
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_seconds_sum", (double)p->sum_us / 1e6);
     ks_stats_line_u64(out, "kofstore_traces_insert_pause_seconds_count", p->count);
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_max_seconds", (double)p->max_us / 1e6);
-    ks_stats_line_f64(out, "kofstore_traces_insert_pause_cpu_max_seconds",
-                      (double)p->max_cpu_us / 1e6);
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_own_max_seconds",
                       (double)p->max_own_us / 1e6);
-    ks_stats_line_u64(out, "kofstore_traces_insert_preempted_total", p->preempted);
     ks_stats_line_f64(out, "kofstore_traces_insert_log_max_seconds", (double)p->max_log_us / 1e6);
 }
 

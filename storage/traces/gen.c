@@ -115,7 +115,7 @@ static bool slots_grow(struct ksi_gen *g)
     if (!slots)
         return false;
     count_bytes(g, (cap - g->slot_cap) * sizeof *slots);
-    pthread_mutex_lock(&g->lock);
+    ksi_mutex_lock(&g->lock);
     if (g->slot_count)
         memcpy(slots, old, g->slot_count * sizeof *slots);
     g->slots = slots;

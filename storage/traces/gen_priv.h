@@ -33,6 +33,19 @@
 #include "base/bytes.h"
 #include "storage/traces/batch.h"
 #include "storage/traces/chunk_pool.h"
+#include "sys/clock.h"
+
+/* How long the calling thread waited for locks: a write adds it up (ring.c). */
+extern _Thread_local int64_t ksi_waited_us;
+
+static inline void ksi_mutex_lock(pthread_mutex_t *m)
+{
+    if (pthread_mutex_trylock(m) == 0)
+        return;
+    int64_t from_us = ks_mono_us();
+    pthread_mutex_lock(m);
+    ksi_waited_us += ks_mono_us() - from_us;
+}
 
 enum {
     KSI_CHUNK_BITS = 15,

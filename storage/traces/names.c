@@ -139,7 +139,7 @@ struct ksi_op *ksi_names_add(struct ksi_names *n, struct ks_slice service, uint6
                              struct ks_slice name, uint64_t name_hash, uint32_t kind, size_t max)
 {
     struct ksi_op *o = NULL;
-    pthread_mutex_lock(&n->lock);
+    ksi_mutex_lock(&n->lock);
     struct ksi_service *s = add_service(n, service, service_hash);
     if (s)
         o = add_op(n, s, name, name_hash + kind, kind, max);

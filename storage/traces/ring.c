@@ -223,6 +223,8 @@ ks_err ksi_ring_add(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring 
 }
 
 /* --- storing --- */
+_Thread_local int64_t ksi_waited_us;
+
 static bool ops_grow(struct ksi_gen *g)
 {
     size_t slots = g->ops ? (g->ops_mask + 1) * 2 : INDEX_MIN;
@@ -296,7 +298,7 @@ static ks_err store_in(struct ks_traces *t, struct ksi_tenant *tn, struct ks_bat
 
 static void take_places(struct ksi_gen *g, struct ksi_place *places, size_t n)
 {
-    pthread_mutex_lock(&g->lock); /* pins */
+    ksi_mutex_lock(&g->lock); /* pins */
     for (size_t i = 0; i < n; i++)
         if (places[i].gen == g) {
             places[i].done = true;
@@ -364,32 +366,37 @@ static void find_places(struct ks_traces *t, struct ksi_tenant *tn, struct ks_ba
     }
 }
 
-/* What a write was held up by. */
-struct clock {
-    int64_t us, cpu_us;
-    struct ks_thread_switches switches;
+/*
+ * One write's times, from the clock alone: a call to the kernel while the writer's mutex is held is
+ * where it gives the core to another. What the thread's CPU time says is asked before and after.
+ */
+struct times {
+    int64_t asked_us, asked_cpu_us; /* before the mutex is asked for */
+    int64_t from_us, to_us;         /* it is held */
+    int64_t log_us;                 /* of that, in the log */
+    int64_t waited_us;              /* of that, for other locks */
+    int64_t left_us, left_cpu_us;   /* after it is given back */
 };
 
-static struct clock now(void)
+/*
+ * How long the ring itself held the write: what it had the mutex for, without the log and without
+ * waiting for a core. Time without a core is what the whole took beyond its CPU time and beyond its
+ * waits, if each of these took as long as it could: so this is never less than it was.
+ */
+static int64_t own_us(const struct times *w, int64_t held_us)
 {
-    return (struct clock){ks_mono_us(), ks_thread_cpu_us(), ks_thread_switches()};
+    int64_t off_us = (w->left_us - w->asked_us) - (w->left_cpu_us - w->asked_cpu_us);
+    int64_t explained_us = (w->from_us - w->asked_us) + w->log_us + w->waited_us +
+                           (w->left_us - w->to_us);
+    return off_us <= explained_us ? held_us : held_us - (off_us - explained_us);
 }
 
-/* From one reading to the next without the time the thread could have run and had no core. A thread
- * that waited for something, a lock say, may have: then all of it counts. */
-static uint64_t own_us(const struct clock *a, const struct clock *b)
-{
-    int64_t us = b->us - a->us, cpu_us = b->cpu_us - a->cpu_us;
-    return (uint64_t)(a->switches.waits == b->switches.waits && cpu_us < us ? cpu_us : us);
-}
-
-static void note_pause(struct ks_traces_pauses *p, const struct clock *from, const struct clock *to,
-                       const struct clock *log_from, const struct clock *log_to)
+static void note_pause(struct ks_traces_pauses *p, const struct times *w)
 {
     static const uint32_t bounds_us[KS_PAUSE_BUCKETS - 1] = KS_PAUSE_BOUNDS_US;
-    uint64_t log_us = (uint64_t)(log_to->us - log_from->us);
-    uint64_t us = (uint64_t)(to->us - from->us) - log_us;
-    uint64_t cpu = (uint64_t)(to->cpu_us - from->cpu_us - (log_to->cpu_us - log_from->cpu_us));
+    int64_t held_us = w->to_us - w->from_us - w->log_us;
+    uint64_t us = (uint64_t)held_us, own = (uint64_t)own_us(w, held_us);
+    uint64_t log_us = (uint64_t)w->log_us;
     unsigned i = 0;
     while (i < KS_PAUSE_BUCKETS - 1 && us > bounds_us[i])
         i++;
@@ -397,12 +404,8 @@ static void note_pause(struct ks_traces_pauses *p, const struct clock *from, con
     p->count++;
     p->sum_us += us;
     p->max_us = us > p->max_us ? us : p->max_us;
-    p->max_cpu_us = cpu > p->max_cpu_us ? cpu : p->max_cpu_us;
-    p->max_log_us = log_us > p->max_log_us ? log_us : p->max_log_us;
-    uint64_t own = own_us(from, log_from) + own_us(log_to, to);
     p->max_own_us = own > p->max_own_us ? own : p->max_own_us;
-    p->preempted += from->switches.preemptions != log_from->switches.preemptions ||
-                    log_to->switches.preemptions != to->switches.preemptions;
+    p->max_log_us = log_us > p->max_log_us ? log_us : p->max_log_us;
 }
 
 static ks_err number_all(struct ks_traces *t, struct ks_batch *b, struct ksi_tenant **ret)
@@ -422,14 +425,14 @@ static ks_err number_all(struct ks_traces *t, struct ks_batch *b, struct ksi_ten
  * takes the record, which may wait for the disk, nor while spans are packed.
  */
 static ks_err write_one(struct ks_traces *t, struct ks_batch *b, ks_traces_log_fn log, void *arg,
-                        struct ks_traces_result *ret, struct clock *log_from, struct clock *log_to)
+                        struct ks_traces_result *ret, int64_t *ret_log_us)
 {
     struct ksi_tenant *tn = NULL;
     uint64_t lsn = t->lsn;
     KS_TRY(number_all(t, b, &tn));
-    *log_from = now();
+    int64_t log_from_us = ks_mono_us();
     ks_err err = log ? log(arg, b, &lsn) : KS_OK;
-    *log_to = now();
+    *ret_log_us = ks_mono_us() - log_from_us;
     KS_TRY(err);
     find_places(t, tn, b);
     err = ksi_store(t, tn, b, t->places, lsn, ret);
@@ -458,14 +461,20 @@ ks_err ks_traces_write(struct ks_traces *t, struct ks_batch *b, ks_traces_log_fn
     if (!b->spans_count)
         return KS_OK;
     ksi_pool_prepare(t->pool);
+    struct times w = {.asked_cpu_us = ks_thread_cpu_us()};
+    w.asked_us = ks_mono_us();
     pthread_mutex_lock(&t->writer);
-    struct clock from = now(), log_from = from, log_to = from;
-    ks_err err = write_one(t, b, log, arg, ret, &log_from, &log_to);
-    struct clock to = now();
-    pthread_mutex_lock(&t->lock);
-    note_pause(&t->stats.pauses, &from, &to, &log_from, &log_to);
-    pthread_mutex_unlock(&t->lock);
+    w.from_us = ks_mono_us();
+    ksi_waited_us = 0;
+    ks_err err = write_one(t, b, log, arg, ret, &w.log_us);
+    w.waited_us = ksi_waited_us;
+    w.to_us = ks_mono_us();
     pthread_mutex_unlock(&t->writer);
+    w.left_us = ks_mono_us();
+    w.left_cpu_us = ks_thread_cpu_us();
+    pthread_mutex_lock(&t->lock);
+    note_pause(&t->stats.pauses, &w);
+    pthread_mutex_unlock(&t->lock);
     ksi_reap_some(t);
     return err;
 }

@@ -215,11 +215,8 @@ enum { KS_PAUSE_BUCKETS = 10 };
 struct ks_traces_pauses {
     uint64_t buckets[KS_PAUSE_BUCKETS]; /* the last one: longer than all bounds */
     uint64_t count, sum_us;
-    uint64_t max_us, max_cpu_us; /* max_cpu_us: the most CPU time one took */
-    uint64_t max_log_us;         /* the longest that the log took */
-    /* Those in which the kernel let others run, and the longest without the time that no core was
-     * free: what the ring itself took. */
-    uint64_t preempted, max_own_us;
+    uint64_t max_us, max_log_us; /* max_log_us: the longest that the log took */
+    uint64_t max_own_us;         /* the longest without the time that no core was free */
 };
 
 struct ks_traces_stats {

@@ -69,7 +69,7 @@ void ksi_reap_some(struct ks_traces *t)
 /* What a slot says; a pin may come at any time before the lock is had. */
 static struct ksi_slot slot_of(struct ksi_gen *g, uint32_t at)
 {
-    pthread_mutex_lock(&g->lock);
+    ksi_mutex_lock(&g->lock);
     struct ksi_slot s = g->slots[at];
     pthread_mutex_unlock(&g->lock);
     return s;

@@ -170,7 +170,7 @@ void ksi_reap_some(struct ks_traces *t);
 static inline void ksi_lock(struct ks_traces *t)
 {
     if (!t->exclusive)
-        pthread_mutex_lock(&t->lock);
+        ksi_mutex_lock(&t->lock);
 }
 static inline void ksi_unlock(struct ks_traces *t)
 {
