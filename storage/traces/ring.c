@@ -386,8 +386,8 @@ struct times {
 static int64_t own_us(const struct times *w, int64_t held_us)
 {
     int64_t off_us = (w->left_us - w->asked_us) - (w->left_cpu_us - w->asked_cpu_us);
-    int64_t explained_us = (w->from_us - w->asked_us) + w->log_us + w->waited_us +
-                           (w->left_us - w->to_us);
+    int64_t explained_us =
+        (w->from_us - w->asked_us) + w->log_us + w->waited_us + (w->left_us - w->to_us);
     return off_us <= explained_us ? held_us : held_us - (off_us - explained_us);
 }
 
