@@ -90,9 +90,10 @@ static ks_err times_of(const struct ks_lq_rows *rows, struct ks_arena *arena, co
     return KS_OK;
 }
 
-/* The chosen rows as a batch of their own. */
+/* The chosen rows as a batch of their own. *ret_kept: b is the list's now, and may be gone already:
+ * its rows may be cut at once, here or by another worker. */
 static ks_err keep_batch(struct ksi_lq_newest *n, const struct ks_lq_rows *rows,
-                         struct kept_batch *b)
+                         struct kept_batch *b, bool *ret_kept)
 {
     struct ks_lq_rows dense;
     const int64_t *times;
@@ -111,6 +112,7 @@ static ks_err keep_batch(struct ksi_lq_newest *n, const struct ks_lq_rows *rows,
     KS_TRY(ks_lq_charge(n->s.x, b->arena.used_bytes));
     b->charged = b->arena.used_bytes;
     b->live = dense.row_count;
+    *ret_kept = true;
     for (uint32_t i = 0; i < dense.row_count; i++)
         n->rows[n->count++] = (struct kept_row){times[i], n->arrived++, b, i};
     if (n->count >= 2 * (n->limit + n->offset) || n->count - dense.row_count < n->limit + n->offset)
@@ -126,9 +128,10 @@ static ks_err newest_push(struct ks_lq_stage *s, unsigned worker, const struct k
         return KS_ENOMEM;
     ks_arena_init(&b->arena, KS_BUF_UNLIMITED);
     pthread_mutex_lock(&n->lock);
-    ks_err err = keep_batch(n, rows, b);
+    bool kept = false;
+    ks_err err = keep_batch(n, rows, b, &kept);
     pthread_mutex_unlock(&n->lock);
-    if (!b->live && !b->charged) {
+    if (!kept) {
         ks_arena_done(&b->arena);
         ks_free(b);
     }
