@@ -16,7 +16,7 @@
 enum { REC_BATCH = KS_REC_TRACES_FIRST, REC_PIN = KS_REC_TRACES_FIRST + 1, PIN_BYTES = 24 };
 /* After so much log of spans a snapshot is due: what a start has to replay stays within a second.
  */
-enum { FLUSH_LOG_BYTES = 128 << 20 };
+enum { FLUSH_LOG_BYTES = 96 << 20 };
 enum { SETTLED_PER_TICK = 16 }; /* generations: about so many milliseconds in each second */
 enum { CUT_BYTES = 24 };        /* ring.cut: u64 needs of the snapshot, u64 needs now, u64 hash */
 
