@@ -223,8 +223,6 @@ ks_err ksi_ring_add(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_ring 
 }
 
 /* --- storing --- */
-_Thread_local int64_t ksi_waited_us;
-
 static bool ops_grow(struct ksi_gen *g)
 {
     size_t slots = g->ops ? (g->ops_mask + 1) * 2 : INDEX_MIN;
@@ -366,29 +364,26 @@ static void find_places(struct ks_traces *t, struct ksi_tenant *tn, struct ks_ba
     }
 }
 
+_Thread_local int64_t ksi_waited_us;
+
 /*
  * One write's times, from the clock alone: a call to the kernel while the writer's mutex is held is
  * where it gives the core to another. What the thread's CPU time says is asked before and after.
  */
 struct times {
-    int64_t asked_us, asked_cpu_us; /* before the mutex is asked for */
-    int64_t from_us, to_us;         /* it is held */
-    int64_t log_us;                 /* of that, in the log */
-    int64_t waited_us;              /* of that, for other locks */
-    int64_t left_us, left_cpu_us;   /* after it is given back */
+    int64_t from_us, to_us; /* the mutex is held */
+    int64_t log_us;         /* of that, in the log */
+    int64_t waited_us;      /* of that, for other locks */
+    int64_t cpu_us; /* of the thread, from before it is asked for to after it is given back */
 };
 
-/*
- * How long the ring itself held the write: what it had the mutex for, without the log and without
- * waiting for a core. Time without a core is what the whole took beyond its CPU time and beyond its
- * waits, if each of these took as long as it could: so this is never less than it was.
- */
+/* How long the ring itself held the write: without the log and without waiting for a core. It
+ * worked no longer than the thread's CPU time, which has the log's share in it: so this is never
+ * less than it was. */
 static int64_t own_us(const struct times *w, int64_t held_us)
 {
-    int64_t off_us = (w->left_us - w->asked_us) - (w->left_cpu_us - w->asked_cpu_us);
-    int64_t explained_us =
-        (w->from_us - w->asked_us) + w->log_us + w->waited_us + (w->left_us - w->to_us);
-    return off_us <= explained_us ? held_us : held_us - (off_us - explained_us);
+    int64_t most_us = w->cpu_us + w->waited_us;
+    return held_us < most_us ? held_us : most_us;
 }
 
 static void note_pause(struct ks_traces_pauses *p, const struct times *w)
@@ -461,8 +456,7 @@ ks_err ks_traces_write(struct ks_traces *t, struct ks_batch *b, ks_traces_log_fn
     if (!b->spans_count)
         return KS_OK;
     ksi_pool_prepare(t->pool);
-    struct times w = {.asked_cpu_us = ks_thread_cpu_us()};
-    w.asked_us = ks_mono_us();
+    struct times w = {.cpu_us = -ks_thread_cpu_us()};
     pthread_mutex_lock(&t->writer);
     w.from_us = ks_mono_us();
     ksi_waited_us = 0;
@@ -470,8 +464,7 @@ ks_err ks_traces_write(struct ks_traces *t, struct ks_batch *b, ks_traces_log_fn
     w.waited_us = ksi_waited_us;
     w.to_us = ks_mono_us();
     pthread_mutex_unlock(&t->writer);
-    w.left_us = ks_mono_us();
-    w.left_cpu_us = ks_thread_cpu_us();
+    w.cpu_us += ks_thread_cpu_us();
     pthread_mutex_lock(&t->lock);
     note_pause(&t->stats.pauses, &w);
     pthread_mutex_unlock(&t->lock);

@@ -168,6 +168,20 @@ static void *reader(void *arg)
     return NULL;
 }
 
+/* Each write is in one bucket; what the ring itself held one for is some of the whole. */
+static void check_pauses(struct ks_traces *ring)
+{
+    struct ks_traces_stats st;
+    uint64_t sum = 0;
+    ks_traces_get_stats(ring, &st);
+    for (size_t i = 0; i < KS_PAUSE_BUCKETS; i++)
+        sum += st.pauses.buckets[i];
+    assert_true(st.pauses.count > 0);
+    assert_int_equal(sum, st.pauses.count);
+    assert_in_range(st.pauses.max_own_us, 1, st.pauses.max_us);
+    assert_true(st.pauses.sum_us >= st.pauses.max_us);
+}
+
 static void test_all_at_once(void **state)
 {
     struct shared s = {.opts = {.max_traces = 3000, .max_bytes = 64 << 20, .keep_errors = false}};
@@ -183,6 +197,7 @@ static void test_all_at_once(void **state)
     for (int i = 0; i < READERS; i++)
         pthread_join(readers[i], NULL);
     assert_false(atomic_load(&s.failed));
+    check_pauses(s.ring);
     ks_traces_free(s.ring);
 }
 
