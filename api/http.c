@@ -18,6 +18,7 @@
 #include "base/num.h"
 #include "sys/clock.h"
 #include "sys/pool.h"
+#include "sys/thread.h"
 
 /* A client that sends more than this beyond the limit is cut off instead of read to the end. */
 #define DISCARD_MAX ((size_t)16 << 20)
@@ -121,6 +122,11 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **ctx,
                           enum MHD_ConnectionNotificationCode what)
 {
     struct ks_http_server *s = cls;
+    static _Thread_local bool prompt;
+    if (!prompt) { /* the library starts its threads itself; this is where each comes by first */
+        ks_thread_prompt();
+        prompt = true;
+    }
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         atomic_fetch_add(&s->conns, 1);
         atomic_fetch_add(&s->accepts, 1);

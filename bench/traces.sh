@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # bench/traces.sh BUILD_DIR [--traces=100000] [--turns=3] [--conns=4] [--batch=512] [--control=1] [--port=8931]: ingest, memory after turnovers of
-# the ring, searches at rest and at half load, restart after kill -9. One line of JSON per measurement.
+# the ring, searches at rest and at half load, restart after kill -9; with --control=1 also how long the machine withheld its cores. One line of JSON per measurement.
 set -euo pipefail
 build=$(cd "$1" && pwd)
 shift

@@ -7,7 +7,7 @@
 
 #include "sys/clock.h"
 
-enum { TURN_NS = 200000, BREATHE_US = 400 };
+enum { TURN_NS = 200000, PROMPT_NS = 100000, BREATHE_US = 400 };
 
 /* struct sched_attr of the kernel, first version: the C library has none. */
 struct attr {
@@ -20,24 +20,29 @@ struct attr {
 };
 
 /* A kernel that knows no turns, or a sandbox that forbids the call, leaves all as it was. */
-static void take_turns(uint32_t policy)
+static void take_turns(uint32_t policy, uint64_t turn_ns)
 {
     struct attr a = {.size = sizeof a};
     if (syscall(SYS_sched_getattr, 0, &a, sizeof a, 0) != 0 || a.policy != SCHED_OTHER)
         return; /* somebody gave this process another policy: theirs */
     a.policy = policy;
-    a.runtime_ns = TURN_NS;
+    a.runtime_ns = turn_ns;
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
 
 void ks_thread_short_turns(void)
 {
-    take_turns(SCHED_OTHER);
+    take_turns(SCHED_OTHER, TURN_NS);
+}
+
+void ks_thread_prompt(void)
+{
+    take_turns(SCHED_OTHER, PROMPT_NS);
 }
 
 void ks_thread_background(void)
 {
-    take_turns(SCHED_BATCH);
+    take_turns(SCHED_BATCH, TURN_NS);
 }
 
 void ks_thread_breathe(void)

@@ -11,6 +11,10 @@
  * Linux 6.12 and later; nothing happens elsewhere. */
 void ks_thread_short_turns(void);
 
+/* The calling thread hands work between the network and others, a little at a time: turns of 0.1
+ * ms, so that it runs as soon as it wakes, before those that take short turns. */
+void ks_thread_prompt(void);
+
 /* The calling thread's work is for nobody who waits: short turns, and when it wakes it takes no
  * core from a thread that runs. */
 void ks_thread_background(void);

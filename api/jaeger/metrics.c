@@ -25,6 +25,8 @@ static void pauses(const struct ks_traces_pauses *p, struct ks_buf *out)
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_seconds_sum", (double)p->sum_us / 1e6);
     ks_stats_line_u64(out, "kofstore_traces_insert_pause_seconds_count", p->count);
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_max_seconds", (double)p->max_us / 1e6);
+    ks_stats_line_f64(out, "kofstore_traces_insert_pause_max_timestamp_seconds",
+                      (double)p->max_at_ns / 1e9);
     ks_stats_line_f64(out, "kofstore_traces_insert_pause_own_max_seconds",
                       (double)p->max_own_us / 1e6);
     ks_stats_line_f64(out, "kofstore_traces_insert_log_max_seconds", (double)p->max_log_us / 1e6);
@@ -95,6 +97,8 @@ void ks_traces_metrics(struct ks_app *app, struct ks_buf *out)
         {"kofstore_traces_bytes", st.ring.bytes},
         {"kofstore_traces_max_bytes", st.ring.max_bytes},
         {"kofstore_traces_generations", st.ring.generations},
+        {"kofstore_traces_pool_bytes", st.ring.pool_bytes},
+        {"kofstore_traces_pool_free_bytes", st.ring.pool_free_bytes},
         {"kofstore_traces_services", st.ring.services},
         {"kofstore_traces_operations", st.ring.operations},
         {"kofstore_traces_spans_added_total", st.ring.spans_total},

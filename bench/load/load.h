@@ -9,6 +9,7 @@
 #ifndef KS_BENCH_LOAD_LOAD_H
 #define KS_BENCH_LOAD_LOAD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,6 +56,15 @@ struct ks_slice conn_body(const struct conn *c);
 double now_us(void);
 /* CPU time of a process so far in microseconds, 0 if it is gone. */
 double cpu_us(int pid);
+
+/* --- what the machine itself withholds: core_gaps.c --- */
+
+/* Starts a thread per core that notes how late it wakes; the report is one line of JSON. */
+void core_gaps_start(void);
+void core_gaps_report(void);
+/* After the report: how much of a time (unix, microseconds) one core was withheld in gaps of more
+ * than a millisecond; of the core with the most. */
+double core_gaps_within(double from_us, double to_us);
 
 /* Sorted in place; share 0..1. */
 double percentile(double *x, size_t n, double share);

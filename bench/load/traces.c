@@ -20,7 +20,7 @@
 #include "sys/clock.h"
 #include "sys/rand.h"
 
-enum { SERVICES = 24, PODS = 3, IDS_PER_SPAN = 1, HEAD_MAX = 512, CONTROL_US = 400 };
+enum { SERVICES = 24, PODS = 3, IDS_PER_SPAN = 1, HEAD_MAX = 512 };
 
 struct body {
     char *bytes;
@@ -416,46 +416,28 @@ static double stage(struct load *l, const char *what, size_t from, size_t rounds
     return spans / took * 1e6;
 }
 
-/*
- * What the machine itself does to a thread that needs a core for 0.4 ms, as long as a write holds
- * the ring: without a lock, now and then, while all is busy.
- */
-struct control {
-    _Atomic int stop;
-    double max_us;
-    unsigned runs, over_1ms, over_5ms;
-};
-
-static void *control(void *arg)
+static double metric(struct ks_slice text, const char *name)
 {
-    struct control *c = arg;
-    while (!atomic_load(&c->stop)) {
-        usleep(5000);
-        double from = now_us();
-        for (int64_t cpu = ks_thread_cpu_us(); ks_thread_cpu_us() - cpu < CONTROL_US;)
-            ;
-        double us = now_us() - from;
-        c->runs++;
-        c->over_1ms += us > 1000;
-        c->over_5ms += us > 5000;
-        c->max_us = us > c->max_us ? us : c->max_us;
-    }
-    return NULL;
+    char line[128];
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *at = memmem(text.ptr, text.len, line, strlen(line));
+    return at ? strtod(at + strlen(line), NULL) : 0;
 }
 
-static void controlled(struct load *l, size_t from, size_t rounds, int conns)
+/* The longest time a write was held in the ring, and what of it the machine withheld a core. */
+static void report_longest(struct load *l)
 {
-    struct control c = {0};
-    pthread_t th;
-    if (pthread_create(&th, NULL, control, &c) != 0)
-        die("cannot start a thread");
-    stage(l, "turnovers beside the control", from, rounds, conns);
-    atomic_store(&c.stop, 1);
-    pthread_join(th, NULL);
-    printf("{\"stage\":\"control, 0.4 ms without a lock\",\"runs\":%u,\"within_1ms\":%u,"
-           "\"within_5ms\":%u,\"max_ms\":%.1f}\n",
-           c.runs, c.runs - c.over_1ms, c.runs - c.over_5ms, c.max_us / 1000);
-    fflush(stdout);
+    static const char head[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct conn c;
+    conn_init(&c, l->host, l->port);
+    if (conn_call(&c, head, sizeof head - 1, NULL, 0) == 200) {
+        struct ks_slice m = conn_body(&c);
+        double us = 1e6 * metric(m, "kofstore_traces_insert_pause_max_seconds");
+        double end = 1e6 * metric(m, "kofstore_traces_insert_pause_max_timestamp_seconds");
+        printf("{\"stage\":\"longest hold\",\"ms\":%.1f,\"core_withheld_ms\":%.1f}\n", us / 1000,
+               core_gaps_within(end - us, end) / 1000);
+    }
+    conn_done(&c);
 }
 
 int load_traces(int argc, char **argv)
@@ -476,16 +458,15 @@ int load_traces(int argc, char **argv)
         spans += l.bodies[i].spans;
     }
     printf("{\"stage\":\"data\",\"bytes_per_span\":%.0f}\n", (double)bytes / (double)spans);
+    bool control = arg_num(argc, argv, "control", 0) > 0;
+    if (control)
+        core_gaps_start();
     double top = stage(&l, "first fill", 0, 4, conns);
     if (turns > 1)
         top = stage(&l, "turnovers", 4, 4 * (turns - 1), conns);
     printf("{\"stage\":\"memory\",\"live_spans\":%zu,\"rss_bytes_per_span\":%.1f}\n", spans * 4,
            (double)resident(l.pid) / (double)(spans * 4));
     size_t from = 4 * turns;
-    if (arg_num(argc, argv, "control", 0) > 0) {
-        controlled(&l, from, 8, conns);
-        from += 8;
-    }
     l.gzip = 1;
     stage(&l, "gzip", from, 2, conns);
     from += 2;
@@ -503,5 +484,9 @@ int load_traces(int argc, char **argv)
         pthread_join(th[i], NULL);
     l.total = atomic_load(&l.next) - 2;
     report_send(&l, "half load", now_us() - begun, cpu_us(l.pid) - cpu, from * l.count);
+    if (control) {
+        core_gaps_report();
+        report_longest(&l);
+    }
     return 0;
 }

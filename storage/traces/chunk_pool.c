@@ -5,8 +5,18 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "storage/traces/waited.h"
 
 enum { SLAB_BYTES = 1 << 20, PAGE_BYTES = 4096, SPARE_CHUNKS = 64 };
+
+enum { SIZES = 4, BLOCK_MIN_BYTES = 16 << 10, BLOCK_MAX_BYTES = 1 << 20 };
+
+/* Blocks of one size. */
+struct spare {
+    size_t bytes;  /* 0: none was asked for */
+    void *ptr;     /* one that is free, or NULL */
+    uint64_t used; /* when it was asked for last */
+};
 
 struct slab {
     char *base;
@@ -21,6 +31,8 @@ struct ksi_pool {
     size_t count, cap;
     size_t first; /* no slab before it has a free chunk */
     size_t chunks, free_chunks;
+    struct spare spares[SIZES];
+    uint64_t asked;
 };
 
 struct ksi_pool *ksi_pool_new(size_t chunk_bytes)
@@ -49,6 +61,8 @@ void ksi_pool_unref(struct ksi_pool *p)
     for (size_t i = 0; i < p->count; i++)
         ks_free(p->slabs[i].base);
     ks_free(p->slabs);
+    for (size_t i = 0; i < SIZES; i++)
+        ks_free(p->spares[i].ptr);
     pthread_mutex_destroy(&p->lock);
     ks_free(p);
 }
@@ -104,16 +118,96 @@ static bool grow(struct ksi_pool *p)
     return ok;
 }
 
+/* --- blocks --- */
+/* Under the lock. The entry of the size; NULL: nobody asked for it lately. */
+static struct spare *spare_of(struct ksi_pool *p, size_t bytes)
+{
+    for (size_t i = 0; i < SIZES; i++)
+        if (p->spares[i].bytes == bytes)
+            return &p->spares[i];
+    return NULL;
+}
+
+/* Under the lock. The entry of a size asked for, in the place of the one not asked for longest,
+ * whose block the caller frees. */
+static struct spare *spare_asked(struct ksi_pool *p, size_t bytes, void **ret_old)
+{
+    struct spare *s = spare_of(p, bytes);
+    if (!s) {
+        s = &p->spares[0];
+        for (size_t i = 1; i < SIZES; i++)
+            s = p->spares[i].used < s->used ? &p->spares[i] : s;
+        *ret_old = s->ptr;
+        *s = (struct spare){.bytes = bytes};
+    }
+    s->used = ++p->asked;
+    return s;
+}
+
+static bool is_block(size_t bytes)
+{
+    return bytes >= BLOCK_MIN_BYTES && bytes <= BLOCK_MAX_BYTES;
+}
+
+void *ksi_pool_block(struct ksi_pool *p, size_t bytes)
+{
+    void *block = NULL, *old = NULL;
+    if (is_block(bytes)) {
+        ksi_mutex_lock(&p->lock);
+        struct spare *s = spare_asked(p, bytes, &old);
+        block = s->ptr;
+        s->ptr = NULL;
+        pthread_mutex_unlock(&p->lock);
+        ks_free(old);
+    }
+    return block ? block : ks_alloc(bytes);
+}
+
+void ksi_pool_block_free(struct ksi_pool *p, void *block, size_t bytes)
+{
+    if (block && is_block(bytes)) {
+        pthread_mutex_lock(&p->lock);
+        struct spare *s = spare_of(p, bytes);
+        if (s && !s->ptr) {
+            s->ptr = block;
+            block = NULL;
+        }
+        pthread_mutex_unlock(&p->lock);
+    }
+    ks_free(block);
+}
+
+static void touch(char *base, size_t n)
+{
+    for (size_t i = 0; i < n; i += PAGE_BYTES)
+        base[i] = 0;
+}
+
+/* --- ahead of need --- */
+/* A size of which there is no block. */
+static size_t block_missing(const struct ksi_pool *p)
+{
+    for (size_t i = 0; i < SIZES; i++)
+        if (p->spares[i].bytes && !p->spares[i].ptr)
+            return p->spares[i].bytes;
+    return 0;
+}
+
 void ksi_pool_prepare(struct ksi_pool *p)
 {
     pthread_mutex_lock(&p->lock);
     bool enough = p->free_chunks >= p->per_slab;
+    size_t bytes = block_missing(p);
     pthread_mutex_unlock(&p->lock);
+    char *block = bytes ? ks_alloc(bytes) : NULL;
+    if (block) {
+        touch(block, bytes);
+        ksi_pool_block_free(p, block, bytes);
+    }
     char *base = enough ? NULL : ks_aligned_alloc(PAGE_BYTES, SLAB_BYTES);
     if (!base)
         return;
-    for (size_t i = 0; i < SLAB_BYTES; i += PAGE_BYTES)
-        base[i] = 0;
+    touch(base, SLAB_BYTES);
     pthread_mutex_lock(&p->lock);
     bool taken = p->free_chunks < p->per_slab && add_slab(p, base);
     pthread_mutex_unlock(&p->lock);
@@ -124,7 +218,7 @@ void ksi_pool_prepare(struct ksi_pool *p)
 char *ksi_pool_alloc(struct ksi_pool *p)
 {
     char *chunk = NULL;
-    pthread_mutex_lock(&p->lock);
+    ksi_mutex_lock(&p->lock);
     if (p->free_chunks || grow(p)) {
         while (!p->slabs[p->first].free)
             p->first++;
@@ -150,7 +244,7 @@ bool ksi_pool_free(struct ksi_pool *p, void *chunk)
         p->free_chunks++;
         p->first = i < p->first ? i : p->first;
         if (s->free == UINT64_MAX >> (64 - p->per_slab) &&
-            p->free_chunks > p->chunks / 4 + SPARE_CHUNKS)
+            p->free_chunks > p->chunks / 16 + SPARE_CHUNKS)
             empty = drop_slab(p, i);
     }
     pthread_mutex_unlock(&p->lock);
@@ -162,6 +256,14 @@ size_t ksi_pool_bytes(struct ksi_pool *p)
 {
     pthread_mutex_lock(&p->lock);
     size_t n = p->count * SLAB_BYTES;
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+size_t ksi_pool_free_bytes(struct ksi_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    size_t n = p->free_chunks * p->chunk_bytes;
     pthread_mutex_unlock(&p->lock);
     return n;
 }

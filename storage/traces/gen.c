@@ -43,6 +43,11 @@ struct ksi_gen *ksi_gen_ref(struct ksi_gen *g)
     return g;
 }
 
+static size_t bloom_bytes(const struct ksi_bloom *b)
+{
+    return ((size_t)b->mask + 1) / 8;
+}
+
 static void chunks_free(struct ksi_pool *pool, struct ksi_chunks *c)
 {
     for (size_t i = 0; i < c->count; i++)
@@ -59,11 +64,11 @@ void ksi_gen_unref(struct ksi_gen *g)
     chunks_free(g->pool, &g->text);
     chunks_free(g->pool, &g->recs);
     for (unsigned i = 0; i < g->bloom_count; i++)
-        ks_free(g->bloom[i].bits);
+        ksi_pool_block_free(g->pool, g->bloom[i].bits, bloom_bytes(&g->bloom[i]));
+    ksi_pool_block_free(g->pool, g->slots, g->slot_cap * sizeof *g->slots);
     for (size_t i = 0; i < g->retired_count; i++)
         ks_free(g->retired[i].ptr);
-    void *all[] = {g->slots,
-                   g->retired,
+    void *all[] = {g->retired,
                    g->dict,
                    g->dict_table,
                    g->dict_old,
@@ -105,13 +110,15 @@ ks_err ksi_gen_reserve(struct ksi_gen *g, void **array, size_t *cap, size_t need
     return KS_OK;
 }
 
-/* By half, and never beyond what the generation takes. */
+/* By half, and never beyond what the generation takes; behind a full one, all at once. */
 static bool slots_grow(struct ksi_gen *g)
 {
-    size_t cap = g->slot_cap + g->slot_cap / 2 + SLOTS_FIRST;
-    if (cap > g->slot_max && g->slot_cap < g->slot_max)
+    size_t cap = g->slot_cap + g->slot_cap / 2 + SLOTS_FIRST, old_cap = g->slot_cap;
+    if ((cap > g->slot_max || g->follows) && g->slot_cap < g->slot_max)
         cap = g->slot_max;
-    struct ksi_slot *slots = ks_alloc_array(cap, sizeof *slots), *old = g->slots;
+    if (cap > SIZE_MAX / sizeof(struct ksi_slot))
+        return false;
+    struct ksi_slot *slots = ksi_pool_block(g->pool, cap * sizeof *slots), *old = g->slots;
     if (!slots)
         return false;
     count_bytes(g, (cap - g->slot_cap) * sizeof *slots);
@@ -120,7 +127,7 @@ static bool slots_grow(struct ksi_gen *g)
         memcpy(slots, old, g->slot_count * sizeof *slots);
     g->slots = slots;
     pthread_mutex_unlock(&g->lock);
-    ks_free(old);
+    ksi_pool_block_free(g->pool, old, old_cap * sizeof *old);
     g->slot_cap = cap;
     return true;
 }
@@ -355,9 +362,10 @@ static bool bloom_layer(struct ksi_gen *g)
         bytes *= 2;
     for (unsigned i = 0; i < g->bloom_count && bytes < BLOOM_MAX_BYTES; i++)
         bytes *= 4;
-    uint64_t *bits = ks_zalloc(bytes);
+    uint64_t *bits = ksi_pool_block(g->pool, bytes);
     if (!bits)
         return false;
+    memset(bits, 0, bytes);
     count_bytes(g, bytes);
     g->bloom[g->bloom_count++] =
         (struct ksi_bloom){bits, (uint32_t)bytes * 8 - 1, 0, (uint32_t)bytes * 8 / BLOOM_BITS};

@@ -80,7 +80,7 @@ void ksi_gen_publish(struct ksi_gen *g)
 
 void ksi_gen_publish_places(struct ksi_gen *g, const struct ksi_place *places, size_t n)
 {
-    pthread_mutex_lock(&g->lock);
+    ksi_mutex_lock(&g->lock);
     for (size_t i = 0; i < n; i++) {
         if (places[i].gen != g || places[i].hidden)
             continue;

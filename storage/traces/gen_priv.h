@@ -33,19 +33,7 @@
 #include "base/bytes.h"
 #include "storage/traces/batch.h"
 #include "storage/traces/chunk_pool.h"
-#include "sys/clock.h"
-
-/* How long the calling thread waited for locks: a write adds it up (ring.c). */
-extern _Thread_local int64_t ksi_waited_us;
-
-static inline void ksi_mutex_lock(pthread_mutex_t *m)
-{
-    if (pthread_mutex_trylock(m) == 0)
-        return;
-    int64_t from_us = ks_mono_us();
-    pthread_mutex_lock(m);
-    ksi_waited_us += ks_mono_us() - from_us;
-}
+#include "storage/traces/waited.h"
 
 enum {
     KSI_CHUNK_BITS = 15,
@@ -172,6 +160,7 @@ struct ksi_gen {
     size_t dict_cap, dict_old_at, keys_cap, shapes_cap, resources_cap, scopes_cap, patterns_cap;
     struct ksi_table shape_table, resource_table, scope_table, pattern_table;
     size_t bloom_hint;      /* about how many there will be: the generation before had so many */
+    bool follows;           /* one that had all the traces it takes */
     struct ksi_gen_op *ops; /* open addressing by hash */
     size_t ops_count, ops_mask;
     _Atomic uint64_t bytes;

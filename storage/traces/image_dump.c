@@ -166,7 +166,8 @@ static ks_err dump_gen(struct capture *c, struct ksi_gen *g, uint64_t lsn,
     return d->item(d->arg, KS_TRIMAGE_SLOTS, ks_buf_view(&c->slots));
 }
 
-/* One ring of a tenant, oldest generation first. */
+/* One ring of a tenant, oldest generation first. Each is let go once it is written, so that what
+ * the ring evicts meanwhile is free for what comes. */
 static ks_err dump_ring(struct ks_traces *t, struct capture *c, uint64_t lsn,
                         const struct ks_traces_dump *d)
 {
@@ -177,6 +178,8 @@ static ks_err dump_ring(struct ks_traces *t, struct capture *c, uint64_t lsn,
         c->head.first_live = v.first_live[i];
         if (v.is_kept[i] == c->head.kept)
             err = dump_gen(c, v.gens[i], lsn, d);
+        ksi_gen_unref(v.gens[i]);
+        v.gens[i] = NULL;
     }
     ksi_view_release(&v);
     return err;

@@ -175,8 +175,11 @@ ks_err ksi_ring_open_gen(struct ks_traces *t, struct ksi_tenant *tn, struct ksi_
     struct ksi_gen *g = ksi_gen_new(t->pool, first_seq, base_ns, r->slot_max);
     if (!g)
         return KS_ENOMEM;
-    if (r->gen_count)
-        g->bloom_hint = ksi_bloom_count(&r->gens[r->gen_count - 1]->d);
+    if (r->gen_count) {
+        const struct ksi_gen *before = r->gens[r->gen_count - 1];
+        g->bloom_hint = ksi_bloom_count(&before->d);
+        g->follows = before->slot_count == before->slot_max;
+    }
     ksi_lock(t);
     ks_err err =
         ks_array_reserve((void **)&r->gens, &r->gen_cap, r->gen_count + 1, sizeof *r->gens);
@@ -398,7 +401,10 @@ static void note_pause(struct ks_traces_pauses *p, const struct times *w)
     p->buckets[i]++;
     p->count++;
     p->sum_us += us;
-    p->max_us = us > p->max_us ? us : p->max_us;
+    if (us > p->max_us) {
+        p->max_us = us;
+        p->max_at_ns = ks_now_ns() - (ks_mono_us() - w->to_us) * 1000;
+    }
     p->max_own_us = own > p->max_own_us ? own : p->max_own_us;
     p->max_log_us = log_us > p->max_log_us ? log_us : p->max_log_us;
 }
@@ -506,6 +512,7 @@ void ks_traces_get_stats(struct ks_traces *t, struct ks_traces_stats *ret)
     ret->bytes = atomic_load_explicit(&t->bytes, memory_order_relaxed);
     ret->max_bytes = t->opts.max_bytes;
     ret->pool_bytes = ksi_pool_bytes(t->pool);
+    ret->pool_free_bytes = ksi_pool_free_bytes(t->pool);
     for (size_t i = 0; i < t->tenant_count; i++) {
         struct ksi_tenant *tn = t->tenants[i];
         ret->traces += tn->rings[KSI_MAIN].next_seq - tn->rings[KSI_MAIN].first_seq;

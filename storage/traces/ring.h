@@ -217,6 +217,7 @@ struct ks_traces_pauses {
     uint64_t count, sum_us;
     uint64_t max_us, max_log_us; /* max_log_us: the longest that the log took */
     uint64_t max_own_us;         /* the longest without the time that no core was free */
+    int64_t max_at_ns;           /* when that of max_us ended, unix */
 };
 
 struct ks_traces_stats {
@@ -225,7 +226,7 @@ struct ks_traces_stats {
         late_spans_total, refused_spans_total, names_refused_total, pinned_total;
     uint64_t moved_spans_total; /* copied to second rings, traces that are on their way included */
     uint64_t services, operations;
-    uint64_t pool_bytes; /* what chunks are cut from, free ones too */
+    uint64_t pool_bytes, pool_free_bytes; /* what chunks are cut from; of it, free */
     struct ks_traces_pauses pauses;
 };
 void ks_traces_get_stats(struct ks_traces *t, struct ks_traces_stats *ret);

@@ -66,9 +66,56 @@ static void test_random(void **state)
     ksi_pool_unref(p);
 }
 
+/* One block of each size asked for lately is ready; none is handed out twice. */
+static void test_blocks(void **state)
+{
+    enum { KIB = 1 << 10, SIZES = 7 };
+    static const size_t sizes[SIZES] = {16 * KIB,  32 * KIB, 48 * KIB,  64 * KIB,
+                                        100 * KIB, 1 << 20,  2048 * KIB};
+    struct ksi_pool *p = ksi_pool_new(CHUNK);
+    char *held[100], seen[2];
+    size_t bytes[100], n = 0;
+    uint64_t rng = 11;
+    char *a = ksi_pool_block(p, 64 * KIB);
+    memset(a, 1, 64 * KIB);
+    ksi_pool_block_free(p, a, 64 * KIB);
+    assert_ptr_equal(ksi_pool_block(p, 64 * KIB), a);
+    ksi_pool_prepare(p);
+    char *b = ksi_pool_block(p, 64 * KIB);
+    assert_ptr_not_equal(b, a);
+    ksi_pool_block_free(p, a, 64 * KIB);
+    ksi_pool_block_free(p, b, 64 * KIB);
+    for (int step = 0; step < 20000; step++) {
+        if (ks_rng_below(&rng, 16) == 0)
+            ksi_pool_prepare(p);
+        if (n < 100 && ks_rng_below(&rng, 100) < 55) {
+            bytes[n] = sizes[ks_rng_below(&rng, SIZES)];
+            held[n] = ksi_pool_block(p, bytes[n]);
+            assert_non_null(held[n]);
+            held[n][0] = (char)n;
+            held[n][bytes[n] - 1] = (char)~n;
+            n++;
+        } else if (n) {
+            n--; /* the last one: its place in the list is what it was marked with */
+            seen[0] = (char)n;
+            seen[1] = (char)~n;
+            assert_memory_equal(&held[n][0], &seen[0], 1);
+            assert_memory_equal(&held[n][bytes[n] - 1], &seen[1], 1);
+            ksi_pool_block_free(p, held[n], bytes[n]);
+        }
+    }
+    while (n) {
+        n--;
+        ksi_pool_block_free(p, held[n], bytes[n]);
+    }
+    ksi_pool_block_free(p, NULL, 64 * KIB);
+    ksi_pool_unref(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_prepare),
-                                       cmocka_unit_test(test_random)};
+                                       cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_blocks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

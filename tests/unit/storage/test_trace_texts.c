@@ -224,10 +224,64 @@ static void test_unique_names(void **state)
     unique_names(&by_bytes, 3, (8 << 20) + (2 << 20));
 }
 
+/* Traces whose names nobody else has. */
+static void write_new(struct one *o, size_t n)
+{
+    static char texts[KS_BATCH_SPANS_MAX][4][64];
+    for (size_t i = 0; i < n; i++) {
+        size_t at = o->batch.spans_count;
+        struct ks_slice s[4];
+        for (size_t k = 0; k < 4; k++)
+            s[k] = ks_slice(texts[at][k], (size_t)sprintf(texts[at][k], "some-longer-name-%zu-%llu",
+                                                          k, (unsigned long long)o->next));
+        add(o, s[0], s[1], s[2], s[3]);
+        if (o->batch.spans_count == 256)
+            flush(o);
+    }
+}
+
+enum { DUMPED_TRACES = 64000, DUMPED_GENERATION = DUMPED_TRACES / 64 };
+
+struct turning {
+    struct one one;
+    uint64_t most; /* bytes of the pool */
+};
+
+static ks_err write_between(void *arg, enum ks_trimage type, struct ks_slice payload)
+{
+    struct turning *t = arg;
+    struct ks_traces_stats st;
+    if (type != KS_TRIMAGE_SLOTS) /* the last item of a generation */
+        return KS_OK;
+    write_new(&t->one, DUMPED_GENERATION);
+    ks_traces_get_stats(t->one.ring, &st);
+    assert_true(st.pool_free_bytes <= st.pool_bytes);
+    t->most = st.pool_bytes > t->most ? st.pool_bytes : t->most;
+    return KS_OK;
+}
+
+/* The ring turns over once while it is dumped: what was written out serves the new ones. */
+static void test_dump_lets_go(void **state)
+{
+    struct ks_traces_opts opts = {.max_traces = DUMPED_TRACES, .max_names = 100};
+    struct ks_traces_stats before, after;
+    struct turning t = {.most = 0};
+    one_init(&t.one, &opts);
+    write_new(&t.one, DUMPED_TRACES + DUMPED_GENERATION);
+    ks_traces_get_stats(t.one.ring, &before);
+    struct ks_traces_dump d = {&t, write_between};
+    assert_int_equal(ks_traces_dump(t.one.ring, &d), KS_OK);
+    ks_traces_get_stats(t.one.ring, &after);
+    assert_true(after.evicted_traces_total >= DUMPED_TRACES - DUMPED_GENERATION);
+    assert_in_range(t.most, before.pool_bytes, before.pool_bytes + (2 << 20));
+    one_done(&t.one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_dump_lets_go),
         cmocka_unit_test(test_unique_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

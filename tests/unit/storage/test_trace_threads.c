@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "span_model.h"
+#include "sys/clock.h"
 
 enum { WRITERS = 2, BATCHES = 250, BATCH = 40, READERS = 4 };
 static const struct ks_tenant TENANT = {5, 0};
@@ -169,7 +170,7 @@ static void *reader(void *arg)
 }
 
 /* Each write is in one bucket; what the ring itself held one for is some of the whole. */
-static void check_pauses(struct ks_traces *ring)
+static void check_pauses(struct ks_traces *ring, int64_t begun_ns)
 {
     struct ks_traces_stats st;
     uint64_t sum = 0;
@@ -179,6 +180,7 @@ static void check_pauses(struct ks_traces *ring)
     assert_true(st.pauses.count > 0);
     assert_int_equal(sum, st.pauses.count);
     assert_in_range(st.pauses.max_own_us, 1, st.pauses.max_us);
+    assert_in_range(st.pauses.max_at_ns, begun_ns, ks_now_ns());
     assert_true(st.pauses.sum_us >= st.pauses.max_us);
 }
 
@@ -186,6 +188,7 @@ static void test_all_at_once(void **state)
 {
     struct shared s = {.opts = {.max_traces = 3000, .max_bytes = 64 << 20, .keep_errors = false}};
     pthread_t writers[WRITERS], readers[READERS];
+    int64_t begun_ns = ks_now_ns();
     assert_int_equal(ks_traces_new(&s.opts, &s.ring), KS_OK);
     for (int i = 0; i < READERS; i++)
         assert_int_equal(pthread_create(&readers[i], NULL, reader, &s), 0);
@@ -197,7 +200,7 @@ static void test_all_at_once(void **state)
     for (int i = 0; i < READERS; i++)
         pthread_join(readers[i], NULL);
     assert_false(atomic_load(&s.failed));
-    check_pauses(s.ring);
+    check_pauses(s.ring, begun_ns);
     ks_traces_free(s.ring);
 }
 
