@@ -1,8 +1,9 @@
 /*
- * Times in which a core ran nothing of ours: a thread of real-time priority on each core wakes every
- * millisecond and notes how late it was. Nothing in the guest may keep it from its core for longer
- * than moments, so what it sees is the machine below: a virtual core that was put off, an interrupt
- * that took long. Costs half a percent of each core. Needs the right to real-time priority.
+ * Times in which a core ran nothing of ours: a thread of real-time priority on each core wakes
+ * every millisecond and notes how late it was. Nothing in the guest may keep it from its core for
+ * longer than moments, so what it sees is the machine below: a virtual core that was put off, an
+ * interrupt that took long. Costs half a percent of each core. Needs the right to real-time
+ * priority.
  */
 #include <pthread.h>
 #include <sched.h>

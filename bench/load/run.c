@@ -198,42 +198,81 @@ static void save_body(const struct conn *c, const char *dir, size_t i)
     fclose(f);
 }
 
-/* For each path: the first call's time, then repeats for the budget: median time, mean CPU of the
- * server. */
+/* How one question is asked again and again. */
+struct again {
+    size_t max, turns;
+    double budget_us;
+    double *us;   /* room for the calls of a turn */
+    size_t calls; /* made */
+};
+
+/* One turn on a connection of its own; the median time of its calls. */
+static double ask_turn(struct again *a, const struct addr *to, const char *path)
+{
+    struct conn c;
+    size_t n = 0, most = a->max / a->turns + 1;
+    conn_init(&c, to->host, to->port);
+    for (double begin = now_us(); n < most && (!n || now_us() - begin < a->budget_us / a->turns);) {
+        double t0 = now_us();
+        get(&c, path);
+        a->us[n++] = now_us() - t0;
+    }
+    conn_done(&c);
+    a->calls += n;
+    return percentile(a->us, n, 0.5);
+}
+
+/*
+ * In turns: whether client and server find themselves on one core or on two, one of which has to be
+ * woken, lasts as long as nothing disturbs them and makes 0.06 ms. The mean of the turns' medians.
+ */
+static double ask_again(struct again *a, const struct addr *to, const char *path)
+{
+    double sum = 0;
+    a->calls = 0;
+    for (size_t i = 0; i < a->turns; i++) {
+        sum += ask_turn(a, to, path);
+        usleep(1000);
+    }
+    return sum / (double)a->turns;
+}
+
+/* For each path: the first call's time, then repeats for the budget: time, mean CPU of the server.
+ */
 int load_query(int argc, char **argv)
 {
     struct addr a = parse_addr(arg_str(argc, argv, "addr", NULL));
     struct paths p = read_paths(arg_str(argc, argv, "paths", NULL));
     const char *dir = arg_str(argc, argv, "save", "");
     int pid = (int)arg_num(argc, argv, "pid", 0);
-    double budget = arg_num(argc, argv, "budget-ms", 300) * 1e3;
-    size_t max = (size_t)arg_num(argc, argv, "max", 50);
+    struct again again = {.max = (size_t)arg_num(argc, argv, "max", 50),
+                          .turns = (size_t)arg_num(argc, argv, "turns", 8),
+                          .budget_us = arg_num(argc, argv, "budget-ms", 300) * 1e3};
+    if (!again.turns)
+        die("--turns=0: want at least 1");
+    again.us = need(ks_alloc_array(again.max / again.turns + 1, sizeof *again.us));
     struct conn c;
     conn_init(&c, a.host, a.port);
-    double *us = need(ks_alloc_array(max + 1, sizeof *us));
     for (size_t i = 0; i < p.count; i++) {
-        double cpu0 = cpu_us(pid), t0 = now_us();
+        double cpu0 = cpu_us(pid), t0 = now_us(), us = 0, cpu = 0;
         int status = get(&c, p.lines[i]);
         double first = now_us() - t0, first_cpu = cpu_us(pid) - cpu0;
-        size_t bytes = conn_body(&c).len, n = 0;
+        size_t bytes = conn_body(&c).len;
         if (status && *dir)
             save_body(&c, dir, i);
+        again.calls = 0;
         cpu0 = cpu_us(pid);
-        for (double begin = now_us();
-             status == 200 && n < max && (n < 3 || now_us() - begin < budget); n++) {
-            t0 = now_us();
-            get(&c, p.lines[i]);
-            us[n] = now_us() - t0;
-        }
-        double cpu = n ? (cpu_us(pid) - cpu0) / (double)n : 0;
+        if (status == 200 && again.max)
+            us = ask_again(&again, &a, p.lines[i]);
+        if (again.calls)
+            cpu = (cpu_us(pid) - cpu0) / (double)again.calls;
         printf("{\"status\": %d, \"bytes\": %zu, \"first_ms\": %.3f, \"first_cpu_ms\": %.3f, "
                "\"ms\": %.3f, \"cpu_ms\": %.3f, "
                "\"runs\": %zu}\n",
-               status, bytes, first / 1e3, first_cpu / 1e3, percentile(us, n, 0.5) / 1e3, cpu / 1e3,
-               n);
+               status, bytes, first / 1e3, first_cpu / 1e3, us / 1e3, cpu / 1e3, again.calls);
         fflush(stdout);
     }
-    ks_free(us);
+    ks_free(again.us);
     conn_done(&c);
     ks_free(p.text);
     ks_free(p.lines);

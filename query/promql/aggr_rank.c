@@ -47,11 +47,6 @@ static int cmp_hash(const void *pa, const void *pb)
                               : (a->order > b->order) - (a->order < b->order);
 }
 
-static size_t int_k(double k, size_t max)
-{
-    return isnan(k) || k < 1 ? 0 : k >= (double)max ? max : (size_t)k;
-}
-
 struct job {
     const struct ksi_ctx *ctx;
     const struct ks_expr_aggregate *a;
@@ -105,7 +100,7 @@ static ks_err remaining_sum(const struct job *j, struct ksi_series *ret)
     KS_TRY(ksi_labels_filtered(q, j->items[0].s.labels, &f, &ret->labels));
     KS_TRY(ksi_labels_set(q, &ret->labels, name, value));
     for (size_t p = 0; p < j->ctx->points; p++)
-        for (size_t i = 0; i < j->count - int_k(j->k[p], j->count); i++) {
+        for (size_t i = 0; i < j->count - ksi_int_k(j->k[p], j->count); i++) {
             double v = j->items[i].s.values[p];
             if (!isnan(v))
                 ret->values[p] = isnan(ret->values[p]) ? v : ret->values[p] + v;
@@ -131,83 +126,9 @@ static ks_err rank_whole(struct job *j, bool bottom, struct ksi_vec *ret)
     if (j->remaining.len)
         KS_TRY(remaining_sum(j, &rest));
     for (size_t p = 0; p < j->ctx->points; p++)
-        for (size_t i = 0; i < j->count - int_k(j->k[p], j->count); i++)
+        for (size_t i = 0; i < j->count - ksi_int_k(j->k[p], j->count); i++)
             j->items[i].s.values[p] = NAN;
     return emit_reversed(j, j->remaining.len ? &rest : NULL, ret);
-}
-
-/* A member at one point: numbers in the order of cmp_ranked(), equal ones for equals. */
-struct point_key {
-    uint64_t key;
-    uint32_t item;
-};
-
-static uint64_t point_key(double v, bool bottom)
-{
-    uint64_t bits = ks_f64_bits(v + 0.0), sign = 1ull << 63; /* -0 is 0 */
-    if (isnan(v))
-        return 0;
-    bits = bits & sign ? ~bits : bits | sign;
-    return bottom ? ~bits : bits;
-}
-
-/* Merges the neighbours [from, mid) and [mid, to) of a into b. */
-static void merge_keys(const struct point_key *a, size_t from, size_t mid, size_t to,
-                       struct point_key *b)
-{
-    size_t x = from, y = mid;
-    for (size_t i = from; i < to; i++)
-        b[i] = y == to || (x < mid && a[x].key <= a[y].key) ? a[x++] : a[y++];
-}
-
-/*
- * Sorts n keys, stable; from one point to the next most stay in place, so what ascends already is
- * found first. tmp has room for n. Returns where they are: a or tmp.
- */
-static struct point_key *sort_keys(struct point_key *a, size_t n, struct point_key *tmp)
-{
-    for (;;) {
-        size_t from = 0, runs = 0;
-        while (from < n) {
-            size_t mid = from + 1, to;
-            while (mid < n && a[mid - 1].key <= a[mid].key)
-                mid++;
-            for (to = mid + (mid < n); to < n && a[to - 1].key <= a[to].key;)
-                to++;
-            merge_keys(a, from, mid, to, tmp);
-            from = to;
-            runs++;
-        }
-        struct point_key *swap = a;
-        a = tmp;
-        tmp = swap;
-        if (runs <= 1)
-            return a;
-    }
-}
-
-/* Members in order; those best at the last point come last, of equals there at the point before. */
-static ks_err rank_points(struct job *j, bool bottom, struct ksi_vec *ret)
-{
-    struct ks_arena *arena = j->ctx->q->arena;
-    size_t n = j->count;
-    struct point_key *a = ks_arena_array(arena, n, sizeof *a),
-                     *tmp = ks_arena_array(arena, n, sizeof *tmp), *sorted = a;
-    if (!a || !tmp)
-        return ks_arena_err(arena);
-    for (size_t i = 0; i < n; i++)
-        a[i].item = (uint32_t)i;
-    for (size_t p = 0; p < j->ctx->points; p++) {
-        for (size_t i = 0; i < n; i++)
-            sorted[i].key = point_key(j->items[sorted[i].item].s.values[p], bottom);
-        sorted = sort_keys(sorted, n, sorted == a ? tmp : a);
-        for (size_t i = 0; i < n - int_k(j->k[p], n); i++)
-            j->items[sorted[i].item].s.values[p] = NAN;
-    }
-    for (size_t i = n; i-- > 0;)
-        if (!ksi_series_empty(j->ctx, &j->items[sorted[i].item].s))
-            KS_TRY(ksi_vec_push(j->ctx->q, ret, j->items[sorted[i].item].s));
-    return KS_OK;
 }
 
 /* Median, or with `phi` another quantile, of the group at a point. */
@@ -288,10 +209,20 @@ static ks_err limitk(struct job *j, struct ksi_vec *ret)
     for (size_t i = 0; i < j->count; i++)
         j->items[i].hash = ks_hash64(j->items[i].s.labels.ptr, j->items[i].s.labels.len);
     qsort(j->items, j->count, sizeof *j->items, cmp_hash);
-    size_t k = int_k(j->k[0], j->count);
+    size_t k = ksi_int_k(j->k[0], j->count);
     for (size_t i = 0; i < k; i++)
         KS_TRY(ksi_vec_push(j->ctx->q, ret, j->items[i].s));
     return KS_OK;
+}
+
+static ks_err rank_points(const struct job *j, bool bottom, struct ksi_vec *ret)
+{
+    struct ksi_series *series = ks_arena_array(j->ctx->q->arena, j->count, sizeof *series);
+    if (!series)
+        return ks_arena_err(j->ctx->q->arena);
+    for (size_t i = 0; i < j->count; i++)
+        series[i] = j->items[i].s;
+    return ksi_topk(j->ctx, series, j->count, j->k, bottom, ret);
 }
 
 static ks_err run_group(struct job *j, const struct rank_func *r, struct ksi_vec *ret)

@@ -279,6 +279,10 @@ KS_NODISCARD ks_err ksi_aggr_point(const struct ksi_ctx *ctx, const struct ks_ex
                                    struct ksi_vec *args, struct ksi_vec *ret);
 KS_NODISCARD ks_err ksi_aggr_rank(const struct ksi_ctx *ctx, const struct ks_expr_aggregate *a,
                                   struct ksi_vec *args, struct ksi_vec *ret, bool *ret_mine);
+/* aggr_topk.c: series may lose values. The parameter k as a number of members. */
+KS_NODISCARD ks_err ksi_topk(const struct ksi_ctx *ctx, struct ksi_series *series, size_t count,
+                             const double *k, bool bottom, struct ksi_vec *ret);
+size_t ksi_int_k(double k, size_t max);
 
 /* --- eval_binary.c, binary_set.c --- */
 KS_NODISCARD ks_err ksi_eval_binary(const struct ksi_ctx *ctx, const struct ks_expr *e,
