@@ -102,8 +102,63 @@ static size_t utf8_len(const unsigned char *p, size_t left)
     return n;
 }
 
+/* Whether none of eight bytes of a JSON string needs a look: no quote, backslash or control
+ * character, nothing beyond ASCII. */
+static inline bool plain_word(uint64_t w)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x80 * ones;
+    uint64_t quote = w ^ '"' * ones, backslash = w ^ '\\' * ones;
+    uint64_t found = ((w - 0x20 * ones) & ~w) | ((quote - ones) & ~quote) |
+                     ((backslash - ones) & ~backslash) | w;
+    return (found & high) == 0;
+}
+
+static inline uint64_t load64(const char *p)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+
+static inline uint64_t load32(const char *p)
+{
+    uint32_t w;
+    memcpy(&w, p, sizeof w);
+    return w;
+}
+
+static bool plain(struct ks_slice s)
+{
+    if (!s.len)
+        return true;
+    const char *p = s.ptr, *end = s.ptr + s.len;
+    if (s.len >= 8) {
+        for (; end - p > 8; p += 8)
+            if (!plain_word(load64(p)))
+                return false;
+        return plain_word(load64(end - 8));
+    }
+    if (s.len >= 4)
+        return plain_word(load32(p) | load32(end - 4) << 32);
+    uint64_t w = 0x2020202020202020u;
+    for (; p < end; p++)
+        w = w << 8 | (unsigned char)*p;
+    return plain_word(w);
+}
+
 void ks_buf_json_str(struct ks_buf *b, struct ks_slice s)
 {
+    if (KS_LIKELY(plain(s))) { /* most text: one look, one copy */
+        if (!ks_buf_reserve(b, s.len + 2))
+            return;
+        char *p = b->ptr + b->len;
+        *p++ = '"';
+        if (s.len)
+            memcpy(p, s.ptr, s.len);
+        p[s.len] = '"';
+        b->len += s.len + 2;
+        return;
+    }
     ks_buf_byte(b, '"');
     size_t run = 0;
     for (size_t i = 0; i < s.len;) {

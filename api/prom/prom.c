@@ -211,26 +211,6 @@ void ks_prom_json_begin(struct ks_http_request *req)
                                     : "{\"status\":\"success\",\"data\":");
 }
 
-/* Most label text needs no escape: one look, one copy. */
-static void json_text(struct ks_buf *out, struct ks_slice s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\') {
-            ks_buf_json_str(out, s);
-            return;
-        }
-    }
-    if (!ks_buf_reserve(out, s.len + 2))
-        return;
-    char *p = out->ptr + out->len;
-    *p++ = '"';
-    if (s.len)
-        memcpy(p, s.ptr, s.len);
-    p[s.len] = '"';
-    out->len += s.len + 2;
-}
-
 void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes,
                          const struct ks_tenant *tenant)
 {
@@ -240,9 +220,9 @@ void ks_prom_json_labels(struct ks_buf *out, struct ks_slice label_bytes,
     ks_buf_byte(out, '{');
     while (ks_labels_next(&it, &l)) {
         ks_buf_str(out, sep);
-        json_text(out, l.name);
+        ks_buf_json_str(out, l.name);
         ks_buf_byte(out, ':');
-        json_text(out, l.value);
+        ks_buf_json_str(out, l.value);
         sep = ",";
     }
     if (tenant)

@@ -1,7 +1,7 @@
 /*
  * topk and bottomk by point: at each point of the grid the best k members keep their values. Those
- * best at the last point come first, of equals there those at the point before, and so on; of equals
- * at all points the later one.
+ * best at the last point come first, of equals there those at the point before, and so on; of
+ * equals at all points the later one.
  */
 #include <stdlib.h>
 

@@ -112,7 +112,10 @@ static void test_against_definition(void **state)
         for (size_t i = 0; i < m.series; i++)
             for (size_t p = 0; p < m.points; p++) {
                 double v = (double)ks_rng_below(&rng, values) - (double)(values / 2);
-                m.values[i][p] = ks_rng_below(&rng, 10) ? v : v > 0 ? NAN : v < 0 ? -INFINITY : -0.0;
+                m.values[i][p] = ks_rng_below(&rng, 10) ? v
+                                 : v > 0                ? NAN
+                                 : v < 0                ? -INFINITY
+                                                        : -0.0;
             }
         run(&m, &rng, 1 + ks_rng_below(&rng, round % 5 ? 6 : m.series));
     }
