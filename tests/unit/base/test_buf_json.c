@@ -44,7 +44,8 @@ static void check(const char *s, size_t n)
     ks_buf_done(&b);
 }
 
-/* Every ASCII byte at every place of every length, on a text that ends where memory of ours does. */
+/* Every ASCII byte at every place of every length, on a text that ends where memory of ours does.
+ */
 static void test_every_byte_everywhere(void **state)
 {
     for (size_t n = 0; n <= LEN_MAX; n++) {
