@@ -74,7 +74,7 @@ static inline void note_fall(struct ks_gorilla *g, double from, double to, unsig
 {
     if (to >= from || g->fell4 == KS_GORILLA_UNSURE)
         return;
-    bool told = to < from && at <= 4 * (KS_GORILLA_UNSURE - 1);
+    bool told = to < from && to >= 0 && at <= 4 * (KS_GORILLA_UNSURE - 1);
     g->fell4 = told ? (uint8_t)((at + 3) / 4) : KS_GORILLA_UNSURE;
 }
 

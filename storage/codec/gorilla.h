@@ -38,7 +38,8 @@ struct ks_gorilla {
     uint8_t mark_due4; /* of whoever keeps places to begin decoding at: not touched here but by the
                           first append, which clears it */
     /* No sample behind the 4 fell4-th is below the one before it; KS_GORILLA_UNSURE: one may be, or
-     * there is a NaN behind the first. Not saved: ks_gorilla_note_falls() */
+     * there is a NaN behind the first, or one fell below zero: no counter, and how its falls are
+     * made good depends on all samples before. Not saved: ks_gorilla_note_falls() */
     uint8_t fell4;
     uint32_t seen; /* of whoever wants to know when something came last: not touched here but by the
                       first append, which clears it; not saved */

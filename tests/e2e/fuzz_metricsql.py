@@ -32,7 +32,7 @@ KNOWN = [
     (r"\bdefault\b", r"series: extra|: \d+ points|at \d", "default"),
     # A duration before a comparison is not turned round as other numbers are: `1h > q` gives the hour, not q. We treat both alike.
     (r"(5m|1h30m|1i)\)* (==|!=|>|<|>=|<=)", r"", "duration"),
-    (r"(==|!=|>|<|>=|<=) (bool )?\(*(5m|1h30m|1i)", r"at \d", "duration"),
+    (r"(==|!=|>|<|>=|<=) (bool )?\(*(5m|1h30m|1i)", r"at \d|missing", "duration"),
     # sgn() and range_stddev() of no value are 0 there, which fills every gap; the calendar functions give a date for infinity.
     (r"\b(sgn|range_std\w+|minute|hour|day_of_\w+|days_in_month|month|year)\(", r"points|missing|at \d", "no value"),
     # These drop the metric name whatever the query says.
