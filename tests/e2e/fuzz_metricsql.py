@@ -29,7 +29,7 @@ SPAN = 240  # samples per series
 # (pattern of the query, pattern of the difference, why): differences that stay.
 KNOWN = [
     # Filters of one side are pushed to the other as for arithmetic, so `a default b{x="y"}` loses series of a. We are right.
-    (r"\bdefault\b", r"series: extra|: \d+ points|at \d", "default"),
+    (r"\bdefault\b", r"series: extra|: \d+ points|at \d|duplicate time series", "default"),
     # A duration before a comparison is not turned round as other numbers are: `1h > q` gives the hour, not q. We treat both alike.
     (r"(5m|1h30m|1i)\)* (==|!=|>|<|>=|<=)", r"", "duration"),
     (r"(==|!=|>|<|>=|<=) (bool )?\(*(5m|1h30m|1i)", r"at \d|missing", "duration"),
