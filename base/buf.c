@@ -113,20 +113,6 @@ static inline bool plain_word(uint64_t w)
     return (found & high) == 0;
 }
 
-static inline uint64_t load64(const char *p)
-{
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
-    return w;
-}
-
-static inline uint64_t load32(const char *p)
-{
-    uint32_t w;
-    memcpy(&w, p, sizeof w);
-    return w;
-}
-
 static bool plain(struct ks_slice s)
 {
     if (!s.len)
@@ -134,12 +120,12 @@ static bool plain(struct ks_slice s)
     const char *p = s.ptr, *end = s.ptr + s.len;
     if (s.len >= 8) {
         for (; end - p > 8; p += 8)
-            if (!plain_word(load64(p)))
+            if (!plain_word(ks_le64(p)))
                 return false;
-        return plain_word(load64(end - 8));
+        return plain_word(ks_le64(end - 8));
     }
     if (s.len >= 4)
-        return plain_word(load32(p) | load32(end - 4) << 32);
+        return plain_word(ks_le32(p) | (uint64_t)ks_le32(end - 4) << 32);
     uint64_t w = 0x2020202020202020u;
     for (; p < end; p++)
         w = w << 8 | (unsigned char)*p;
