@@ -93,7 +93,8 @@ enum ks_need {
     KS_NEED_LAST, /* the last one of the range */
     /* The last one at or before since_ms, and those behind. When that one is less than near_ms away
      * from since_ms, and from there on no value falls and none is NaN, then of those behind only
-     * the last of the range. */
+     * the last of the range. Where values fall below zero in the open chunk all of the range come:
+     * what such falls amount to depends on every sample before. */
     KS_NEED_EDGES
 };
 
