@@ -267,33 +267,6 @@ static void test_random(void **state)
     }
 }
 
-/* What falls below zero amount to depends on all samples before them: none of the range is left
- * out, wherever in an open chunk it ends. */
-static void test_falls_below_zero(void **state)
-{
-    char *dir = t_mkdir();
-    struct ks_engine *e = open_engine(dir);
-    int64_t start = ks_now_ms() - 10 * KS_MS_HOUR;
-    struct model *m = &model[0];
-    memset(m, 0, sizeof *m);
-    for (int r = 0; r < 200; r++) {
-        int64_t ts = start + r * (int64_t)STEP_MS;
-        double v = r * 37 % 41 - 20;
-        assert_int_equal(tw_put(e, name_of(0), ts, v), KS_OK);
-        model_put(m, ts, v);
-        if (r < 20)
-            continue;
-        struct ks_select_opts o = {.need = KS_NEED_EDGES,
-                                   .min_ms = ts - 19 * (int64_t)STEP_MS,
-                                   .max_ms = ts,
-                                   .since_ms = ts - 5 * (int64_t)STEP_MS,
-                                   .near_ms = 20000};
-        assert_int_equal(read_need(e, 0, &o), 20);
-    }
-    assert_int_equal(ks_engine_close(e), KS_OK);
-    t_rmdir(dir);
-}
-
 /* With labels alone asked for the same series are found. */
 static void test_labels_only(void **state)
 {
@@ -336,7 +309,6 @@ static void test_labels_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_random),
-                                       cmocka_unit_test(test_falls_below_zero),
                                        cmocka_unit_test(test_labels_only)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
